@@ -1,0 +1,18 @@
+// Each subcommand adds itself to the program's parser and leaves its exit code: 0 ok, 1 failed, 2 usage.
+#pragma once
+
+#include <CLI/App.hpp>
+
+namespace onebit::halo {
+
+void add_run(CLI::App& app, int& exit_code);
+void add_chat(CLI::App& app, int& exit_code);
+void add_ppl(CLI::App& app, int& exit_code);
+void add_tokenize(CLI::App& app, int& exit_code);
+void add_detokenize(CLI::App& app, int& exit_code);
+void add_convert(CLI::App& app, int& exit_code);
+void add_inspect(CLI::App& app, int& exit_code);
+void add_verify(CLI::App& app, int& exit_code);
+void add_synth(CLI::App& app, int& exit_code);
+
+}  // namespace onebit::halo

@@ -1,0 +1,61 @@
+// What the subcommands share.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <optional>
+#include <string>
+
+#include "engine/generate.h"
+#include "engine/model.h"
+
+namespace onebit::halo {
+
+/// Prints "halo: message" on standard error; returns 1, the exit code of a failure.
+int report(const Error& error);
+
+/// The model that came with the program: $HALO_MODEL, else beside the binary (an installation or a
+/// build folder inside the sources).
+Result<std::string> bundled_model();
+/// `given`, or the bundled model where it is empty.
+Result<std::string> model_path(const std::string& given);
+
+/// -m, --kv, --head.
+struct ModelArguments {
+  std::string path;
+  std::string kv = "f16";
+  std::string head = "stored";
+
+  void add_to(CLI::App& command);
+  Result<Model> open() const;
+};
+
+/// -n, --temp, --top-k, …, --stop.
+struct GenerateArguments {
+  GenerateParams params;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> logit_bias;  // ID=BIAS
+
+  void add_to(CLI::App& command);
+  /// The seed drawn where none was given, the biases parsed.
+  Result<GenerateParams> resolve() const;
+};
+
+/// All of standard input. At most 64 MiB.
+Result<std::string> read_standard_input();
+/// True where standard input is something piped in, not a terminal.
+bool input_is_piped();
+
+/// "prompt 22 tokens in 0.21 s (105 tok/s), answer 12 tokens in 0.14 s (86 tok/s)" on standard error.
+void print_timings(const Generation& generation);
+
+/// Set by Ctrl-C from now on instead of ending the program; a second one ends it.
+void catch_interrupt();
+bool interrupted();
+void clear_interrupt();
+
+/// Provenance of files this program writes.
+std::string converter_name();
+/// Now, or $SOURCE_DATE_EPOCH, as 2026-01-31T12:00:00Z.
+std::string iso_date();
+
+}  // namespace onebit::halo

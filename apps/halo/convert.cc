@@ -1,0 +1,69 @@
+#include "format/import/convert.h"
+
+#include <filesystem>
+
+#include "halo/commands.h"
+#include "halo/common.h"
+#include "halo/progress.h"
+
+namespace onebit::halo {
+namespace {
+
+struct ConvertArguments {
+  ConvertOptions options;
+  std::string packing = "t2";
+  std::string head = "q8";
+  std::string chat_layout;
+};
+
+Status convert(ConvertArguments& a) {
+  auto& o = a.options;
+  ASSIGN_OR_RETURN(o.packings.ternary, packing_by_name(a.packing));
+  ASSIGN_OR_RETURN(o.packings.head, packing_by_name(a.head));
+  if (!a.chat_layout.empty()) {
+    ASSIGN_OR_RETURN(const auto layout, chat_layout_by_name(a.chat_layout));
+    o.chat_layout = layout;
+  }
+  o.converter = converter_name();
+  o.date = iso_date();
+  ConvertSummary summary;
+  {
+    ProgressBar bar;
+    ASSIGN_OR_RETURN(summary, convert_hf_folder(o, [&](uint64_t done, uint64_t total, std::string_view tensor) {
+                       bar.update(done, total, tensor);
+                     }));
+  }
+  fmt::print("{}: {} layers, hidden {}, vocabulary {}, chat layout {}, {:.1f} MB\n", o.output, summary.config.layers,
+             summary.config.hidden, summary.config.vocabulary, name_of(summary.chat_layout),
+             static_cast<double>(std::filesystem::file_size(o.output)) / 1e6);
+  if (summary.chat_layout == ChatLayout::kNone)
+    fmt::print(stderr, "halo: no chat layout was recognised: 'halo run' works, 'halo chat' does not; set one with --chat-layout\n");
+  return {};
+}
+
+}  // namespace
+
+void add_convert(CLI::App& app, int& exit_code) {
+  auto a = std::make_shared<ConvertArguments>();
+  auto* command = app.add_subcommand("convert", "A Hugging Face model folder to an .h1b file");
+  command->add_option("folder", a->options.folder, "Holds config.json, tokenizer.json and model.safetensors (or shards)")
+      ->required()->type_name("FOLDER");
+  command->add_option("-o,--output", a->options.output, "The file to write; an old one is replaced when all went well")
+      ->required()->type_name("FILE");
+  command->add_option("--packing", a->packing, "Ternary weights: t2 (2 bits each) or t1_6 (1.6 bits)")
+      ->check(CLI::IsMember({"t2", "t1_6"}))->capture_default_str();
+  command->add_option("--head", a->head, "Output layer: q8 (int8 rows), f16 or bf16")
+      ->check(CLI::IsMember({"q8", "f16", "bf16"}))->capture_default_str();
+  command->add_option("--chat-layout", a->chat_layout, "Instead of the one recognised from the chat template")
+      ->check(CLI::IsMember({"none", "llama3", "bitnet-2b-4t"}));
+  command->add_option("--name", a->options.name, "The model's name; the folder's where absent");
+  command->add_option("--licence", a->options.licence, "The weights' licence, kept in the file");
+  command->footer(
+      "Reads BitNet b1.58 models as microsoft/bitnet-b1.58-2B-4T (packed) and its -bf16 masters are stored:\n"
+      "  halo convert bitnet-b1.58-2B-4T -o bitnet-2b-4t.h1b");
+  command->callback([a, &exit_code] {
+    if (auto status = convert(*a); !status) exit_code = report(status.error());
+  });
+}
+
+}  // namespace onebit::halo

@@ -1,0 +1,26 @@
+// A progress bar on a terminal; nothing elsewhere.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string_view>
+
+namespace onebit::halo {
+
+class ProgressBar {
+ public:
+  ProgressBar();
+  ~ProgressBar();
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+
+  /// Redraws at most ten times a second; `done` and `total` are bytes.
+  void update(uint64_t done, uint64_t total, std::string_view what);
+
+ private:
+  bool active_;  // standard error is a terminal
+  bool drawn_ = false;
+  std::chrono::steady_clock::time_point begin_, last_;
+};
+
+}  // namespace onebit::halo

@@ -1,0 +1,64 @@
+// What every engine that computes the model offers: gen-1, the CPU's SIMD, GPUs. All give the same bits.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "format/model_config.h"
+
+namespace onebit {
+
+/// How keys and values are kept (docs/numerics.md, 5). Each type is a contract of its own.
+enum class KvType : uint32_t { kF32, kF16, kQ8 };
+std::string_view name_of(KvType type);
+Result<KvType> kv_type_by_name(std::string_view name);
+
+/// Keys and values of one sequence, made by a backend and only good for it.
+class KvCache {
+ public:
+  virtual ~KvCache() = default;
+  /// Positions held; the next token's position.
+  virtual uint32_t length() const = 0;
+  /// Forgets positions from `length` on; no effect where fewer are held.
+  virtual void truncate(uint32_t length) = 0;
+};
+
+/// Which logits a forward pass returns.
+enum class LogitRows { kNone, kLast, kAll };
+
+/// New tokens of one sequence in a step.
+struct BatchItem {
+  KvCache* kv = nullptr;
+  std::span<const TokenId> tokens;  // at least one
+  LogitRows rows = LogitRows::kLast;
+};
+
+/// Logits of a step: the wanted rows of each item in the order of the batch.
+struct Logits {
+  std::vector<float> values;  // [rows][vocabulary]
+  uint32_t vocabulary = 0;
+  std::vector<uint32_t> first_row;  // of each item; one more entry at the end, the number of rows
+
+  std::span<const float> row(size_t item, size_t i = 0) const {
+    return std::span(values).subspan((first_row[item] + i) * vocabulary, vocabulary);
+  }
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual const ModelConfig& config() const = 0;
+  /// An empty cache.
+  virtual std::unique_ptr<KvCache> new_kv_cache() = 0;
+  /// One step: appends every item's tokens to its cache and computes the wanted logits. Splitting tokens
+  /// over steps or sharing a step with other sequences changes no bit. Errors leave the caches as they
+  /// were: a token id outside the vocabulary, a sequence past the context length, a non-finite value in
+  /// the residual stream or the logits.
+  virtual Status forward(std::span<const BatchItem> batch, Logits& logits) = 0;
+};
+
+}  // namespace onebit

@@ -1,0 +1,199 @@
+#include "backend/reference_backend.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "backend/reference_kv.h"
+#include "base/half.h"
+#include "kernels/reference.h"
+
+namespace onebit {
+namespace {
+
+using namespace reference;
+
+/// One token of a step: its sequence and its place there.
+struct Row {
+  ReferenceKv* kv;
+  TokenId token;
+  uint32_t position;
+  bool wants_logits;
+};
+
+/// Rows of a matrix [n][width], one after another.
+struct Matrix {
+  Matrix(size_t n, uint32_t columns) : width(columns), values(n * columns) {}
+  std::span<float> row(size_t i) { return std::span(values).subspan(i * width, width); }
+  uint32_t width;
+  std::vector<float> values;
+};
+
+class ReferenceBackend final : public Backend {
+ public:
+  ReferenceBackend(ModelWeights weights, KvType kv_type, ResidualObserver observer)
+      : w_(std::move(weights)), kv_type_(kv_type), observer_(std::move(observer)) {}
+
+  const ModelConfig& config() const override { return w_.config; }
+  std::unique_ptr<KvCache> new_kv_cache() override { return std::make_unique<ReferenceKv>(w_.config, kv_type_); }
+
+  Status forward(std::span<const BatchItem> batch, Logits& logits) override {
+    RETURN_IF_ERROR(check(batch));
+    std::vector<uint32_t> lengths;
+    for (const auto& item : batch) lengths.push_back(item.kv->length());
+    auto status = forward_rows(rows_of(batch, logits), logits);
+    if (!status)
+      for (size_t i = 0; i < batch.size(); ++i) batch[i].kv->truncate(lengths[i]);
+    return status;
+  }
+
+ private:
+  /// The model, top to bottom.
+  Status forward_rows(const std::vector<Row>& rows, Logits& logits) {
+    const auto& c = w_.config;
+    const size_t n = rows.size();
+    Matrix x(n, c.hidden);          // the residual stream
+    Matrix h(n, c.hidden);          // its normalised copy, and what is added to it
+    Matrix q(n, c.query_width());   // (n, heads * head_dim)
+    Matrix k(n, c.kv_width());      // (n, kv_heads * head_dim)
+    Matrix v(n, c.kv_width());
+    Matrix attended(n, c.query_width());
+    Matrix gate(n, c.ffn), up(n, c.ffn);
+
+    for (size_t i = 0; i < n; ++i) embed(rows[i].token, x.row(i));
+    RETURN_IF_ERROR(observe("embedding", x));
+    for (uint32_t layer = 0; layer < c.layers; ++layer) {
+      const auto& w = w_.layers[layer];
+      norm(x, w.attn_norm, h);
+      integer_linear(w.attn_q, h.values, q.values);
+      integer_linear(w.attn_k, h.values, k.values);
+      integer_linear(w.attn_v, h.values, v.values);
+      for (size_t i = 0; i < n; ++i) {
+        rope(q.row(i), c.head_dim, rope_row(w_.rope_cos, rows[i]), rope_row(w_.rope_sin, rows[i]));
+        rope(k.row(i), c.head_dim, rope_row(w_.rope_cos, rows[i]), rope_row(w_.rope_sin, rows[i]));
+        rows[i].kv->append(layer, k.row(i), v.row(i));
+      }
+      attend(rows, layer, q, attended);
+      norm(attended, w.attn_sub_norm, attended);
+      integer_linear(w.attn_output, attended.values, h.values);
+      add(h, x);
+      RETURN_IF_ERROR(observe("attention", x, layer));
+
+      norm(x, w.ffn_norm, h);
+      integer_linear(w.ffn_gate, h.values, gate.values);
+      integer_linear(w.ffn_up, h.values, up.values);
+      squared_relu_gate(gate.values, up.values, gate.values);
+      norm(gate, w.ffn_sub_norm, gate);
+      integer_linear(w.ffn_down, gate.values, h.values);
+      add(h, x);
+      RETURN_IF_ERROR(observe("ffn", x, layer));
+    }
+    norm(x, w_.output_norm, h);
+    RETURN_IF_ERROR(observe("output_norm", h));
+    return head(rows, h, logits);
+  }
+
+  /// Everything an item can have wrong, before anything changes.
+  Status check(std::span<const BatchItem> batch) const {
+    const auto& c = w_.config;
+    for (size_t i = 0; i < batch.size(); ++i) {
+      const auto& item = batch[i];
+      if (item.tokens.empty()) return fail("a sequence of the batch has no new token");
+      for (size_t j = 0; j < i; ++j)
+        if (batch[j].kv == item.kv) return fail("a sequence stands twice in one batch");
+      for (const TokenId token : item.tokens)
+        if (token < 0 || static_cast<uint32_t>(token) >= c.vocabulary)
+          return fail("token id {} is outside the vocabulary of {}", token, c.vocabulary);
+      if (item.tokens.size() > c.context - item.kv->length())
+        return fail("{} tokens are more than the model's context of {}", item.kv->length() + item.tokens.size(),
+                    c.context);
+    }
+    return {};
+  }
+
+  static std::vector<Row> rows_of(std::span<const BatchItem> batch, Logits& logits) {
+    std::vector<Row> rows;
+    uint32_t wanted = 0;
+    logits.first_row = {0};
+    for (const auto& item : batch) {
+      const uint32_t begin = item.kv->length();
+      for (size_t i = 0; i < item.tokens.size(); ++i) {
+        const bool last = i + 1 == item.tokens.size();
+        const bool wants = item.rows == LogitRows::kAll || (item.rows == LogitRows::kLast && last);
+        rows.push_back({static_cast<ReferenceKv*>(item.kv), item.tokens[i], begin + static_cast<uint32_t>(i), wants});
+        wanted += wants;
+      }
+      logits.first_row.push_back(wanted);
+    }
+    return rows;
+  }
+
+  void embed(TokenId token, std::span<float> x) const {
+    const auto row = w_.embedding.data.subspan(static_cast<size_t>(token) * x.size(), x.size());
+    std::transform(row.begin(), row.end(), x.begin(), bf16_to_float);
+  }
+
+  void norm(Matrix& in, std::span<const float> weight, Matrix& out) const {
+    const size_t n = in.values.size() / in.width;
+    for (size_t i = 0; i < n; ++i) rms_norm(in.row(i), weight, w_.config.rms_epsilon, out.row(i));
+  }
+
+  static void add(const Matrix& h, Matrix& x) {
+    for (size_t i = 0; i < x.values.size(); ++i) x.values[i] = x.values[i] + h.values[i];
+  }
+
+  std::span<const float> rope_row(std::span<const float> table, const Row& row) const {
+    const uint32_t half = w_.config.head_dim / 2;
+    return table.subspan(size_t{row.position} * half, half);
+  }
+
+  /// Rows of one sequence stand together, so its blocks are fetched once for all of them.
+  void attend(const std::vector<Row>& rows, uint32_t layer, Matrix& q, Matrix& out) const {
+    const auto& c = w_.config;
+    const uint32_t group = c.heads / c.kv_heads;
+    for (size_t first = 0, end = 0; first < rows.size(); first = end) {
+      while (end < rows.size() && rows[end].kv == rows[first].kv) ++end;
+      for (uint32_t kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
+        const auto blocks = rows[first].kv->blocks(layer, kv_head, rows[end - 1].position + 1);
+        for (size_t i = first; i < end; ++i)
+          for (uint32_t head = kv_head * group; head < (kv_head + 1) * group; ++head)
+            attention(q.row(i).subspan(head * c.head_dim, c.head_dim), blocks, rows[i].position + 1,
+                      out.row(i).subspan(head * c.head_dim, c.head_dim));
+      }
+    }
+  }
+
+  Status head(const std::vector<Row>& rows, Matrix& h, Logits& logits) const {
+    const auto& c = w_.config;
+    std::vector<float> wanted;  // (rows with logits, hidden)
+    for (size_t i = 0; i < rows.size(); ++i)
+      if (rows[i].wants_logits) wanted.insert(wanted.end(), h.row(i).begin(), h.row(i).end());
+    logits.vocabulary = c.vocabulary;
+    logits.values.resize(wanted.size() / c.hidden * c.vocabulary);
+    if (const auto* integer = std::get_if<IntegerMatrix>(&w_.head)) integer_linear(*integer, wanted, logits.values);
+    if (const auto* half = std::get_if<HalfMatrix>(&w_.head)) half_linear(*half, wanted, logits.values);
+    return check_finite(logits.values, "the logits");
+  }
+
+  static Status check_finite(std::span<const float> values, std::string_view what) {
+    const bool finite = std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+    if (!finite) return fail("a value of {} is not a finite number: the model file is damaged or unfit", what);
+    return {};
+  }
+
+  Status observe(const char* place, const Matrix& x, int64_t layer = -1) const {
+    if (observer_) observer_(layer < 0 ? std::string(place) : fmt::format("blk.{}.{}", layer, place), x.values);
+    return check_finite(x.values, "the residual stream");
+  }
+
+  ModelWeights w_;
+  KvType kv_type_;
+  ResidualObserver observer_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_reference_backend(ModelWeights weights, KvType kv_type, ResidualObserver observer) {
+  return std::make_unique<ReferenceBackend>(std::move(weights), kv_type, std::move(observer));
+}
+
+}  // namespace onebit

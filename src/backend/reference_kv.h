@@ -1,0 +1,39 @@
+// gen-1's KV cache: what was stored, position by position; attention gets it in blocks.
+#pragma once
+
+#include <vector>
+
+#include "backend/backend.h"
+#include "kernels/reference.h"
+
+namespace onebit {
+
+class ReferenceKv final : public KvCache {
+ public:
+  ReferenceKv(const ModelConfig& config, KvType type);
+
+  uint32_t length() const override;
+  void truncate(uint32_t length) override;
+
+  /// The next position's key and value, [kv_heads · head_dim] each, rounded to the KV type. Every layer
+  /// of a step appends as many positions.
+  void append(uint32_t layer, std::span<const float> k, std::span<const float> v);
+
+  /// The blocks that hold the first `positions` of one KV head, in ascending order.
+  std::vector<reference::KvBlock> blocks(uint32_t layer, uint32_t kv_head, uint32_t positions) const;
+
+ private:
+  /// Keys or values of one layer: for each position and KV head, head_dim elements as float32 (already
+  /// rounded to f16, or int8 values) and, for q8, a scale.
+  struct Store {
+    std::vector<float> elements;  // [positions][kv_heads][head_dim]
+    std::vector<float> scales;    // [positions][kv_heads]; q8 only
+  };
+  void append(Store& store, std::span<const float> values) const;
+
+  KvType type_;
+  uint32_t kv_heads_, head_dim_;
+  std::vector<Store> k_, v_;  // per layer
+};
+
+}  // namespace onebit

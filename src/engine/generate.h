@@ -1,0 +1,75 @@
+// One answer for one prompt.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backend/backend.h"
+#include "base/result.h"
+#include "engine/sampler.h"
+#include "tokenizer/tokenizer.h"
+
+namespace onebit {
+
+/// One conversation's tokens and their keys and values.
+class Sequence {
+ public:
+  explicit Sequence(Backend& backend) : backend_(backend), kv_(backend.new_kv_cache()) {}
+
+  /// Makes `prompt` the sequence's tokens and computes the logits after its last one. Whatever the
+  /// sequence already holds of its beginning is kept. Returns how many tokens had to be computed.
+  /// `cancelled` is asked between chunks.
+  Result<uint32_t> prefill(std::span<const TokenId> prompt, const std::function<bool()>& cancelled = {});
+  /// Appends one token and computes the logits after it.
+  Status append(TokenId token);
+
+  std::span<const float> logits() const { return logits_.row(0); }
+  const std::vector<TokenId>& tokens() const { return tokens_; }
+  uint32_t length() const { return static_cast<uint32_t>(tokens_.size()); }
+
+ private:
+  Backend& backend_;
+  std::unique_ptr<KvCache> kv_;
+  std::vector<TokenId> tokens_;
+  Logits logits_;
+};
+
+struct GenerateParams {
+  SamplingParams sampling;
+  uint32_t max_tokens = 0;  // 0: until the context is full
+  std::vector<std::string> stop;
+  bool ignore_eos = false;  // go on past an end token
+  bool logprobs = false;
+  uint32_t top_logprobs = 0;  // how many of the most likely tokens to tell beside each chosen one
+};
+
+enum class FinishReason { kStop, kLength, kCancelled };
+std::string_view name_of(FinishReason reason);
+
+struct GeneratedToken {
+  TokenId id = 0;
+  float logprob = 0.0f;                 // where asked for
+  std::vector<TokenLogprob> top;  // where asked for
+};
+
+struct Generation {
+  std::string text;                     // without special tokens and stop strings
+  std::vector<GeneratedToken> tokens;   // an end token, where one came, is the last
+  FinishReason finish_reason = FinishReason::kStop;
+  uint32_t prompt_tokens = 0;
+  uint32_t cached_tokens = 0;  // of the prompt, already held by the sequence
+  double prompt_seconds = 0;   // until the first logits
+  double answer_seconds = 0;   // from there to the end
+};
+
+/// Gets each piece of certain text, valid UTF-8; false cancels.
+using TextSink = std::function<bool(std::string_view piece)>;
+
+/// Errors: an empty prompt, one that leaves no room in the context, parameters out of range, what the
+/// backend says. The sequence can be used further either way.
+Result<Generation> generate(Sequence& sequence, const Tokenizer& tokenizer, const ModelConfig& config,
+                            std::span<const TokenId> prompt, const GenerateParams& params, const TextSink& sink = {});
+
+}  // namespace onebit

@@ -1,0 +1,31 @@
+// A Hugging Face model folder -> an .h1b file.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "format/model_writer.h"
+
+namespace onebit {
+
+struct ConvertOptions {
+  std::string folder;  // config.json, tokenizer.json, model.safetensors or shards, …
+  std::string output;
+  ModelPackings packings;
+  std::optional<ChatLayout> chat_layout;  // otherwise recognised from the folder's chat template
+  std::string name;                       // for provenance; the folder's name where empty
+  std::string licence;
+  std::string converter;  // program, version and commit, for provenance
+  std::string date;       // ISO 8601, for provenance
+};
+
+struct ConvertSummary {
+  ModelConfig config;
+  ChatLayout chat_layout = ChatLayout::kNone;
+};
+
+/// Writes `options.output` whole or not at all. Errors name the file and the field.
+Result<ConvertSummary> convert_hf_folder(const ConvertOptions& options, const WriteProgress& progress = {});
+
+}  // namespace onebit

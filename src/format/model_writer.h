@@ -1,0 +1,47 @@
+// From any source of weights to a model file: what conversion and synthesis share.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "format/h1b_writer.h"
+#include "format/model_tensors.h"
+
+namespace onebit {
+
+/// Weights by their place in the model. Row ranges come in ascending order, one tensor at a time.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  /// -1, 0 or 1 for rows [first, first + count) of a product: `out` is [count][inputs].
+  virtual Status ternary_rows(uint32_t layer, Linear linear, uint64_t first, uint64_t count, std::span<int8_t> out) = 0;
+  /// The factor of the whole product.
+  virtual Result<float> ternary_scale(uint32_t layer, Linear linear) = 0;
+  virtual Status norm(uint32_t layer, Norm norm, std::span<float> out) = 0;
+  virtual Status output_norm(std::span<float> out) = 0;
+  /// One row of the embedding table as bf16 bits, and one of the head's weights (the embedding's where
+  /// they are tied).
+  virtual Status embedding_row(uint64_t row, std::span<uint16_t> out) = 0;
+  virtual Status head_row(uint64_t row, std::span<float> out) = 0;
+};
+
+struct ModelPackings {
+  Packing ternary = Packing::kT2;
+  Packing head = Packing::kQ8;
+};
+
+/// Bytes of the new file written so far, the total, and the tensor at hand.
+using WriteProgress = std::function<void(uint64_t done, uint64_t total, std::string_view tensor)>;
+
+/// Writes the whole file; nothing appears at `path` unless everything succeeded. Holds one tensor.
+Status write_model(const std::string& path, const ModelParts& parts, const ModelPackings& packings,
+                   WeightSource& source, const WriteProgress& progress);
+
+/// int8 values and scale of one row of a q8 head (NUMERICS 7): scale = max|x| / 127 (1 for a row of
+/// zeros), value = round half to even (x / scale).
+float quantize_head_row(std::span<const float> row, std::span<int8_t> out);
+
+}  // namespace onebit

@@ -1,0 +1,55 @@
+// Byte-level BPE (Sennrich et al. 2016, on bytes as in GPT-2) with LLaMA-3's pre-tokenizer.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "format/tokenizer_data.h"
+
+namespace onebit {
+
+/// What the name of a special token means inside a text. A user's words are kAsText: nobody can end
+/// an answer or begin a system message by typing its marker.
+enum class SpecialTokens { kAsText, kParse };
+
+/// Immutable after creation: any number of threads may use one object at a time.
+class Tokenizer {
+ public:
+  /// Fails only where the pattern cannot be compiled; `data` must be valid (format/tokenizer_data.h).
+  static Result<Tokenizer> create(TokenizerData data);
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+  ~Tokenizer();
+
+  /// Token ids of any bytes, valid UTF-8 or not; no BOS is added. decode(encode(text)) == text.
+  /// Time is O(n log n) in the longest piece, whatever the text.
+  std::vector<TokenId> encode(std::string_view text, SpecialTokens special) const;
+  /// Appends to `ids`.
+  void encode(std::string_view text, SpecialTokens special, std::vector<TokenId>& ids) const;
+
+  /// The bytes of all tokens one after another; ids outside the vocabulary are skipped. Bytes may end
+  /// inside a character: StreamDecoder holds such back.
+  std::string decode(std::span<const TokenId> ids, bool skip_special) const;
+  /// Bytes of one token (a special token's name); empty for an id outside the vocabulary.
+  std::string_view token_bytes(TokenId id) const;
+
+  size_t vocabulary_size() const;
+  bool is_special(TokenId id) const;
+  bool is_stop(TokenId id) const;
+  /// The special token of this name.
+  std::optional<TokenId> special_token(std::string_view name) const;
+  std::optional<TokenId> bos() const;
+  ChatLayout chat_layout() const;
+
+ private:
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace onebit
