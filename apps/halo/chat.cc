@@ -140,7 +140,8 @@ int chat(const ChatArguments& a) {
 void add_chat(CLI::App& app, int& exit_code) {
   auto a = std::make_shared<ChatArguments>();
   auto* command = app.add_subcommand("chat", "Talk with a model: one question, or a conversation");
-  command->add_option("message", a->message, "One question; where absent, standard input, or a conversation on a terminal")
+  command
+      ->add_option("message", a->message, "One question; where absent, standard input, or a conversation on a terminal")
       ->type_name("TEXT");
   command->add_option("--system", a->system, "Instructions put before the conversation")->type_name("TEXT");
   a->model.add_to(*command);

@@ -57,7 +57,9 @@ Result<std::string> bundled_model() {
   return fail("no bundled model beside {}; name one with -m FILE or $HALO_MODEL", folder.string());
 }
 
-Result<std::string> model_path(const std::string& given) { return given.empty() ? bundled_model() : given; }
+Result<std::string> model_path(const std::string& given) {
+  return given.empty() ? bundled_model() : given;
+}
 
 void ModelArguments::add_to(CLI::App& command) {
   command.add_option("-m,--model", path, "Model file (.h1b); the bundled tiny-bitnet where absent")->type_name("FILE");
@@ -83,23 +85,36 @@ void GenerateArguments::add_to(CLI::App& command) {
   auto& s = p.sampling;
   const char* group = "Sampling";
   command.add_option("-n,--max-tokens", p.max_tokens, "Stop after this many tokens; 0: when the context is full");
-  command.add_option("--stop", p.stop, "Stop before this text (repeatable)")->type_name("TEXT")->allow_extra_args(false);
+  command.add_option("--stop", p.stop, "Stop before this text (repeatable)")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
   command.add_flag("--ignore-eos", p.ignore_eos, "Go on past an end token");
   command.add_option("--temp", s.temperature, "Temperature; 0 takes the most likely token every time")
-      ->group(group)->capture_default_str();
-  command.add_option("--top-k", s.top_k, "Choose among the K most likely tokens; 0: all")->group(group)->capture_default_str();
+      ->group(group)
+      ->capture_default_str();
+  command.add_option("--top-k", s.top_k, "Choose among the K most likely tokens; 0: all")
+      ->group(group)
+      ->capture_default_str();
   command.add_option("--top-p", s.top_p, "Choose among the most likely tokens that together have this probability")
-      ->group(group)->capture_default_str();
+      ->group(group)
+      ->capture_default_str();
   command.add_option("--min-p", s.min_p, "Leave out tokens below this fraction of the most likely one's probability")
-      ->group(group)->capture_default_str();
+      ->group(group)
+      ->capture_default_str();
   command.add_option("--repetition-penalty", s.repetition_penalty, "Above 1: tokens that occurred become less likely")
-      ->group(group)->capture_default_str();
-  command.add_option("--frequency-penalty", s.frequency_penalty, "Subtracted from a logit per occurrence in the answer")
-      ->group(group)->capture_default_str();
+      ->group(group)
+      ->capture_default_str();
+  command
+      .add_option("--frequency-penalty", s.frequency_penalty, "Subtracted from a logit per occurrence in the answer")
+      ->group(group)
+      ->capture_default_str();
   command.add_option("--presence-penalty", s.presence_penalty, "Subtracted once from logits of tokens in the answer")
-      ->group(group)->capture_default_str();
+      ->group(group)
+      ->capture_default_str();
   command.add_option("--logit-bias", logit_bias, "Added to a token's logit (repeatable)")
-      ->type_name("ID=BIAS")->group(group)->allow_extra_args(false);
+      ->type_name("ID=BIAS")
+      ->group(group)
+      ->allow_extra_args(false);
   command.add_option("--seed", seed, "Seed of the random choices; the same seed gives the same answer everywhere")
       ->group(group);
 }
@@ -127,7 +142,9 @@ Result<std::string> read_standard_input() {
   return text;
 }
 
-bool input_is_piped() { return ::isatty(STDIN_FILENO) == 0; }
+bool input_is_piped() {
+  return ::isatty(STDIN_FILENO) == 0;
+}
 
 void print_timings(const Generation& g) {
   const auto rate = [](size_t tokens, double seconds) {
@@ -135,20 +152,24 @@ void print_timings(const Generation& g) {
   };
   const uint32_t computed = g.prompt_tokens - g.cached_tokens;
   const auto cached = g.cached_tokens > 0 ? fmt::format(" + {} kept", g.cached_tokens) : std::string();
-  fmt::print(stderr, "[prompt {}{} tokens in {:.2f} s, {:.1f} tok/s; answer {} tokens in {:.2f} s, {:.1f} tok/s]\n", computed,
-             cached, g.prompt_seconds, rate(computed, g.prompt_seconds), g.tokens.size(), g.answer_seconds,
+  fmt::print(stderr, "[prompt {}{} tokens in {:.2f} s, {:.1f} tok/s; answer {} tokens in {:.2f} s, {:.1f} tok/s]\n",
+             computed, cached, g.prompt_seconds, rate(computed, g.prompt_seconds), g.tokens.size(), g.answer_seconds,
              rate(g.tokens.size(), g.answer_seconds));
 }
 
 void catch_interrupt() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_interrupt;
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);  // no SA_RESTART: a blocking read returns
 }
 
-bool interrupted() { return g_interrupted != 0; }
-void clear_interrupt() { g_interrupted = 0; }
+bool interrupted() {
+  return g_interrupted != 0;
+}
+void clear_interrupt() {
+  g_interrupted = 0;
+}
 
 std::string converter_name() {
   const std::string commit = kCommit;

@@ -37,7 +37,9 @@ Status convert(ConvertArguments& a) {
              summary.config.hidden, summary.config.vocabulary, name_of(summary.chat_layout),
              static_cast<double>(std::filesystem::file_size(o.output)) / 1e6);
   if (summary.chat_layout == ChatLayout::kNone)
-    fmt::print(stderr, "halo: no chat layout was recognised: 'halo run' works, 'halo chat' does not; set one with --chat-layout\n");
+    fmt::print(
+        stderr,
+        "halo: no chat layout was recognised: 'halo run' works, 'halo chat' does not; set one with --chat-layout\n");
   return {};
 }
 
@@ -46,14 +48,19 @@ Status convert(ConvertArguments& a) {
 void add_convert(CLI::App& app, int& exit_code) {
   auto a = std::make_shared<ConvertArguments>();
   auto* command = app.add_subcommand("convert", "A Hugging Face model folder to an .h1b file");
-  command->add_option("folder", a->options.folder, "Holds config.json, tokenizer.json and model.safetensors (or shards)")
-      ->required()->type_name("FOLDER");
+  command
+      ->add_option("folder", a->options.folder, "Holds config.json, tokenizer.json and model.safetensors (or shards)")
+      ->required()
+      ->type_name("FOLDER");
   command->add_option("-o,--output", a->options.output, "The file to write; an old one is replaced when all went well")
-      ->required()->type_name("FILE");
+      ->required()
+      ->type_name("FILE");
   command->add_option("--packing", a->packing, "Ternary weights: t2 (2 bits each) or t1_6 (1.6 bits)")
-      ->check(CLI::IsMember({"t2", "t1_6"}))->capture_default_str();
+      ->check(CLI::IsMember({"t2", "t1_6"}))
+      ->capture_default_str();
   command->add_option("--head", a->head, "Output layer: q8 (int8 rows), f16 or bf16")
-      ->check(CLI::IsMember({"q8", "f16", "bf16"}))->capture_default_str();
+      ->check(CLI::IsMember({"q8", "f16", "bf16"}))
+      ->capture_default_str();
   command->add_option("--chat-layout", a->chat_layout, "Instead of the one recognised from the chat template")
       ->check(CLI::IsMember({"none", "llama3", "bitnet-2b-4t"}));
   command->add_option("--name", a->options.name, "The model's name; the folder's where absent");

@@ -31,7 +31,9 @@ std::map<std::string_view, PackingTotal> totals(const H1bFile& file) {
   return result;
 }
 
-std::string shape_text(const Tensor& t) { return fmt::format("{} x {}", t.rows, t.columns); }
+std::string shape_text(const Tensor& t) {
+  return fmt::format("{} x {}", t.rows, t.columns);
+}
 
 nlohmann::json to_json(const H1bFile& file, const TokenizerData& tokenizer) {
   const auto& c = file.config();
@@ -79,17 +81,17 @@ void print_text(const H1bFile& file, const TokenizerData& tokenizer, bool tensor
   const auto& c = file.config();
   fmt::print("{}: .h1b version 3, {:.1f} MB\n", file.path(), static_cast<double>(file.file_bytes()) / 1e6);
   for (const auto& [key, value] : file.provenance()) fmt::print("  {:<14} {}\n", key, value);
-  fmt::print("\nShape\n  {} layers, hidden {}, {} query heads over {} KV heads of {}, feed-forward {}\n", c.layers, c.hidden,
-             c.heads, c.kv_heads, c.head_dim, c.ffn);
+  fmt::print("\nShape\n  {} layers, hidden {}, {} query heads over {} KV heads of {}, feed-forward {}\n", c.layers,
+             c.hidden, c.heads, c.kv_heads, c.head_dim, c.ffn);
   fmt::print("  vocabulary {}, context {}, RoPE theta {:.0f}, RMSNorm epsilon {:g}, {} head\n", c.vocabulary, c.context,
              c.rope_theta, c.rms_epsilon, c.tied_head ? "tied" : "untied");
   fmt::print("\nWeights   tensors       weights          bytes   bits/weight\n");
   for (const auto& [name, total] : totals(file))
     fmt::print("  {:<6} {:>9} {:>13} {:>14} {:>13.3f}\n", name, total.tensors, total.weights, total.bytes,
                total.bits_per_weight());
-  fmt::print("\nTokenizer\n  byte-level BPE, {} tokens ({} special), {} merges, chat layout {}\n", tokenizer.tokens.size(),
-             std::count(tokenizer.special.begin(), tokenizer.special.end(), true), tokenizer.merges.size(),
-             name_of(tokenizer.chat_layout));
+  fmt::print("\nTokenizer\n  byte-level BPE, {} tokens ({} special), {} merges, chat layout {}\n",
+             tokenizer.tokens.size(), std::count(tokenizer.special.begin(), tokenizer.special.end(), true),
+             tokenizer.merges.size(), name_of(tokenizer.chat_layout));
   if (!tensors) return;
   fmt::print("\nTensors\n");
   for (const auto& t : file.tensors())
@@ -115,7 +117,8 @@ Status verify(const InspectArguments& a) {
     ProgressBar bar;
     RETURN_IF_ERROR(file.verify([&](uint64_t done, uint64_t total) { bar.update(done, total, "verifying"); }));
   }
-  fmt::print("{}: sound: {} tensors, {} bytes, every checksum matches\n", path, file.tensors().size(), file.file_bytes());
+  fmt::print("{}: sound: {} tensors, {} bytes, every checksum matches\n", path, file.tensors().size(),
+             file.file_bytes());
   return {};
 }
 

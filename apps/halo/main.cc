@@ -4,11 +4,22 @@
 #include "halo/common.h"
 #include "version.h"
 
+namespace {
+
+/// One line that says what was wrong with the arguments, and where help is.
+std::string usage_error(const CLI::App* app, const CLI::Error& error) {
+  std::string command;
+  for (const auto* sub : app->get_subcommands()) command = " " + sub->get_name();
+  return fmt::format("halo{}: {} (halo{} --help tells more)\n", command, error.what(), command);
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace onebit::halo;
   CLI::App app("halo: ternary (BitNet b1.58) language models on this machine");
   app.set_version_flag("--version", converter_name());
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // none is told of below
   app.get_formatter()->column_width(36);
   app.footer(
       "Examples:\n"
@@ -28,6 +39,13 @@ int main(int argc, char** argv) {
   add_synth(app, exit_code);
   add_inspect(app, exit_code);
   add_verify(app, exit_code);
+  app.failure_message(usage_error);
+  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  const auto is_command = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
+  if (argc > 1 && argv[1][0] != '-' && std::none_of(commands.begin(), commands.end(), is_command)) {
+    fmt::print(stderr, "halo: there is no command '{}' (halo --help lists them)\n", argv[1]);
+    return 2;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -36,6 +54,10 @@ int main(int argc, char** argv) {
     return report({"out of memory"});
   } catch (const std::exception& e) {
     return report({e.what()});
+  }
+  if (app.get_subcommands().empty()) {
+    fmt::print(stderr, "{}", app.help());
+    return 2;
   }
   return exit_code;
 }

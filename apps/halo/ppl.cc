@@ -31,9 +31,15 @@ Status ppl(const PplArguments& a) {
     fmt::print("perplexity {:.4f} over {} tokens\n", result->perplexity(), result->tokens());
     return {};
   }
-  nlohmann::json root{{"file", a.file},        {"text_tokens", tokens.size()},         {"tokens_scored", result->tokens()},
-                      {"nll_sum", result->nll()}, {"token_perplexity", result->perplexity()}, {"kv", a.model.kv},
-                      {"head", a.model.head},     {"window", options.window},             {"bos", options.bos.has_value()}};
+  nlohmann::json root{{"file", a.file},
+                      {"text_tokens", tokens.size()},
+                      {"tokens_scored", result->tokens()},
+                      {"nll_sum", result->nll()},
+                      {"token_perplexity", result->perplexity()},
+                      {"kv", a.model.kv},
+                      {"head", a.model.head},
+                      {"window", options.window},
+                      {"bos", options.bos.has_value()}};
   auto windows = nlohmann::json::array();
   for (const auto& w : result->windows) windows.push_back({{"tokens", w.tokens}, {"nll", w.nll}});
   root["windows"] = std::move(windows);
@@ -48,7 +54,8 @@ void add_ppl(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("ppl", "Perplexity of a text file under a model");
   command->add_option("file", a->file, "The text, UTF-8")->required()->type_name("FILE");
   a->model.add_to(*command);
-  command->add_option("--window", a->options.window, "Tokens scored per window")->capture_default_str()
+  command->add_option("--window", a->options.window, "Tokens scored per window")
+      ->capture_default_str()
       ->check(CLI::Range(1u, 1u << 20));
   command->add_option("--windows", a->options.max_windows, "Score only the first N windows; 0: all")->type_name("N");
   command->add_flag("--no-bos", a->no_bos, "No BOS token before each window (its first token is then not scored)");

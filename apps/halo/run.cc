@@ -31,7 +31,8 @@ nlohmann::json logprobs_json(const Generation& generation, const Tokenizer& toke
   return list;
 }
 
-void print_json(const Generation& g, std::span<const TokenId> prompt, const RunArguments& a, const Tokenizer& tokenizer) {
+void print_json(const Generation& g, std::span<const TokenId> prompt, const RunArguments& a,
+                const Tokenizer& tokenizer) {
   nlohmann::json root;
   root["text"] = g.text;
   root["prompt_token_ids"] = std::vector<TokenId>(prompt.begin(), prompt.end());
@@ -41,13 +42,13 @@ void print_json(const Generation& g, std::span<const TokenId> prompt, const RunA
   root["finish_reason"] = name_of(g.finish_reason);
   if (a.logprobs) root["logprobs"] = logprobs_json(g, tokenizer);
   const double prompt_ms = g.prompt_seconds * 1000, answer_ms = g.answer_seconds * 1000;
-  root["timings"] = {{"prompt_tokens", g.prompt_tokens},
-                     {"prompt_ms", prompt_ms},
-                     {"prompt_tokens_per_second", prompt_ms > 0 ? g.prompt_tokens / g.prompt_seconds : 0.0},
-                     {"answer_tokens", g.tokens.size()},
-                     {"answer_ms", answer_ms},
-                     {"answer_tokens_per_second",
-                      answer_ms > 0 ? static_cast<double>(g.tokens.size()) / g.answer_seconds : 0.0}};
+  root["timings"] = {
+      {"prompt_tokens", g.prompt_tokens},
+      {"prompt_ms", prompt_ms},
+      {"prompt_tokens_per_second", prompt_ms > 0 ? g.prompt_tokens / g.prompt_seconds : 0.0},
+      {"answer_tokens", g.tokens.size()},
+      {"answer_ms", answer_ms},
+      {"answer_tokens_per_second", answer_ms > 0 ? static_cast<double>(g.tokens.size()) / g.answer_seconds : 0.0}};
   fmt::print("{}\n", root.dump());
 }
 
@@ -74,8 +75,7 @@ Status run(const RunArguments& a) {
     }
     return !interrupted();
   };
-  ASSIGN_OR_RETURN(const auto generation,
-                   generate(sequence, tokenizer, model.file().config(), prompt, params, sink));
+  ASSIGN_OR_RETURN(const auto generation, generate(sequence, tokenizer, model.file().config(), prompt, params, sink));
   if (a.json) {
     print_json(generation, prompt, a, tokenizer);
     return {};
@@ -98,7 +98,8 @@ void add_run(CLI::App& app, int& exit_code) {
   command->add_flag("--json", a->json, "Print one JSON object: text, prompt_token_ids, token_ids, logprobs, timings");
   command->add_flag("--special", a->special, "Read the names of special tokens in the prompt as these tokens");
   command->add_option("--logprobs", a->logprobs, "With --json: each token's log-probability and the N likeliest")
-      ->type_name("N")->check(CLI::Range(0, 100));
+      ->type_name("N")
+      ->check(CLI::Range(0, 100));
   command->footer("A BOS token is put first unless the prompt begins with one.");
   command->callback([a, command, &exit_code] {
     a->has_prompt = command->count("prompt") > 0;

@@ -26,25 +26,30 @@ Status synth(const SynthArguments& a) {
   ASSIGN_OR_RETURN(packings.head, packing_by_name(a.head));
   ASSIGN_OR_RETURN(parts.config, synth_preset(a.preset));
   auto& c = parts.config;
-  for (const auto& [given, field] :
-       {std::pair{&a.layers, &c.layers}, {&a.hidden, &c.hidden}, {&a.heads, &c.heads}, {&a.kv_heads, &c.kv_heads},
-        {&a.head_dim, &c.head_dim}, {&a.ffn, &c.ffn}, {&a.vocabulary, &c.vocabulary}, {&a.context, &c.context}})
+  for (const auto& [given, field] : {std::pair{&a.layers, &c.layers},
+                                     {&a.hidden, &c.hidden},
+                                     {&a.heads, &c.heads},
+                                     {&a.kv_heads, &c.kv_heads},
+                                     {&a.head_dim, &c.head_dim},
+                                     {&a.ffn, &c.ffn},
+                                     {&a.vocabulary, &c.vocabulary},
+                                     {&a.context, &c.context}})
     if (given->has_value()) *field = **given;
   RETURN_IF_ERROR(validate(c));
   ASSIGN_OR_RETURN(const auto base_path, model_path(a.tokenizer_from));
   ASSIGN_OR_RETURN(const auto base_file, H1bFile::open(base_path));
   ASSIGN_OR_RETURN(const auto base, base_file.tokenizer());
   ASSIGN_OR_RETURN(parts.tokenizer, resize_tokenizer(base, c.vocabulary));
-  parts.provenance = {{"name", fmt::format("synthetic {}", a.preset)},
-                      {"source", fmt::format("seeded random weights, seed {}: for speed and tests, not for answers", a.seed)},
-                      {"converter", converter_name()},
-                      {"date", iso_date()}};
+  parts.provenance = {
+      {"name", fmt::format("synthetic {}", a.preset)},
+      {"source", fmt::format("seeded random weights, seed {}: for speed and tests, not for answers", a.seed)},
+      {"converter", converter_name()},
+      {"date", iso_date()}};
   {
     ProgressBar bar;
-    RETURN_IF_ERROR(write_synthetic_model(a.output, parts, packings, a.seed,
-                                          [&](uint64_t done, uint64_t total, std::string_view tensor) {
-                                            bar.update(done, total, tensor);
-                                          }));
+    RETURN_IF_ERROR(write_synthetic_model(
+        a.output, parts, packings, a.seed,
+        [&](uint64_t done, uint64_t total, std::string_view tensor) { bar.update(done, total, tensor); }));
   }
   fmt::print("{}: {} layers, hidden {}, vocabulary {}, {:.1f} MB\n", a.output, c.layers, c.hidden, c.vocabulary,
              static_cast<double>(std::filesystem::file_size(a.output)) / 1e6);
@@ -57,11 +62,14 @@ void add_synth(CLI::App& app, int& exit_code) {
   auto a = std::make_shared<SynthArguments>();
   auto* command = app.add_subcommand("synth", "A model of a real shape with seeded random weights, for speed work");
   command->add_option("preset", a->preset, "bitnet-2b-4t (the shape of microsoft/bitnet-b1.58-2B-4T) or tiny")
-      ->required()->check(CLI::IsMember({"bitnet-2b-4t", "tiny"}));
+      ->required()
+      ->check(CLI::IsMember({"bitnet-2b-4t", "tiny"}));
   command->add_option("-o,--output", a->output, "The file to write")->required()->type_name("FILE");
-  command->add_option("--packing", a->packing, "Ternary weights: t2 or t1_6")->check(CLI::IsMember({"t2", "t1_6"}))
+  command->add_option("--packing", a->packing, "Ternary weights: t2 or t1_6")
+      ->check(CLI::IsMember({"t2", "t1_6"}))
       ->capture_default_str();
-  command->add_option("--head", a->head, "Output layer: q8, f16 or bf16")->check(CLI::IsMember({"q8", "f16", "bf16"}))
+  command->add_option("--head", a->head, "Output layer: q8, f16 or bf16")
+      ->check(CLI::IsMember({"q8", "f16", "bf16"}))
       ->capture_default_str();
   command->add_option("--seed", a->seed, "The same seed gives the same weights")->capture_default_str();
   const char* group = "Shape, instead of the preset's";

@@ -56,7 +56,8 @@ Status tokenize(const TokenizeArguments& a) {
     fmt::print("{}\n", fmt::join(ids, " "));
     return {};
   }
-  for (const TokenId id : ids) fmt::print("{:6}  {}\n", id, nlohmann::json(utf8_replace_invalid(tokenizer.token_bytes(id))).dump());
+  for (const TokenId id : ids)
+    fmt::print("{:6}  {}\n", id, nlohmann::json(utf8_replace_invalid(tokenizer.token_bytes(id))).dump());
   return {};
 }
 
@@ -79,7 +80,8 @@ void add_tokenize(CLI::App& app, int& exit_code) {
   command->add_option("-m,--model", a->model, "Model file (.h1b); the bundled one where absent")->type_name("FILE");
   command->add_flag("--special", a->special, "Read the names of special tokens as these tokens");
   command->add_flag("--show", a->show, "A line a token: id and text");
-  command->add_option("--json-lines", a->json_lines, "A file of JSON strings, one a line; prints an array of ids for each")
+  command
+      ->add_option("--json-lines", a->json_lines, "A file of JSON strings, one a line; prints an array of ids for each")
       ->type_name("FILE");
   command->callback([a, command, &exit_code] {
     a->has_text = command->count("text") > 0;

@@ -51,10 +51,10 @@ class ReferenceBackend final : public Backend {
   Status forward_rows(const std::vector<Row>& rows, Logits& logits) {
     const auto& c = w_.config;
     const size_t n = rows.size();
-    Matrix x(n, c.hidden);          // the residual stream
-    Matrix h(n, c.hidden);          // its normalised copy, and what is added to it
-    Matrix q(n, c.query_width());   // (n, heads * head_dim)
-    Matrix k(n, c.kv_width());      // (n, kv_heads * head_dim)
+    Matrix x(n, c.hidden);         // the residual stream
+    Matrix h(n, c.hidden);         // its normalised copy, and what is added to it
+    Matrix q(n, c.query_width());  // (n, heads * head_dim)
+    Matrix k(n, c.kv_width());     // (n, kv_heads * head_dim)
     Matrix v(n, c.kv_width());
     Matrix attended(n, c.query_width());
     Matrix gate(n, c.ffn), up(n, c.ffn);

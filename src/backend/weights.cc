@@ -29,7 +29,8 @@ class Binder {
 
   Result<IntegerMatrix> linear(uint32_t layer, Linear linear) const {
     const auto shape = shape_of(file_.config(), linear);
-    ASSIGN_OR_RETURN(const Tensor* t, find(tensor_name(layer, linear), TensorKind::kLinear, shape.outputs, shape.inputs));
+    ASSIGN_OR_RETURN(const Tensor* t,
+                     find(tensor_name(layer, linear), TensorKind::kLinear, shape.outputs, shape.inputs));
     if (!is_ternary(t->packing)) return unexpected_packing(*t, "t2 or t1_6");
     return integer_matrix(*t);
   }

@@ -45,7 +45,7 @@ Result<AtomicFile> AtomicFile::create(const std::string& path) {
     target = std::filesystem::weakly_canonical(path, ignored).string();
     if (ignored) return fail("{}: cannot follow the link: {}", path, ignored.message());
   }
-  struct stat info {};
+  struct stat info{};
   if (::stat(target.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
     return fail("{}: exists and is not a regular file", path);
   int fd = ::open(folder_of(target).c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);

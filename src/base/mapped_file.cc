@@ -34,7 +34,7 @@ Status open_regular(const std::string& path, FileDescriptor& file, struct stat& 
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
   FileDescriptor file;
-  struct stat info {};
+  struct stat info{};
   RETURN_IF_ERROR(open_regular(path, file, info));
   const auto size = static_cast<size_t>(info.st_size);
   if (size == 0) return MappedFile(path, nullptr, 0);
@@ -44,9 +44,7 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
@@ -61,7 +59,7 @@ MappedFile::~MappedFile() {
 
 Result<std::string> read_text_file(const std::string& path, size_t limit) {
   FileDescriptor file;
-  struct stat info {};
+  struct stat info{};
   RETURN_IF_ERROR(open_regular(path, file, info));
   const auto size = static_cast<size_t>(info.st_size);
   if (size > limit) return fail("{}: is {} bytes, more than the {} this kind of file may have", path, size, limit);

@@ -36,16 +36,15 @@ template <class... Args>
 #define ONEBIT_CONCAT(a, b) ONEBIT_CONCAT_(a, b)
 
 /// Leaves the function with the error of `expression`, a Status or Result, where it has one.
-#define RETURN_IF_ERROR(expression)                                              \
-  do {                                                                           \
-    if (auto status_ = (expression); !status_)                                   \
-      return tl::unexpected<::onebit::Error>(std::move(status_).error());        \
+#define RETURN_IF_ERROR(expression)                                                                                \
+  do {                                                                                                             \
+    if (auto status_ = (expression); !status_) return tl::unexpected<::onebit::Error>(std::move(status_).error()); \
   } while (false)
 
 /// `ASSIGN_OR_RETURN(auto file, MappedFile::open(path));`
 #define ASSIGN_OR_RETURN(declaration, expression) \
   ASSIGN_OR_RETURN_(ONEBIT_CONCAT(result_, __LINE__), declaration, expression)
-#define ASSIGN_OR_RETURN_(temporary, declaration, expression)                    \
-  auto temporary = (expression);                                                 \
+#define ASSIGN_OR_RETURN_(temporary, declaration, expression)                           \
+  auto temporary = (expression);                                                        \
   if (!temporary) return tl::unexpected<::onebit::Error>(std::move(temporary).error()); \
   declaration = *std::move(temporary)

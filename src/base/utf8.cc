@@ -1,13 +1,15 @@
 #include "base/utf8.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace onebit {
 namespace {
 
 struct Lead {
-  size_t length;         // of the whole character; 0: no character begins with this byte
-  unsigned low, high;    // bounds of the second byte
+  size_t length;       // of the whole character; 0: no character begins with this byte
+  unsigned low, high;  // bounds of the second byte
 };
 
 Lead classify(unsigned char lead) {
@@ -96,6 +98,17 @@ std::string utf8_replace_invalid(std::string_view text) {
     text.remove_prefix(n);
   }
   return out;
+}
+
+std::string printable(std::string_view bytes, size_t limit) {
+  std::string out;
+  for (const char c : bytes.substr(0, limit)) {
+    if (c >= ' ' && c <= '~')
+      out += c;
+    else
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  }
+  return bytes.size() > limit ? out + "…" : out;
 }
 
 bool is_white_space(char32_t c) {

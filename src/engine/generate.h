@@ -37,9 +37,9 @@ class Sequence {
 };
 
 struct GenerateParams {
-  SamplingParams sampling;
+  SamplingParams sampling{};
   uint32_t max_tokens = 0;  // 0: until the context is full
-  std::vector<std::string> stop;
+  std::vector<std::string> stop{};
   bool ignore_eos = false;  // go on past an end token
   bool logprobs = false;
   uint32_t top_logprobs = 0;  // how many of the most likely tokens to tell beside each chosen one
@@ -50,13 +50,13 @@ std::string_view name_of(FinishReason reason);
 
 struct GeneratedToken {
   TokenId id = 0;
-  float logprob = 0.0f;                 // where asked for
+  float logprob = 0.0f;           // where asked for
   std::vector<TokenLogprob> top;  // where asked for
 };
 
 struct Generation {
-  std::string text;                     // without special tokens and stop strings
-  std::vector<GeneratedToken> tokens;   // an end token, where one came, is the last
+  std::string text;                    // without special tokens and stop strings
+  std::vector<GeneratedToken> tokens;  // an end token, where one came, is the last
   FinishReason finish_reason = FinishReason::kStop;
   uint32_t prompt_tokens = 0;
   uint32_t cached_tokens = 0;  // of the prompt, already held by the sequence

@@ -21,7 +21,8 @@ inline std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::
 
 /// Uniform in [0, 1), a multiple of 2^-53, for the `draw`-th number at a position of a choice.
 inline double uniform_random(uint64_t seed, uint32_t choice, uint32_t position, uint32_t draw) {
-  const auto words = philox4x32({position, choice, draw, 0}, {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  const auto words =
+      philox4x32({position, choice, draw, 0}, {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   const uint64_t bits = uint64_t{words[0]} << 32 | words[1];
   return static_cast<double>(bits >> 11) * 0x1p-53;
 }

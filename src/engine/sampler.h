@@ -21,7 +21,7 @@ struct SamplingParams {
   float repetition_penalty = 1.0f;  // CTRL (Keskar et al. 2019): over prompt and answer
   float frequency_penalty = 0.0f;   // subtracted once per occurrence in the answer
   float presence_penalty = 0.0f;    // subtracted once from every token of the answer
-  std::vector<std::pair<TokenId, float>> logit_bias;
+  std::vector<std::pair<TokenId, float>> logit_bias{};
   uint64_t seed = 0;
   uint32_t choice = 0;  // which of several answers to one request
 };

@@ -28,6 +28,8 @@ std::string StopStrings::push(std::string_view piece) {
   return certain;
 }
 
-std::string StopStrings::finish() { return matched_ ? std::string() : std::exchange(held_, {}); }
+std::string StopStrings::finish() {
+  return matched_ ? std::string() : std::exchange(held_, {});
+}
 
 }  // namespace onebit

@@ -43,20 +43,25 @@ double PerplexityResult::nll() const {
   return sum;
 }
 
-double PerplexityResult::perplexity() const { return std::exp(nll() / static_cast<double>(tokens())); }
+double PerplexityResult::perplexity() const {
+  return std::exp(nll() / static_cast<double>(tokens()));
+}
 
 Result<PerplexityResult> perplexity(Backend& backend, std::span<const TokenId> tokens, const PerplexityOptions& options,
                                     const std::function<void(const PerplexityResult&, size_t)>& progress) {
   if (tokens.size() < 2) return fail("the text has {} tokens, too few to score", tokens.size());
   if (options.window < 1 || options.window + 1 > backend.config().context)
-    return fail("window is {}, expected 1 to {} for this model's context", options.window, backend.config().context - 1);
+    return fail("window is {}, expected 1 to {} for this model's context", options.window,
+                backend.config().context - 1);
   size_t count = (tokens.size() + options.window - 1) / options.window;
   if (options.max_windows > 0) count = std::min<size_t>(count, options.max_windows);
   PerplexityResult result;
   for (size_t i = 0; i < count; ++i) {
     const size_t first = i * options.window;
-    ASSIGN_OR_RETURN(const auto window, score_window(backend, tokens.subspan(first, std::min<size_t>(options.window, tokens.size() - first)),
-                                                     options.bos));
+    ASSIGN_OR_RETURN(
+        const auto window,
+        score_window(backend, tokens.subspan(first, std::min<size_t>(options.window, tokens.size() - first)),
+                     options.bos));
     result.windows.push_back(window);
     if (progress) progress(result, count);
   }

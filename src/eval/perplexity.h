@@ -13,9 +13,9 @@
 namespace onebit {
 
 struct PerplexityOptions {
-  uint32_t window = 1023;         // tokens scored per window; a BOS before each comes on top
-  std::optional<TokenId> bos;     // absent: the first token of each window is not scored
-  uint32_t max_windows = 0;       // 0: the whole text
+  uint32_t window = 1023;      // tokens scored per window; a BOS before each comes on top
+  std::optional<TokenId> bos;  // absent: the first token of each window is not scored
+  uint32_t max_windows = 0;    // 0: the whole text
 };
 
 struct PerplexityWindow {

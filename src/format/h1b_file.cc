@@ -35,8 +35,9 @@ Status check_header(const h1b::Header& h, uint64_t file_bytes) {
                 file_bytes, file_bytes < h.file_bytes ? "cut short" : "damaged");
   const uint64_t hash = xxh3(std::as_bytes(std::span(&h, 1)).first(offsetof(h1b::Header, xxh3)));
   if (hash != h.xxh3)
-    return fail("header: checksum mismatch (expected {:016x}, read {:016x}): the file is damaged; convert or download it again",
-                h.xxh3, hash);
+    return fail(
+        "header: checksum mismatch (expected {:016x}, read {:016x}): the file is damaged; convert or download it again",
+        h.xxh3, hash);
   if (h.reserved0 != 0 || !all_zero(h.reserved1, sizeof h.reserved1))
     return fail("header: a reserved field is not 0: the file needs a newer program");
   return {};
@@ -72,6 +73,48 @@ Status check_shape(const h1b::DirectoryEntry& e) {
   return {};
 }
 
+/// The name of entry `i`, a view into the mapped names.
+Result<std::string_view> read_name(const h1b::DirectoryEntry& e, std::span<const std::byte> names, uint64_t i) {
+  if (e.name_bytes < 1 || e.name_bytes > h1b::kMaxNameBytes || e.name_offset > names.size() ||
+      e.name_bytes > names.size() - e.name_offset)
+    return fail("directory: entry {}: name at {} of {} bytes is not inside the {} bytes of names", i, e.name_offset,
+                e.name_bytes, names.size());
+  const auto bytes = names.subspan(e.name_offset, e.name_bytes);
+  const std::string_view name(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (!std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c <= '~'; }))
+    return fail("directory: entry {}: name is {}, expected printable ASCII without spaces", i, printable(name));
+  if (xxh3(bytes) != e.name_hash) return fail("directory: entry {}: name_hash does not match the name", i);
+  return name;
+}
+
+/// The tensor that an entry describes, its bytes inside `file`. Tensors lie in the directory's order,
+/// each from `free_from` on, and so cannot overlap.
+Result<Tensor> read_entry(const h1b::DirectoryEntry& e, std::string_view name, std::span<const std::byte> file,
+                          uint64_t free_from) {
+  RETURN_IF_ERROR(check_ids(e));
+  RETURN_IF_ERROR(check_shape(e));
+  Tensor t;
+  t.name = name;
+  t.kind = static_cast<TensorKind>(e.kind);
+  t.packing = static_cast<Packing>(e.packing);
+  t.granularity = static_cast<ScaleGranularity>(e.granularity);
+  t.group = e.group;
+  t.rows = e.rows;
+  t.columns = e.columns;
+  t.offset = e.offset;
+  t.xxh3 = e.xxh3;
+  if (e.bytes != t.bytes()) return fail("bytes is {}, expected {}", e.bytes, t.bytes());
+  if (e.offset % h1b::kTensorAlignment != 0 || e.offset < free_from || e.offset > file.size() ||
+      e.bytes > file.size() - e.offset)
+    return fail("offset is {}, expected a multiple of {} from {} with room for {} bytes before {}", e.offset,
+                h1b::kTensorAlignment, free_from, e.bytes, file.size());
+  t.data = file.subspan(e.offset, e.bytes);
+  t.matrix = t.data.first(t.matrix_bytes());
+  if (t.scales() > 0)
+    t.scale_values = {reinterpret_cast<const float*>(t.data.data() + scales_offset(t.matrix_bytes())), t.scales()};
+  return t;
+}
+
 }  // namespace
 
 Result<H1bFile> H1bFile::open(const std::string& path) {
@@ -86,8 +129,9 @@ Status H1bFile::read_sections() {
   if (bytes.size() < sizeof(h1b::kMagic) || std::memcmp(bytes.data(), h1b::kMagic, sizeof h1b::kMagic) != 0)
     return fail("header: magic: not an .h1b model file (make one from a Hugging Face folder with halo convert)");
   if (bytes.size() < sizeof(h1b::Header))
-    return fail("header: the file has {} bytes, fewer than the header's {}: it is cut short; convert or download it again",
-                bytes.size(), sizeof(h1b::Header));
+    return fail(
+        "header: the file has {} bytes, fewer than the header's {}: it is cut short; convert or download it again",
+        bytes.size(), sizeof(h1b::Header));
   const auto header = load<h1b::Header>(bytes);
   RETURN_IF_ERROR(check_header(header, bytes.size()));
 
@@ -101,8 +145,10 @@ Status H1bFile::read_sections() {
       return fail("header: {}.bytes is {}, expected at most {}", name, s.bytes, bytes.size() - s.offset);
     const auto part = bytes.subspan(s.offset, s.bytes);
     if (const uint64_t hash = xxh3(part); hash != s.xxh3)
-      return fail("section {}: checksum mismatch (expected {:016x}, read {:016x}): the file is damaged; convert or "
-                  "download it again", name, s.xxh3, hash);
+      return fail(
+          "section {}: checksum mismatch (expected {:016x}, read {:016x}): the file is damaged; convert or "
+          "download it again",
+          name, s.xxh3, hash);
     parts_.emplace_back(s.offset, s.offset + s.bytes);
     return part;
   };
@@ -173,48 +219,21 @@ Status H1bFile::read_directory(std::span<const std::byte> bytes, uint64_t data_o
     return fail("directory: count is {}, but {} bytes hold at most {} entries", count, bytes.size(),
                 entries.size() / sizeof(h1b::DirectoryEntry));
   const auto names = entries.subspan(count * sizeof(h1b::DirectoryEntry));
-  const auto file = file_.bytes();
-  if (data_offset % h1b::kTensorAlignment != 0 || data_offset < parts_.back().second || data_offset > file.size())
+  const uint64_t file_bytes = file_.bytes().size();
+  if (data_offset % h1b::kTensorAlignment != 0 || data_offset < parts_.back().second || data_offset > file_bytes)
     return fail("header: data_offset is {}, expected a multiple of {} from {} to {}", data_offset,
-                h1b::kTensorAlignment, parts_.back().second, file.size());
-  uint64_t free_from = data_offset;  // tensors lie in the directory's order and so cannot overlap
+                h1b::kTensorAlignment, parts_.back().second, file_bytes);
+  uint64_t free_from = data_offset;
   tensors_.reserve(count);
   for (uint64_t i = 0; i < count; ++i) {
-    const auto e = load<h1b::DirectoryEntry>(entries, i * sizeof(h1b::DirectoryEntry));
-    if (e.name_bytes < 1 || e.name_bytes > h1b::kMaxNameBytes || e.name_offset > names.size() ||
-        e.name_bytes > names.size() - e.name_offset)
-      return fail("directory: entry {}: name at {} of {} bytes is not inside the {} bytes of names", i, e.name_offset,
-                  e.name_bytes, names.size());
-    const auto name_bytes = names.subspan(e.name_offset, e.name_bytes);
-    const std::string_view name(reinterpret_cast<const char*>(name_bytes.data()), name_bytes.size());
-    if (!utf8_valid(name)) return fail("directory: entry {}: name is not UTF-8", i);
-    const auto in_tensor = [&, this](const Error& error) { return fail("tensor {}: {}", name, error.message); };
-    if (xxh3(name_bytes) != e.name_hash) return in_tensor({"name_hash does not match the name"});
-    if (auto status = check_ids(e); !status) return in_tensor(status.error());
-    if (auto status = check_shape(e); !status) return in_tensor(status.error());
-    Tensor t;
-    t.name = name;
-    t.kind = static_cast<TensorKind>(e.kind);
-    t.packing = static_cast<Packing>(e.packing);
-    t.granularity = static_cast<ScaleGranularity>(e.granularity);
-    t.group = e.group;
-    t.rows = e.rows;
-    t.columns = e.columns;
-    t.offset = e.offset;
-    t.xxh3 = e.xxh3;
-    if (e.bytes != t.bytes()) return in_tensor({fmt::format("bytes is {}, expected {}", e.bytes, t.bytes())});
-    if (e.offset % h1b::kTensorAlignment != 0 || e.offset < free_from || e.offset > file.size() ||
-        e.bytes > file.size() - e.offset)
-      return in_tensor({fmt::format("offset is {}, expected a multiple of {} from {} with room for {} bytes before {}",
-                                    e.offset, h1b::kTensorAlignment, free_from, e.bytes, file.size())});
-    t.data = file.subspan(e.offset, e.bytes);
-    t.matrix = t.data.first(t.matrix_bytes());
-    if (t.scales() > 0)
-      t.scale_values = {reinterpret_cast<const float*>(t.data.data() + scales_offset(t.matrix_bytes())), t.scales()};
-    free_from = e.offset + e.bytes;
-    parts_.emplace_back(e.offset, free_from);
-    if (!by_name_.emplace(name, tensors_.size()).second) return in_tensor({"stands twice in the directory"});
-    tensors_.push_back(std::move(t));
+    const auto entry = load<h1b::DirectoryEntry>(entries, i * sizeof(h1b::DirectoryEntry));
+    ASSIGN_OR_RETURN(const auto name, read_name(entry, names, i));
+    auto tensor = read_entry(entry, name, file_.bytes(), free_from);
+    if (!tensor) return fail("tensor {}: {}", name, tensor.error().message);
+    free_from = tensor->offset + tensor->data.size();
+    parts_.emplace_back(tensor->offset, free_from);
+    if (!by_name_.emplace(name, tensors_.size()).second) return fail("tensor {}: stands twice in the directory", name);
+    tensors_.push_back(*std::move(tensor));
   }
   return {};
 }

@@ -15,8 +15,8 @@ inline constexpr char kMagic[4] = {'H', '1', 'B', '\0'};
 inline constexpr uint32_t kVersion = 3;
 inline constexpr uint64_t kSectionAlignment = 64;
 inline constexpr uint64_t kTensorAlignment = 4096;
-/// Positions of a tensor name: far more than any name needs, little enough to be read without care.
-inline constexpr uint32_t kMaxNameBytes = 256;
+/// Bytes of a tensor's name: more than any name needs, few enough for an error message.
+inline constexpr uint32_t kMaxNameBytes = 64;
 
 struct Section {
   uint64_t offset;  // from the beginning of the file, a multiple of 64
@@ -76,9 +76,9 @@ struct DirectoryEntry {
   uint64_t columns;
   uint64_t padded_rows;
   uint64_t padded_columns;
-  uint64_t offset;  // a multiple of 4096
-  uint64_t bytes;   // matrix, zeros to the next multiple of 64, scales
-  uint64_t xxh3;    // of these bytes
+  uint64_t offset;        // a multiple of 4096
+  uint64_t bytes;         // matrix, zeros to the next multiple of 64, scales
+  uint64_t xxh3;          // of these bytes
   uint8_t reserved1[32];  // 0
 };
 static_assert(sizeof(DirectoryEntry) == 128 && std::is_trivially_copyable_v<DirectoryEntry>);

@@ -53,14 +53,15 @@ Status H1bFile::verify(const Progress& progress) const {
   for (const auto& t : tensors_) {
     if (progress) progress(t.offset, total);
     if (const uint64_t hash = onebit::xxh3(t.data); hash != t.xxh3)
-      return fail("{}: tensor {}: checksum mismatch (expected {:016x}, read {:016x}): the file is damaged; convert or "
-                  "download it again", path(), t.name, t.xxh3, hash);
+      return fail(
+          "{}: tensor {}: checksum mismatch (expected {:016x}, read {:016x}): the file is damaged; convert or "
+          "download it again",
+          path(), t.name, t.xxh3, hash);
     if (auto status = verify_values(t); !status)
       return fail("{}: tensor {}: {}", path(), t.name, status.error().message);
   }
   for (size_t i = 0; i < rope_.size(); ++i)
-    if (!(std::fabs(rope_[i]) <= 1.0f))
-      return fail("{}: rope: value {} is {}, expected -1 to 1", path(), i, rope_[i]);
+    if (!(std::fabs(rope_[i]) <= 1.0f)) return fail("{}: rope: value {} is {}, expected -1 to 1", path(), i, rope_[i]);
   uint64_t from = 0;  // what no checksum covers must be zero
   auto parts = parts_;
   parts.emplace_back(total, total);

@@ -4,11 +4,14 @@
 #include <cstring>
 
 #include "base/hash.h"
+#include "base/utf8.h"
 
 namespace onebit {
 namespace {
 
-constexpr uint64_t round_up(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+constexpr uint64_t round_up(uint64_t value, uint64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 template <class T>
 std::span<const std::byte> bytes_of(const T& value) {
@@ -113,6 +116,11 @@ std::vector<float> rope_tables(const ModelConfig& config) {
 Result<H1bWriter> H1bWriter::create(const std::string& path, const ModelParts& parts, std::vector<TensorSpec> tensors) {
   RETURN_IF_ERROR(validate(parts.config));
   RETURN_IF_ERROR(validate(parts.tokenizer));
+  if (parts.tokenizer.tokens.size() != parts.config.vocabulary)
+    return fail("tokenizer: {} tokens, expected the config's vocabulary of {}", parts.tokenizer.tokens.size(),
+                parts.config.vocabulary);
+  for (const auto& [key, value] : parts.provenance)
+    if (!utf8_valid(key) || !utf8_valid(value)) return fail("provenance: {} is not UTF-8", printable(key));
   ASSIGN_OR_RETURN(auto file, AtomicFile::create(path));
   H1bWriter writer(std::move(file), std::move(tensors));
   writer.directory_ = directory_of(writer.tensors_);
@@ -167,8 +175,7 @@ Status H1bWriter::write_tensor(std::span<const std::byte> matrix, std::span<cons
 }
 
 Status H1bWriter::finish() {
-  if (written_ != tensors_.size())
-    return fail("internal: {} of {} tensors written", written_, tensors_.size());
+  if (written_ != tensors_.size()) return fail("internal: {} of {} tensors written", written_, tensors_.size());
   std::memcpy(header_.magic, h1b::kMagic, sizeof h1b::kMagic);
   header_.version = h1b::kVersion;
   header_.header_bytes = sizeof(h1b::Header);

@@ -34,7 +34,7 @@ struct ModelConfig {
   uint32_t vocabulary = 0;  // rows of the embedding and of the head
   uint32_t context = 0;     // positions the RoPE tables hold: no sequence may be longer
   float rms_epsilon = 0;
-  double rope_theta = 0;  // only told: the tables in the file are what is computed with
+  double rope_theta = 0;   // only told: the tables in the file are what is computed with
   bool tied_head = false;  // the head's weights are the embedding's
 
   uint32_t query_width() const { return heads * head_dim; }

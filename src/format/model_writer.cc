@@ -54,6 +54,8 @@ Status make_head(const TensorSpec& spec, WeightSource& source, Buffers& b) {
     RETURN_IF_ERROR(source.head_row(r, b.row));
     for (uint64_t c = 0; c < spec.columns; ++c) {
       const uint16_t bits = convert(b.row[c]);
+      if (spec.packing == Packing::kBf16 && !std::isfinite(bf16_to_float(bits)))
+        return fail("row {}, column {} is {}, too large for bf16", r, c, b.row[c]);
       std::memcpy(b.matrix.data() + (r * spec.columns + c) * sizeof bits, &bits, sizeof bits);
     }
   }
@@ -83,11 +85,11 @@ Status make_norm(const TensorSpec& spec, Buffers& b, Fill fill) {
 float quantize_head_row(std::span<const float> row, std::span<int8_t> out) {
   float largest = 0;
   for (const float x : row) largest = std::max(largest, std::fabs(x));
-  if (largest == 0) {
+  const float scale = largest / 127.0f;
+  if (scale == 0) {  // a row of zeros, or of so little that the scale vanishes
     std::fill(out.begin(), out.end(), int8_t{0});
     return 1.0f;
   }
-  const float scale = largest / 127.0f;
   for (size_t i = 0; i < row.size(); ++i)
     out[i] = static_cast<int8_t>(std::clamp(std::nearbyint(row[i] / scale), -127.0f, 127.0f));
   return scale;

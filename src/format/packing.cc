@@ -15,9 +15,12 @@ struct PackingInfo {
 };
 
 constexpr std::array kPackings{
-    PackingInfo{Packing::kT2, "t2", Tile::kRows16, 16, 0},  PackingInfo{Packing::kT1_6, "t1_6", Tile::kRows16, 20, 0},
-    PackingInfo{Packing::kQ8, "q8", Tile::kRows16, 4, 0},   PackingInfo{Packing::kF16, "f16", Tile::kRowMajor, 1, 2},
-    PackingInfo{Packing::kBf16, "bf16", Tile::kRowMajor, 1, 2}, PackingInfo{Packing::kF32, "f32", Tile::kRowMajor, 1, 4},
+    PackingInfo{Packing::kT2, "t2", Tile::kRows16, 16, 0},
+    PackingInfo{Packing::kT1_6, "t1_6", Tile::kRows16, 20, 0},
+    PackingInfo{Packing::kQ8, "q8", Tile::kRows16, 4, 0},
+    PackingInfo{Packing::kF16, "f16", Tile::kRowMajor, 1, 2},
+    PackingInfo{Packing::kBf16, "bf16", Tile::kRowMajor, 1, 2},
+    PackingInfo{Packing::kF32, "f32", Tile::kRowMajor, 1, 4},
 };
 
 const PackingInfo* find(Packing packing) {
@@ -25,7 +28,9 @@ const PackingInfo* find(Packing packing) {
   return it == kPackings.end() ? nullptr : it;
 }
 
-constexpr uint64_t round_up(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+constexpr uint64_t round_up(uint64_t value, uint64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 /// Stored byte -> up to five int8 weights, column order j. One table per ternary packing.
 using DecodeTable = std::array<std::array<int8_t, 8>, 256>;
@@ -92,16 +97,26 @@ Result<Packing> packing_by_name(std::string_view name) {
   return fail("unknown packing '{}': known are t2, t1_6, q8, f16, bf16, f32", name);
 }
 
-bool is_known(Packing packing) { return find(packing) != nullptr; }
-bool is_ternary(Packing packing) { return packing == Packing::kT2 || packing == Packing::kT1_6; }
-Tile tile_of(Packing packing) { return find(packing)->tile; }
-uint64_t columns_per_block(Packing packing) { return find(packing)->columns; }
+bool is_known(Packing packing) {
+  return find(packing) != nullptr;
+}
+bool is_ternary(Packing packing) {
+  return packing == Packing::kT2 || packing == Packing::kT1_6;
+}
+Tile tile_of(Packing packing) {
+  return find(packing)->tile;
+}
+uint64_t columns_per_block(Packing packing) {
+  return find(packing)->columns;
+}
 
 uint64_t padded_rows(Packing packing, uint64_t rows) {
   return tile_of(packing) == Tile::kRows16 ? round_up(rows, kTileRows) : rows;
 }
 
-uint64_t padded_columns(Packing packing, uint64_t columns) { return round_up(columns, columns_per_block(packing)); }
+uint64_t padded_columns(Packing packing, uint64_t columns) {
+  return round_up(columns, columns_per_block(packing));
+}
 
 uint64_t packed_bytes(Packing packing, uint64_t rows, uint64_t columns) {
   if (tile_of(packing) == Tile::kRowMajor) return rows * columns * find(packing)->element_bytes;

@@ -64,7 +64,9 @@ uint64_t packed_bytes(Packing packing, uint64_t rows, uint64_t columns);
 /// Number of float32 scales. `group` is the number of columns a scale serves (kGroup only).
 uint64_t scale_count(ScaleGranularity granularity, uint64_t rows, uint64_t columns, uint64_t group);
 /// Where the scales begin, counted from the beginning of the matrix.
-inline uint64_t scales_offset(uint64_t matrix_bytes) { return (matrix_bytes + 63) / 64 * 64; }
+inline uint64_t scales_offset(uint64_t matrix_bytes) {
+  return (matrix_bytes + 63) / 64 * 64;
+}
 
 /// Packs one group of 16 rows. `weights` is [16][columns], int8: -1, 0, 1 for a ternary packing, else
 /// the q8 values; `out` receives packed_bytes(packing, 16, columns) bytes.
@@ -86,6 +88,8 @@ int64_t first_invalid_block(Packing packing, std::span<const std::byte> matrix, 
 uint8_t t1_6_encode(const std::array<uint8_t, 5>& trits);
 /// Codes 0xF3..0xFF are invalid; they decode to five trits of 1 (weight 0).
 std::array<uint8_t, 5> t1_6_decode(uint8_t code);
-inline bool t1_6_valid(uint8_t code) { return code < 0xC0 + 51; }
+inline bool t1_6_valid(uint8_t code) {
+  return code < 0xC0 + 51;
+}
 
 }  // namespace onebit

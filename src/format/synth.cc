@@ -101,6 +101,7 @@ Status keep_plain_tokens(const TokenizerData& base, size_t count, TokenizerData&
 
 /// Merges of random pairs of present tokens until there are `count` tokens.
 void generate_merges(size_t count, TokenizerData& out) {
+  constexpr size_t kWords = 4096;  // enough: their pairs are more than any vocabulary has tokens
   constexpr size_t kLongest = 24;  // bytes; keeps the vocabulary's size near a real one's
   std::unordered_set<std::string> known(out.tokens.begin(), out.tokens.end());
   const auto is_word = [](const std::string& token) {
@@ -118,6 +119,7 @@ void generate_merges(size_t count, TokenizerData& out) {
     const auto id = static_cast<TokenId>(out.tokens.size());
     out.merges.push_back({left, right, id});
     out.tokens.push_back(std::move(text));
+    if (words.size() < kWords) words.push_back(id);
   }
 }
 
@@ -165,7 +167,8 @@ Result<TokenizerData> resize_tokenizer(const TokenizerData& base, uint32_t vocab
   out.special.assign(out.tokens.size(), false);
   const auto moved = [&](TokenId old) {
     const auto it = std::find(specials.begin(), specials.end(), old);
-    return it == specials.end() ? TokenId{-1} : static_cast<TokenId>(plain + static_cast<size_t>(it - specials.begin()));
+    return it == specials.end() ? TokenId{-1}
+                                : static_cast<TokenId>(plain + static_cast<size_t>(it - specials.begin()));
   };
   out.bos = moved(base.bos);
   for (const TokenId stop : base.stop_tokens)

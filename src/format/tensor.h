@@ -41,7 +41,7 @@ struct TensorSpec {
 struct Tensor : TensorSpec {
   uint64_t offset = 0;
   uint64_t xxh3 = 0;
-  std::span<const std::byte> data;    // matrix and scales
+  std::span<const std::byte> data;  // matrix and scales
   std::span<const std::byte> matrix;
   std::span<const float> scale_values;
 };

@@ -29,6 +29,7 @@
 #include <optional>
 
 #include "base/hash.h"
+#include "base/utf8.h"
 
 namespace onebit {
 namespace {
@@ -59,21 +60,13 @@ Status check_kinds(uint32_t pre_tokenizer, uint32_t chat_layout) {
   if (pre_tokenizer != static_cast<uint32_t>(PreTokenizer::kLlama3))
     return fail("pre-tokenizer: found {}, this version knows 1 (llama3)", pre_tokenizer);
   if (chat_layout > static_cast<uint32_t>(ChatLayout::kBitnet2B4T))
-    return fail("chat layout: found {}, this version knows 0 (none), 1 (llama3) and 2 (bitnet-2b4t)", chat_layout);
+    return fail("chat layout: found {}, this version knows 0 (none), 1 (llama3) and 2 (bitnet-2b-4t)", chat_layout);
   return {};
 }
 
-/// A token in an error message: printable, and not a page of it.
+/// A token in an error message.
 std::string shown(std::string_view bytes) {
-  constexpr size_t kLimit = 40;
-  std::string out = "'";
-  for (const char c : bytes.substr(0, kLimit)) {
-    if (c >= ' ' && c <= '~')
-      out += c;
-    else
-      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-  }
-  return out + (bytes.size() > kLimit ? "…'" : "'");
+  return fmt::format("'{}'", printable(bytes));
 }
 
 struct HashedToken {
@@ -241,7 +234,7 @@ std::string_view name_of(ChatLayout layout) {
     case ChatLayout::kLlama3:
       return "llama3";
     case ChatLayout::kBitnet2B4T:
-      return "bitnet-2b4t";
+      return "bitnet-2b-4t";
   }
   return "unknown";
 }
@@ -249,7 +242,7 @@ std::string_view name_of(ChatLayout layout) {
 Result<ChatLayout> chat_layout_by_name(std::string_view name) {
   for (const auto layout : {ChatLayout::kNone, ChatLayout::kLlama3, ChatLayout::kBitnet2B4T})
     if (name == name_of(layout)) return layout;
-  return fail("chat layout: found '{}', this version knows none, llama3 and bitnet-2b4t", name);
+  return fail("chat layout: found '{}', this version knows none, llama3 and bitnet-2b-4t", name);
 }
 
 Status validate(const TokenizerData& data) {

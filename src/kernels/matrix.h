@@ -15,7 +15,7 @@ struct IntegerMatrix {
   uint32_t columns = 0;  // inputs
   std::span<const std::byte> data;
   ScaleGranularity granularity = ScaleGranularity::kTensor;
-  uint32_t group = 0;                // columns a scale serves (kGroup)
+  uint32_t group = 0;             // columns a scale serves (kGroup)
   std::span<const float> scales;  // see ScaleGranularity
 };
 

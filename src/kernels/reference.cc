@@ -8,7 +8,9 @@
 #include "kernels/exp_log.h"
 
 // The same scalar code compiled twice, the second time for x86-64-v3 and chosen at run time: fma is then
-// one instruction instead of a call, and the bits are the same. (Sanitizers start too late for that.)
+// one instruction instead of a call, and the bits are the same. Such functions take plain pointers: a
+// standard template inside one could be kept by the linker, in its AVX form, for everybody. (Sanitizers
+// start too late for a choice at load time.)
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(ONEBIT_SANITIZED)
 #define ONEBIT_TWO_TARGETS __attribute__((target_clones("arch=x86-64-v3", "default")))
 #else
@@ -20,7 +22,7 @@ namespace {
 
 constexpr uint32_t kLanes = 256;
 
-float halve_lanes(std::array<float, kLanes>& lanes) {
+float halve_lanes(float* lanes) {
   for (uint32_t half = kLanes / 2; half > 0; half /= 2)
     for (uint32_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
   return lanes[0];
@@ -28,9 +30,11 @@ float halve_lanes(std::array<float, kLanes>& lanes) {
 
 ONEBIT_TWO_TARGETS
 float lane_dot_of(const float* x, const float* y, size_t n) {
-  std::array<float, kLanes> lanes{};
-  for (size_t i = 0; i < n; i += kLanes)
-    for (size_t l = 0; l < std::min<size_t>(kLanes, n - i); ++l) lanes[l] = std::fma(x[i + l], y[i + l], lanes[l]);
+  float lanes[kLanes] = {};
+  for (size_t i = 0; i < n; i += kLanes) {
+    const size_t count = n - i < kLanes ? n - i : kLanes;
+    for (size_t l = 0; l < count; ++l) lanes[l] = std::fma(x[i + l], y[i + l], lanes[l]);
+  }
   return halve_lanes(lanes);
 }
 
@@ -43,8 +47,8 @@ int32_t integer_dot(const int8_t* q, const int8_t* w, size_t n) {
 
 /// Quantised activations of n tokens.
 struct QuantizedRows {
-  std::vector<int8_t> q;   // [n][columns]
-  std::vector<float> s;    // [n]
+  std::vector<int8_t> q;  // [n][columns]
+  std::vector<float> s;   // [n]
 };
 
 QuantizedRows quantize_rows(std::span<const float> x, size_t columns) {
@@ -85,26 +89,40 @@ struct Query {
   float scale = 0;              // s of `quantize`
 };
 
+/// s[t] = fma chain over d ascending of q_d · k_td, for t below `count`; k is [head_dim][kKvBlock].
 ONEBIT_TWO_TARGETS
-void block_attention(const Query& query, const KvBlock& block, uint32_t count, float c, Partial& out) {
-  const auto head_dim = static_cast<uint32_t>(query.elements.size());
+void query_keys(const float* q, const float* k, size_t head_dim, uint32_t count, float* s) {
+  for (uint32_t t = 0; t < count; ++t) s[t] = 0.0f;
+  for (size_t d = 0; d < head_dim; ++d)
+    for (uint32_t t = 0; t < count; ++t) s[t] = std::fma(q[d], k[d * kKvBlock + t], s[t]);
+}
+
+/// o[d] = fma chain over t ascending of p_t · v_td, for t below `count`; v is [kKvBlock][head_dim].
+ONEBIT_TWO_TARGETS
+void weigh_values(const float* p, const float* v, size_t head_dim, uint32_t count, float* o) {
+  for (size_t d = 0; d < head_dim; ++d) o[d] = 0.0f;
+  for (uint32_t t = 0; t < count; ++t)
+    for (size_t d = 0; d < head_dim; ++d) o[d] = std::fma(p[t], v[t * head_dim + d], o[d]);
+}
+
+/// Attention over the first `count` positions of one block.
+Partial block_attention(const Query& query, const KvBlock& block, uint32_t count, float c) {
+  const size_t head_dim = query.elements.size();
+  Partial out{0.0f, 0.0f, std::vector<float>(head_dim)};
   std::array<float, kKvBlock> p{};
-  for (uint32_t d = 0; d < head_dim; ++d)
-    for (uint32_t t = 0; t < count; ++t) p[t] = std::fma(query.elements[d], block.k[d * kKvBlock + t], p[t]);
-  // For q8 the sums above are of integers below 2^24 and so exact.
+  query_keys(query.elements.data(), block.k.data(), head_dim, count, p.data());
+  // For q8 these are sums of integers, at most 2^24 and so exact.
   for (uint32_t t = 0; t < count; ++t)
     p[t] = (block.quantized ? p[t] * ((query.scale / 127.0f) * (block.k_scale[t] / 127.0f)) : p[t]) * c;
   out.m = *std::max_element(p.begin(), p.begin() + count);
-  out.l = 0.0f;
   for (uint32_t t = 0; t < count; ++t) {
     p[t] = exp_f32(p[t] - out.m);
     out.l += p[t];
   }
-  out.o.assign(head_dim, 0.0f);
-  for (uint32_t t = 0; t < count; ++t) {
-    const float weight = block.quantized ? p[t] * (block.v_scale[t] / 127.0f) : p[t];
-    for (uint32_t d = 0; d < head_dim; ++d) out.o[d] = std::fma(weight, block.v[t * head_dim + d], out.o[d]);
-  }
+  if (block.quantized)
+    for (uint32_t t = 0; t < count; ++t) p[t] = p[t] * (block.v_scale[t] / 127.0f);
+  weigh_values(p.data(), block.v.data(), head_dim, count, out.o.data());
+  return out;
 }
 
 /// Element 1 is what is accumulated, 2 the next; the first element is taken unchanged.
@@ -123,10 +141,12 @@ void fold(Partial& one, const Partial& two, bool first) {
 
 }  // namespace
 
-float lane_dot(std::span<const float> x, std::span<const float> y) { return lane_dot_of(x.data(), y.data(), x.size()); }
+float lane_dot(std::span<const float> x, std::span<const float> y) {
+  return lane_dot_of(x.data(), y.data(), x.size());
+}
 
 float lane_sum(std::span<const float> x) {
-  std::array<float, kLanes> lanes{};
+  float lanes[kLanes] = {};
   for (size_t i = 0; i < x.size(); ++i) lanes[i % kLanes] += x[i];
   return halve_lanes(lanes);
 }
@@ -204,9 +224,9 @@ void attention(std::span<const float> q, std::span<const KvBlock> blocks, uint32
   }
   const auto c = static_cast<float>(1.0 / std::sqrt(static_cast<double>(q.size())));
   const uint32_t count = (visible + kKvBlock - 1) / kKvBlock;
-  Partial block, super, total;
+  Partial super, total;
   for (uint32_t b = 0; b < count; ++b) {
-    block_attention(query, blocks[b], std::min(kKvBlock, visible - b * kKvBlock), c, block);
+    const auto block = block_attention(query, blocks[b], std::min(kKvBlock, visible - b * kKvBlock), c);
     fold(super, block, b % kKvSuperBlock == 0);
     const bool super_ends = b + 1 == count || (b + 1) % kKvSuperBlock == 0;
     if (super_ends) fold(total, super, b < kKvSuperBlock);

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/half.h"
+#include "base/utf8.h"
 #include "format/import/hf_config.h"
 #include "format/import/hf_tokenizer.h"
 #include "format/import/json.h"
@@ -41,6 +42,12 @@ float element(const SourceTensor& tensor, uint64_t index) {
 class HfWeights final : public WeightSource {
  public:
   HfWeights(const Safetensors& tensors, const HfConfig& config) : tensors_(tensors), config_(config) {}
+
+  /// That the embedding has the config's rows: before memory is taken for as many tokens.
+  Status check_vocabulary() const {
+    ASSIGN_OR_RETURN([[maybe_unused]] const auto* table, find_table("model.embed_tokens.weight"));
+    return {};
+  }
 
   Status ternary_rows(uint32_t layer, Linear linear, uint64_t first, uint64_t count, std::span<int8_t> out) override {
     const auto shape = shape_of(config_.model, linear);
@@ -108,7 +115,13 @@ class HfWeights final : public WeightSource {
 
   Result<const SourceTensor*> find(const std::string& name, const std::vector<uint64_t>& shape) const {
     const auto* tensor = tensors_.find(name);
-    if (tensor == nullptr) return fail("{}: tensor {} is missing", tensors_.path(), name);
+    if (tensor == nullptr) {
+      const auto type = tensors_.other_type(name);
+      if (!type.empty())
+        return fail("{}: tensor {}: type is {}, which this version cannot read", tensors_.path(), name,
+                    printable(type));
+      return fail("{}: tensor {} is missing", tensors_.path(), name);
+    }
     if (tensor->shape != shape)
       return fail("{}: tensor {}: shape is [{}], expected [{}]", tensors_.path(), name, fmt::join(tensor->shape, ", "),
                   fmt::join(shape, ", "));
@@ -168,7 +181,8 @@ class HfWeights final : public WeightSource {
     const uint64_t columns = shape_of(config_.model, linear).inputs;
     ASSIGN_OR_RETURN(const float scale, master_scale(layer, linear));
     for (uint64_t i = 0; i < count * columns; ++i)
-      out[i] = static_cast<int8_t>(std::clamp(std::nearbyint(element(weight, first * columns + i) / scale), -1.0f, 1.0f));
+      out[i] =
+          static_cast<int8_t>(std::clamp(std::nearbyint(element(weight, first * columns + i) / scale), -1.0f, 1.0f));
     return {};
   }
 
@@ -185,7 +199,8 @@ Result<HfTokenizerFiles> read_tokenizer_files(const std::string& folder, std::st
   const auto path_of = [&](const char* name) { return (std::filesystem::path(folder) / name).string(); };
   ASSIGN_OR_RETURN(files.tokenizer_json, read_text_file(path_of("tokenizer.json"), kMaxJsonBytes));
   for (const auto& [name, text] : {std::pair{"tokenizer_config.json", &files.tokenizer_config_json},
-                                   std::pair{"generation_config.json", &files.generation_config_json}}) {
+                                   {"generation_config.json", &files.generation_config_json},
+                                   {"chat_template.jinja", &files.chat_template_jinja}}) {
     std::error_code ignored;
     if (!std::filesystem::exists(path_of(name), ignored)) continue;
     ASSIGN_OR_RETURN(*text, read_text_file(path_of(name), kMaxJsonBytes));
@@ -204,6 +219,7 @@ Provenance provenance_of(const ConvertOptions& options, TernaryStorage storage) 
   if (!options.licence.empty()) p.emplace_back("licence", options.licence);
   p.emplace_back("converter", options.converter);
   p.emplace_back("date", options.date);
+  for (auto& [key, value] : p) value = utf8_replace_invalid(value);
   return p;
 }
 
@@ -218,12 +234,12 @@ Result<ConvertSummary> convert_hf_folder(const ConvertOptions& options, const Wr
   ASSIGN_OR_RETURN(const auto config, parse_hf_config(config_text, config_path));
   ASSIGN_OR_RETURN(const auto tokenizer_files, read_tokenizer_files(options.folder, std::move(config_text)));
   ASSIGN_OR_RETURN(const auto tensors, Safetensors::open_folder(options.folder));
+  HfWeights weights(tensors, config);
+  RETURN_IF_ERROR(weights.check_vocabulary());
   ModelParts parts;
   parts.config = config.model;
-  ASSIGN_OR_RETURN(parts.tokenizer, import_hf_tokenizer(tokenizer_files, config.model.vocabulary));
-  if (options.chat_layout) parts.tokenizer.chat_layout = *options.chat_layout;
+  ASSIGN_OR_RETURN(parts.tokenizer, import_hf_tokenizer(tokenizer_files, config.model.vocabulary, options.chat_layout));
   parts.provenance = provenance_of(options, config.storage);
-  HfWeights weights(tensors, config);
   RETURN_IF_ERROR(write_model(options.output, parts, options.packings, weights, progress));
   return ConvertSummary{config.model, parts.tokenizer.chat_layout};
 }

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/utf8.h"
 #include "format/import/json.h"
 
 namespace onebit {
@@ -24,7 +25,7 @@ class Fields {
       return fallback.value_or(0);
     }
     if (!it->is_number_unsigned() || it->get<uint64_t>() > std::numeric_limits<uint32_t>::max()) {
-      note(fmt::format("{} is {}, expected a whole number from 0", key, it->dump().substr(0, 60)));
+      note(fmt::format("{} is {}, expected a whole number from 0", key, printable(it->dump(), 60)));
       return 0;
     }
     return it->get<uint32_t>();
@@ -43,7 +44,7 @@ class Fields {
     const auto it = find(key);
     if (it == object_.end()) return fallback;
     if (it->is_string()) return it->get<std::string>();
-    note(fmt::format("{} is {}, expected a string", key, it->dump().substr(0, 60)));
+    note(fmt::format("{} is {}, expected a string", key, printable(it->dump(), 60)));
     return fallback;
   }
 
@@ -51,14 +52,14 @@ class Fields {
     const auto it = find(key);
     if (it == object_.end()) return fallback;
     if (it->is_boolean()) return it->get<bool>();
-    note(fmt::format("{} is {}, expected true or false", key, it->dump().substr(0, 60)));
+    note(fmt::format("{} is {}, expected true or false", key, printable(it->dump(), 60)));
     return fallback;
   }
 
   /// A field that must have this value where it is given at all.
   template <class T>
   void require(const char* key, const T& found, const T& expected) {
-    if (found != expected) note(fmt::format("{} is {}, this version knows {}", key, found, expected));
+    if (found != expected) note(fmt::format("{} is {}, this version knows {}", key, shown(found), expected));
   }
 
   void note(std::string error) {
@@ -67,6 +68,9 @@ class Fields {
   const std::string& error() const { return error_; }
 
  private:
+  static std::string shown(const std::string& text) { return printable(text, 60); }
+  static bool shown(bool value) { return value; }
+
   /// A null counts as absent.
   json::const_iterator find(const char* key) const {
     const auto it = object_.find(key);
@@ -89,9 +93,11 @@ TernaryStorage read_storage(const json& root, Fields& fields) {
   const auto linear_class = q.text("linear_class", "bitlinear");  // transformers' defaults
   const auto mode = q.text("quantization_mode", "offline");
   if (linear_class != "autobitlinear" && linear_class != "bitlinear")
-    q.note(fmt::format("quantization_config.linear_class is {}, this version knows autobitlinear and bitlinear", linear_class));
+    q.note(fmt::format("quantization_config.linear_class is {}, this version knows autobitlinear and bitlinear",
+                       printable(linear_class, 60)));
   if (mode != "offline" && mode != "online")
-    q.note(fmt::format("quantization_config.quantization_mode is {}, this version knows offline and online", mode));
+    q.note(fmt::format("quantization_config.quantization_mode is {}, this version knows offline and online",
+                       printable(mode, 60)));
   if (!q.error().empty()) fields.note(q.error());
   if (mode == "online") return TernaryStorage::kMaster;
   return linear_class == "autobitlinear" ? TernaryStorage::kPackedMultiply : TernaryStorage::kPackedDivide;

@@ -36,12 +36,18 @@ std::string shown(const json& value) {
   return text.size() <= kLimit ? text : utf8_replace_invalid(text.substr(0, kLimit)) + "…";
 }
 
+/// The name of a field in an error message: of the file itself ("…/tokenizer.json: model") or of an object in
+/// it ("…/tokenizer.json: model.type").
+std::string field(std::string_view where, std::string_view key) {
+  return fmt::format("{}{}{}", where, where.ends_with(".json") ? ": " : ".", key);
+}
+
 /// A key that is not in `known` may change ids in a way that nobody here has heard of.
 Status check_keys(const json& object, std::string_view where, std::initializer_list<std::string_view> known) {
   if (!object.is_object()) return fail("{}: found {}, expected an object", where, shown(object));
   for (const auto& [key, value] : object.items())
     if (std::find(known.begin(), known.end(), key) == known.end())
-      return fail("{}: has the field '{}', which this version does not know", where, key);
+      return fail("{}: this version does not know this field", field(where, printable(key)));
   return {};
 }
 
@@ -50,19 +56,19 @@ Status check_unset(const json& object, std::string_view where, std::string_view 
                    std::initializer_list<json> harmless = {}) {
   const json* value = find(object, key);
   if (value == nullptr || std::find(harmless.begin(), harmless.end(), *value) != harmless.end()) return {};
-  return fail("{}.{}: found {}, which this version does not support", where, key, shown(*value));
+  return fail("{}: found {}, which this version does not support", field(where, key), shown(*value));
 }
 
 Status check_value(const json& object, std::string_view where, std::string_view key, const json& expected) {
   const json* value = find(object, key);
   if (value != nullptr && *value == expected) return {};
-  return fail("{}.{}: found {}, this version supports {}", where, key, value == nullptr ? "nothing" : shown(*value),
+  return fail("{}: found {}, this version supports {}", field(where, key), value == nullptr ? "nothing" : shown(*value),
               shown(expected));
 }
 
 /// [Split by LLaMA-3's pattern, bytes to their printable stand-ins].
 Status check_pre_tokenizer(const json& root, const std::string& path) {
-  const std::string where = path + ": pre_tokenizer";
+  const std::string where = field(path, "pre_tokenizer");
   const json* pre_tokenizer = find(root, "pre_tokenizer");
   if (pre_tokenizer == nullptr) return fail("{}: missing; this version supports LLaMA-3's", where);
   RETURN_IF_ERROR(check_keys(*pre_tokenizer, where, {"type", "pretokenizers"}));
@@ -111,11 +117,11 @@ Status check_settings(const json& root, const std::string& path) {
   RETURN_IF_ERROR(check_pre_tokenizer(root, path));
   if (const json* decoder = find(root, "decoder")) {
     if (!decoder->is_object()) return fail("{}: decoder: found {}, expected an object", path, shown(*decoder));
-    RETURN_IF_ERROR(check_value(*decoder, path + ": decoder", "type", "ByteLevel"));
+    RETURN_IF_ERROR(check_value(*decoder, field(path, "decoder"), "type", "ByteLevel"));
   }
   const json* model = find(root, "model");
   if (model == nullptr) return fail("{}: model: missing", path);
-  return check_model(*model, path + ": model");
+  return check_model(*model, field(path, "model"));
 }
 
 Result<TokenId> read_id(const json& value, std::string_view where, size_t vocabulary) {
@@ -325,7 +331,8 @@ std::string_view chat_template(const json& tokenizer_config) {
 
 }  // namespace
 
-Result<TokenizerData> import_hf_tokenizer(const HfTokenizerFiles& files, uint32_t vocabulary) {
+Result<TokenizerData> import_hf_tokenizer(const HfTokenizerFiles& files, uint32_t vocabulary,
+                                          std::optional<ChatLayout> chat_layout) {
   const std::string path = (std::filesystem::path(files.folder) / "tokenizer.json").string();
   ASSIGN_OR_RETURN(const json root, parse_json_object(files.tokenizer_json, path));
   ASSIGN_OR_RETURN(const auto tokenizer_config,
@@ -343,7 +350,9 @@ Result<TokenizerData> import_hf_tokenizer(const HfTokenizerFiles& files, uint32_
   ASSIGN_OR_RETURN(const auto special, read_added_tokens(root, path, data));
   ASSIGN_OR_RETURN(const auto ids, read_vocabulary(model, path, special, data));
   RETURN_IF_ERROR(read_merges(model, path, ids, data));
-  data.chat_layout = recognise_chat_template(chat_template(tokenizer_config.root));
+  const auto jinja =
+      files.chat_template_jinja.empty() ? chat_template(tokenizer_config.root) : files.chat_template_jinja;
+  data.chat_layout = chat_layout.value_or(recognise_chat_template(jinja));
   ASSIGN_OR_RETURN(data.bos, read_bos(tokenizer_config, config, data, special));
   ASSIGN_OR_RETURN(data.stop_tokens, read_stops(tokenizer_config, generation_config, config, data, special));
   if (const auto status = validate(data); !status) return fail_in(path, status.error());

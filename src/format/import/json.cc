@@ -4,6 +4,8 @@
 #include <set>
 #include <vector>
 
+#include "base/utf8.h"
+
 namespace onebit {
 namespace {
 
@@ -42,9 +44,9 @@ Result<nlohmann::json> parse_json_object(std::string_view text, std::string_view
   } catch (const std::length_error&) {
     return fail("{}: nested deeper than {} levels", what, kMaxDepth);
   } catch (const std::invalid_argument&) {
-    return fail("{}: key '{}' stands twice in one object", what, refusal.duplicate);
+    return fail("{}: key '{}' stands twice in one object", what, printable(refusal.duplicate));
   } catch (const json::exception& e) {
-    return fail("{}: not valid JSON: {}", what, e.what());
+    return fail("{}: not valid JSON: {}", what, printable(e.what(), 200));
   } catch (const std::bad_alloc&) {
     return fail("{}: too large for the memory at hand", what);
   }

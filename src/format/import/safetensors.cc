@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 
+#include "base/utf8.h"
 #include "format/import/json.h"
 
 namespace onebit {
@@ -28,7 +29,7 @@ Result<std::vector<uint64_t>> read_numbers(const json& entry, const char* key) {
   if (it == entry.end() || !it->is_array()) return fail("{} is missing or no array", key);
   std::vector<uint64_t> numbers;
   for (const auto& n : *it) {
-    if (!n.is_number_unsigned()) return fail("{} holds {}, expected whole numbers from 0", key, n.dump().substr(0, 40));
+    if (!n.is_number_unsigned()) return fail("{} holds {}, expected whole numbers from 0", key, printable(n.dump()));
     numbers.push_back(n.get<uint64_t>());
   }
   return numbers;
@@ -70,8 +71,16 @@ Status check_overlaps(const std::vector<std::pair<uint64_t, std::string>>& begin
                       const std::map<std::string, uint64_t>& ends) {
   for (size_t i = 1; i < begins.size(); ++i)
     if (begins[i].first < ends.at(begins[i - 1].second))
-      return fail("tensors {} and {} overlap", begins[i - 1].second, begins[i].second);
+      return fail("tensors {} and {} overlap", printable(begins[i - 1].second), printable(begins[i].second));
   return {};
+}
+
+/// A name, not a path: an index must not reach files outside its folder.
+bool is_file_name(const std::string& name) {
+  constexpr size_t kLongest = 255;  // that file systems take
+  const auto unfit = [](char c) { return c == '/' || (c >= 0 && c < ' ') || c == 0x7f; };
+  return !name.empty() && name.size() <= kLongest && name != "." && name != ".." &&
+         std::none_of(name.begin(), name.end(), unfit);
 }
 
 }  // namespace
@@ -104,15 +113,18 @@ Status Safetensors::add(const std::string& path) {
   for (const auto& [name, entry] : header.items()) {
     if (name == "__metadata__") continue;
     auto tensor = read_entry(entry, data);
-    if (!tensor) return fail("{}: tensor {}: {}", path, name, tensor.error().message);
-    if (!*tensor) continue;
+    if (!tensor) return fail("{}: tensor {}: {}", path, printable(name), tensor.error().message);
+    if (!*tensor) {
+      other_types_.emplace(name, entry["dtype"].get<std::string>());
+      continue;
+    }
     if (!(*tensor)->bytes.empty()) {
       const auto begin = static_cast<uint64_t>((*tensor)->bytes.data() - data.data());
       begins.emplace_back(begin, name);
       ends[name] = begin + (*tensor)->bytes.size();
     }
     if (!tensors_.emplace(name, *std::move(*tensor)).second)
-      return fail("{}: tensor {}: stands in two files", path, name);
+      return fail("{}: tensor {}: stands in two files", path, printable(name));
   }
   std::sort(begins.begin(), begins.end());
   if (auto status = check_overlaps(begins, ends); !status) return fail_in(path, status.error());
@@ -142,25 +154,31 @@ Result<Safetensors> Safetensors::open_folder(const std::string& folder) {
   if (map == index.end() || !map->is_object()) return fail("{}: weight_map is missing or no object", index_path);
   std::set<std::string> shards;
   for (const auto& [name, shard] : map->items()) {
-    if (!shard.is_string()) return fail("{}: weight_map: {} is no file name", index_path, name);
+    if (!shard.is_string()) return fail("{}: weight_map: {} is no file name", index_path, printable(name));
     const auto& file = shard.get_ref<const std::string&>();
-    // A name, not a path: an index must not reach files outside its folder.
-    if (file.empty() || file.find('/') != std::string::npos || file == "..")
-      return fail("{}: weight_map: {} names '{}', expected a file in this folder", index_path, name, file);
+    if (!is_file_name(file))
+      return fail("{}: weight_map: {} names '{}', expected a file in this folder", index_path, printable(name),
+                  printable(file));
     shards.insert(file);
   }
   Safetensors result;
   result.path_ = folder;
   for (const auto& shard : shards) RETURN_IF_ERROR(result.add(in_folder(shard)));
   for (const auto& [name, shard] : map->items())
-    if (result.find(name) == nullptr)
-      return fail("{}: weight_map: tensor {} is not in {}", index_path, name, shard.get_ref<const std::string&>());
+    if (result.find(name) == nullptr && result.other_type(name).empty())
+      return fail("{}: weight_map: tensor {} is not in {}", index_path, printable(name),
+                  printable(shard.get_ref<const std::string&>()));
   return result;
 }
 
 const SourceTensor* Safetensors::find(std::string_view name) const {
   const auto it = tensors_.find(name);
   return it == tensors_.end() ? nullptr : &it->second;
+}
+
+std::string_view Safetensors::other_type(std::string_view name) const {
+  const auto it = other_types_.find(name);
+  return it == other_types_.end() ? std::string_view() : it->second;
 }
 
 }  // namespace onebit

@@ -33,6 +33,8 @@ class Safetensors {
   /// Null where there is none of this name. Tensors of a type not in DType are not listed.
   const SourceTensor* find(std::string_view name) const;
   const std::map<std::string, SourceTensor, std::less<>>& tensors() const { return tensors_; }
+  /// The type of a tensor that is there but not listed; empty where there is none of this name.
+  std::string_view other_type(std::string_view name) const;
   /// Where errors about the whole place the blame.
   const std::string& path() const { return path_; }
 
@@ -42,6 +44,7 @@ class Safetensors {
   std::string path_;
   std::vector<MappedFile> files_;
   std::map<std::string, SourceTensor, std::less<>> tensors_;
+  std::map<std::string, std::string, std::less<>> other_types_;
 };
 
 }  // namespace onebit
