@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Help good enough to need no manual: every command has it, and every option in it is explained.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh" "$@"
+
+halo --help
+expect_status 0
+for subcommand in chat run ppl tokenize detokenize convert synth inspect verify; do
+  halo --help
+  expect_out "^  $subcommand "
+  halo "$subcommand" --help
+  expect_status 0
+  expect_out "^Usage: .*$subcommand"
+  expect_out '^  -h,--help '
+  [ ! -s "$err" ] || wrong 'nothing expected on standard error'
+done
+halo run --help
+for option in --model --kv --head --max-tokens --stop --ignore-eos --temp --top-k --top-p --min-p --repetition-penalty \
+  --frequency-penalty --presence-penalty --logit-bias --seed --json --special --logprobs; do
+  expect_out "(^| |,)$option( |=)"
+done
+halo --version
+expect_status 0
+expect_out '^1bit [0-9]+\.[0-9]+\.[0-9]+'
+
+# The two commands of the checkout.
+cd /
+for command in quickstart run-tests; do
+  last=("($command)")
+  for option in --help -h; do
+    status=0
+    "$source_dir/$command" "$option" >"$out" 2>"$err" || status=$?
+    expect_status 0
+    expect_out "^usage: ./$command"
+  done
+  status=0
+  "$source_dir/$command" --nothing >"$out" 2>"$err" || status=$?
+  expect_status 2
+  expect_no_out
+  expect_err "^$command: unknown option: --nothing"
+done

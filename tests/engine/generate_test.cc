@@ -1,0 +1,137 @@
+#include "engine/generate.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "base/utf8.h"
+#include "engine/model.h"
+#include "format/synth.h"
+#include "tests/support/temp_folder.h"
+#include "tests/support/test_model.h"
+#include "tests/support/tiny_model.h"
+#include "tokenizer/chat_layout.h"
+
+namespace onebit {
+namespace {
+
+class GenerateTest : public ::testing::Test {
+ protected:
+  GenerateTest() : model_(open()), sequence_(model_.backend()) {}
+
+  static Model open() {
+    auto model = Model::open(test::bundled_model());
+    EXPECT_TRUE(model) << model.error().message;
+    return *std::move(model);
+  }
+
+  std::vector<TokenId> question(const std::string& text) {
+    const ChatMessage message{"user", text};
+    return *encode_chat(model_.tokenizer(), {&message, 1}, true);
+  }
+
+  Generation answer(const std::vector<TokenId>& prompt, const GenerateParams& params = GenerateParams(),
+                    const TextSink& sink = nullptr) {
+    auto result = generate(sequence_, model_.tokenizer(), model_.file().config(), prompt, params, sink);
+    EXPECT_TRUE(result) << result.error().message;
+    return *std::move(result);
+  }
+
+  static std::vector<TokenId> ids(const Generation& g) {
+    std::vector<TokenId> result;
+    for (const auto& token : g.tokens) result.push_back(token.id);
+    return result;
+  }
+
+  Model model_;
+  Sequence sequence_;
+};
+
+TEST_F(GenerateTest, AnswersAQuestionAndStopsAtTheEndToken) {
+  std::string streamed;
+  const auto g = answer(question("What is the capital of France?"), {}, [&](std::string_view piece) {
+    EXPECT_TRUE(utf8_valid(piece));
+    streamed += piece;
+    return true;
+  });
+  EXPECT_EQ(g.text, "The capital of France is Paris.");
+  EXPECT_EQ(streamed, g.text);
+  EXPECT_EQ(g.finish_reason, FinishReason::kStop);
+  EXPECT_TRUE(model_.tokenizer().is_stop(g.tokens.back().id));
+  EXPECT_EQ(g.prompt_tokens, 22u);
+}
+
+TEST_F(GenerateTest, MaxTokensAndIgnoreEosAreKept) {
+  const auto prompt = question("What is the capital of France?");
+  const auto cut = answer(prompt, {.max_tokens = 3});
+  EXPECT_EQ(cut.tokens.size(), 3u);
+  EXPECT_EQ(cut.finish_reason, FinishReason::kLength);
+  const auto on = answer(prompt, {.max_tokens = 20, .ignore_eos = true});
+  EXPECT_EQ(on.tokens.size(), 20u);
+  EXPECT_TRUE(on.text.starts_with("The capital of France is Paris."));
+}
+
+TEST_F(GenerateTest, StopStringsThatSpanTokensEndTheText) {
+  const auto g = answer(question("What is the capital of France?"), {.stop = {"ance is"}});
+  EXPECT_EQ(g.text, "The capital of Fr");
+  EXPECT_EQ(g.finish_reason, FinishReason::kStop);
+}
+
+TEST_F(GenerateTest, TheSinkCancels) {
+  const auto g = answer(question("Tell me a story."), {}, [](std::string_view) { return false; });
+  EXPECT_EQ(g.finish_reason, FinishReason::kCancelled);
+  EXPECT_LE(g.tokens.size(), 4u);
+}
+
+TEST_F(GenerateTest, AKeptPrefixChangesNoToken) {
+  const GenerateParams params{.sampling = {.temperature = 0.8f, .seed = 9}, .max_tokens = 30, .logprobs = true};
+  const auto fresh = answer(question("Who are you?"), params);
+  EXPECT_EQ(fresh.cached_tokens, 0u);
+  answer(question("Who are they?"), {.max_tokens = 5});
+  const auto again = answer(question("Who are you?"), params);
+  EXPECT_GT(again.cached_tokens, 5u);
+  EXPECT_EQ(ids(again), ids(fresh));
+  for (size_t i = 0; i < fresh.tokens.size(); ++i)
+    EXPECT_EQ(std::memcmp(&again.tokens[i].logprob, &fresh.tokens[i].logprob, sizeof(float)), 0);
+}
+
+TEST_F(GenerateTest, LogprobsDescribeTheChosenToken) {
+  const auto g = answer(question("What is the capital of France?"), {.logprobs = true, .top_logprobs = 3});
+  for (const auto& token : g.tokens) {
+    ASSERT_EQ(token.top.size(), 3u);
+    EXPECT_EQ(token.top[0].id, token.id);  // greedy
+    EXPECT_EQ(token.top[0].logprob, token.logprob);
+    EXPECT_GE(token.top[0].logprob, token.top[1].logprob);
+    EXPECT_LE(token.logprob, 0.0f);
+  }
+}
+
+TEST(Generate, TheContextIsTheLimit) {
+  const test::TempFolder folder;
+  const auto path = folder.path("tiny.h1b");
+  ASSERT_TRUE(write_synthetic_model(path, test::tiny_parts(test::tiny_config()), {}, 1));
+  auto model = Model::open(path);
+  ASSERT_TRUE(model) << model.error().message;
+  Sequence sequence(model->backend());
+  const uint32_t context = model->file().config().context;
+  const std::vector<TokenId> prompt(context - 2, 39);
+  const auto g = generate(sequence, model->tokenizer(), model->file().config(), prompt, {.ignore_eos = true});
+  ASSERT_TRUE(g) << g.error().message;
+  EXPECT_EQ(g->tokens.size(), 2u);
+  EXPECT_EQ(g->finish_reason, FinishReason::kLength);
+}
+
+TEST_F(GenerateTest, ErrorsAreAnswersAndTheSequenceGoesOn) {
+  const auto error = [&](const std::vector<TokenId>& prompt, const GenerateParams& params) {
+    const auto g = generate(sequence_, model_.tokenizer(), model_.file().config(), prompt, params);
+    return g ? std::string() : g.error().message;
+  };
+  EXPECT_NE(error({}, {}).find("empty"), std::string::npos);
+  EXPECT_NE(error({8192}, {}).find("8192"), std::string::npos);
+  EXPECT_NE(error(std::vector<TokenId>(4096, 1), {}).find("4096"), std::string::npos);
+  EXPECT_NE(error({1}, {.sampling = {.top_p = 2.0f}}).find("top_p"), std::string::npos);
+  EXPECT_EQ(answer(question("What is the capital of France?")).text, "The capital of France is Paris.");
+}
+
+}  // namespace
+}  // namespace onebit

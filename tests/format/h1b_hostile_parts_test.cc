@@ -1,0 +1,258 @@
+// The parts of a model file one by one, each damaged with its checksums made to fit.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <random>
+
+#include "format/h1b_file.h"
+#include "tests/format/hostile_model.h"
+#include "tests/fuzz/paged_file.h"
+#include "tests/support/h1b_edit.h"
+#include "tests/support/test_model.h"
+
+#ifdef ONEBIT_SANITIZED
+// No allocation may be large because a file says so.
+extern "C" const char* __asan_default_options();
+extern "C" const char* __asan_default_options() {
+  return "max_allocation_size_mb=64";
+}
+#endif
+
+namespace onebit {
+namespace {
+
+using test::expect_error;
+using test::get;
+using test::put;
+
+class HostilePart : public HostileModel {
+ protected:
+  /// `change` gets the file's bytes; their checksums are repaired afterwards.
+  Status check_changed(const std::function<void(std::string&)>& change) {
+    auto file = sound_;
+    change(file);
+    test::repair_checksums(file);
+    return check(file);
+  }
+
+  size_t index_of(std::string_view tensor) const {
+    for (size_t i = 0; i < test::entry_count(sound_); ++i)
+      if (test::name_of_entry(sound_, i) == tensor) return i;
+    ADD_FAILURE() << "no tensor " << tensor;
+    return 0;
+  }
+
+  h1b::DirectoryEntry entry(std::string_view tensor) const { return test::entry_of(sound_, index_of(tensor)); }
+
+  /// Overwrites bytes of a tensor.
+  template <class T>
+  Status check_value(std::string_view tensor, uint64_t offset, T value) {
+    return check_changed(
+        [&](std::string& file) { std::memcpy(file.data() + entry(tensor).offset + offset, &value, sizeof value); });
+  }
+};
+
+TEST_F(HostilePart, InvalidCodesAndPaddingAreFoundBehindAGoodChecksum) {
+  // blk.0.ffn_down is 48 x 80 in t2: 3 groups of 5 blocks, no padding. Byte 5 · 64 is in group 1.
+  expect_error(check_value("blk.0.ffn_down", 5 * 64, uint8_t{0x57}), {path_, "tensor blk.0.ffn_down", "block 5"});
+  // head is 300 x 48 in q8: rows 300..303 are padding, lane 12 on of the last group of 12 blocks.
+  expect_error(check_value("head", (18 * 12 + 3) * 64 + 12 * 4, uint8_t{1}), {path_, "tensor head", "block 219"});
+  expect_error(check_value("head", 0, uint8_t{0x80}), {path_, "tensor head", "block 0"});
+}
+
+TEST_F(HostilePart, ValuesThatAreNoNumbersAreFoundBehindAGoodChecksum) {
+  for (const float bad : {std::nanf(""), INFINITY, -1.0f}) {  // the scale is the last value of a product
+    const auto status = check_value("blk.1.attn_k", entry("blk.1.attn_k").bytes - sizeof bad, bad);
+    expect_error(status, {path_, "tensor blk.1.attn_k", "scale 0"});
+  }
+  expect_error(check_value("blk.1.ffn_norm", 8, std::nanf("")), {path_, "tensor blk.1.ffn_norm", "value 2"});
+  expect_error(check_value("token_embd", 200, uint16_t{0x7f80}), {path_, "tensor token_embd", "value 100"});
+}
+
+TEST_F(HostilePart, RopeValuesBeyondOneAreRefused) {
+  for (const float bad : {std::nanf(""), 1.5f, -2.0f, INFINITY})
+    expect_error(check_changed([&](std::string& file) {
+                   std::memcpy(file.data() + test::header_of(file).rope.offset + 40, &bad, sizeof bad);
+                 }),
+                 {path_, "rope: value 10"});
+}
+
+TEST_F(HostilePart, ATensorWithTheNameOfAnotherIsRefused) {
+  const auto status = check_changed([&](std::string& file) {
+    const size_t from = test::entry_at(file, index_of("blk.0.attn_k"));
+    const size_t to = test::entry_at(file, index_of("blk.0.attn_v"));
+    for (const size_t field : {offsetof(h1b::DirectoryEntry, name_offset), offsetof(h1b::DirectoryEntry, name_bytes)})
+      put(file, to + field, 4, get(file, from + field, 4));
+  });
+  expect_error(status, {path_, "tensor blk.0.attn_k", "twice"});
+}
+
+TEST_F(HostilePart, TensorsThatShareBytesAreRefused) {
+  const auto status = check_changed([&](std::string& file) {
+    const size_t from = test::entry_at(file, index_of("blk.0.attn_k"));
+    const size_t to = test::entry_at(file, index_of("blk.0.attn_v"));
+    put(file, to + offsetof(h1b::DirectoryEntry, offset), 8, get(file, from + offsetof(h1b::DirectoryEntry, offset)));
+  });
+  expect_error(status, {path_, "tensor blk.0.attn_v", "offset"});
+}
+
+TEST_F(HostilePart, NamesThatNoTerminalShouldShowAreRefused) {
+  for (const char bad : {'\n', '\x1b', '\x7f', '\xff', '\0', ' '}) {
+    const auto status = check_changed([&](std::string& file) {
+      file[test::entry_at(file, test::entry_count(file))] = bad;  // the first byte of the first name
+    });
+    expect_error(status, {path_, "directory: entry 0: name"});
+  }
+}
+
+TEST_F(HostilePart, AMissingTensorIsNamedWhenTheModelIsBound) {
+  auto file = sound_;
+  const size_t name = test::entry_at(file, test::entry_count(file)) + entry("blk.1.ffn_up").name_offset;
+  file[name] = 'x';
+  test::repair_checksums(file);
+  const auto result = use(file);
+  EXPECT_TRUE(result.verified);
+  EXPECT_FALSE(result.bound);
+  ASSERT_FALSE(result.file_errors.empty());
+  test::expect_sentence(result.file_errors[0], {path_, "blk.1.ffn_up", "missing"});
+}
+
+TEST_F(HostilePart, AVocabularyOtherThanTheTokenizersIsRefused) {
+  const auto status = check_changed([&](std::string& file) {
+    put(file, test::header_of(file).config.offset + offsetof(h1b::Config, vocabulary), 4, 299);
+  });
+  expect_error(status, {path_, "tokenizer: 300 tokens, expected the config's vocabulary of 299"});
+}
+
+TEST_F(HostilePart, EveryNumberOfTheTokenizerIsChecked) {
+  const auto section = test::header_of(sound_).tokenizer;
+  std::mt19937_64 random(2);
+  size_t refused = 0;
+  for (size_t at = 0; at + 4 <= section.bytes; at += 4)
+    for (const uint64_t value : {uint64_t{0}, uint64_t{1}, uint64_t{0x7fffffff}, uint64_t{0xffffffff}, random()}) {
+      auto file = sound_;
+      put(file, section.offset + at, 4, value & 0xffffffffu);
+      if (file == sound_) continue;
+      test::repair_checksums(file);
+      const auto result = use(file);
+      EXPECT_TRUE(result.opened);  // the section is only parsed when it is asked for
+      refused += !result.verified;
+    }
+  EXPECT_GT(refused, section.bytes / 4);
+}
+
+TEST_F(HostilePart, ATokenizerThatIsCutIsRefused) {
+  const auto section = test::header_of(sound_).tokenizer;
+  for (uint64_t bytes = 0; bytes < section.bytes; ++bytes) {
+    auto file = sound_;
+    put(file, offsetof(h1b::Header, tokenizer) + offsetof(h1b::Section, bytes), 8, bytes);
+    test::repair_checksums(file);
+    const auto result = use(file);  // verify may find the bytes that belong to no section first
+    EXPECT_FALSE(result.verified);
+    ASSERT_FALSE(result.file_errors.empty());
+    const auto of_tokenizer = [](const Error& e) { return e.message.find(": tokenizer: ") != std::string::npos; };
+    EXPECT_TRUE(std::any_of(result.file_errors.begin(), result.file_errors.end(), of_tokenizer)) << bytes;
+  }
+}
+
+TEST_F(HostilePart, EveryNumberOfTheProvenanceIsChecked) {
+  const auto at = test::header_of(sound_).provenance.offset;
+  const auto bytes = test::header_of(sound_).provenance.bytes;
+  for (const size_t field : {0u, 4u, 8u})  // the count, the first key's length, the first value's
+    for (const uint64_t value : {uint64_t{0}, uint64_t{5}, bytes, uint64_t{0x7fffffff}, uint64_t{0xffffffff}})
+      expect_error(check_changed([&](std::string& file) { put(file, at + field, 4, value); }), {path_, "provenance: "});
+  expect_error(check_changed([&](std::string& file) { file[at + 12] = '\xff'; }),
+               {path_, "provenance: entry 0", "UTF-8"});
+  for (uint64_t cut = 0; cut < bytes; ++cut)
+    expect_error(check_changed([&](std::string& file) {
+                   put(file, offsetof(h1b::Header, provenance) + offsetof(h1b::Section, bytes), 8, cut);
+                 }),
+                 {path_, "provenance: "});
+}
+
+TEST_F(HostilePart, UnverifiedDamageIsAnErrorOrANumberInTheForwardPassAndNoCrash) {
+  std::mt19937_64 random(3);
+  const auto first = test::header_of(sound_).data_offset;
+  size_t used = 0;
+  for (int round = 0; round < 300; ++round) {
+    auto file = sound_;
+    for (int i = 0; i < 200; ++i) file[first + random() % (file.size() - first)] = static_cast<char>(random());
+    const auto result = use(file);
+    EXPECT_FALSE(result.verified);
+    used += result.opened && result.bound;
+  }
+  EXPECT_EQ(used, 300u);
+}
+
+TEST_F(HostilePart, TheSeedsOfTheFuzzTargetAreSoundModels) {
+  size_t seeds = 0;
+  for (const auto& seed : std::filesystem::directory_iterator(test::source_path("tests/fuzz/corpus/h1b_fuzz"))) {
+    const auto input = test::read_file(seed.path());
+    const auto file = fuzz::unfold({reinterpret_cast<const uint8_t*>(input.data()), input.size()});
+    EXPECT_TRUE(use(file).verified) << seed.path() << ": make it again with fuzz_make_seeds";
+    EXPECT_EQ(fuzz::fold(file, static_cast<uint8_t>(input[0])), input);
+    ++seeds;
+  }
+  EXPECT_GE(seeds, 3u);
+}
+
+/// The bundled model is big enough to have what small ones lack; it is checked at coarser steps.
+class HostileBundledModel : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!std::filesystem::exists(test::bundled_model())) GTEST_SKIP() << "no " << test::bundled_model();
+    path_ = folder_.path("model.h1b");
+    std::filesystem::copy_file(test::bundled_model(), path_);
+    std::filesystem::permissions(path_, std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
+  }
+
+  test::TempFolder folder_;
+  std::string path_;
+};
+
+TEST_F(HostileBundledModel, ItIsSound) {
+  const auto result = test::use_model(path_);
+  EXPECT_TRUE(result.verified && result.bound && !result.forward_error);
+  EXPECT_TRUE(result.file_errors.empty());
+}
+
+TEST_F(HostileBundledModel, CutAtAnyPageItIsRefused) {
+  for (uint64_t size = std::filesystem::file_size(path_); size > 0;) {
+    size = (size - 1) / 4096 * 4096;
+    std::filesystem::resize_file(path_, size);
+    expect_error(H1bFile::open(path_), {path_, "header"});
+  }
+}
+
+TEST_F(HostileBundledModel, AFlippedByteIsFound) {
+  const auto bytes = test::read_file(path_);
+  std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
+  const auto set = [&](size_t offset, char byte) {
+    file.seekp(static_cast<std::streamoff>(offset));
+    file.put(byte);
+    file.flush();
+  };
+  std::mt19937_64 random(4);
+#ifdef ONEBIT_SANITIZED
+  constexpr int kRounds = 20;
+#else
+  constexpr int kRounds = 60;
+#endif
+  for (int round = 0; round < kRounds; ++round) {
+    const size_t offset = random() % bytes.size();
+    set(offset, static_cast<char>(bytes[offset] ^ 0x10));
+    const auto opened = H1bFile::open(path_);
+    if (opened) {
+      expect_error(opened->verify(), {path_});
+    } else {
+      expect_error(opened, {path_});
+    }
+    set(offset, bytes[offset]);
+  }
+}
+
+}  // namespace
+}  // namespace onebit

@@ -1,0 +1,335 @@
+#include "format/import/hf_tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/utf8.h"
+#include "tests/tokenizer/test_data.h"
+
+namespace onebit {
+namespace {
+
+using nlohmann::json;
+using test::id_of;
+
+constexpr uint32_t kVocabulary = 300;
+
+/// How tokenizer.json writes one byte.
+std::string stand_in(int byte) {
+  char32_t next = 0x100;
+  for (int b = 0; b <= byte; ++b) {
+    const bool printable = (b >= '!' && b <= '~') || (b >= 0xa1 && b != 0xad);
+    if (b == byte) {
+      std::string out;
+      utf8_append(out, printable ? static_cast<char32_t>(b) : next);
+      return out;
+    }
+    if (!printable) ++next;
+  }
+  return {};
+}
+
+json added_token(int id, const std::string& name) {
+  return {{"id", id},        {"content", name},     {"single_word", false}, {"lstrip", false},
+          {"rstrip", false}, {"normalized", false}, {"special", true}};
+}
+
+/// The shape of LLaMA-3's file with a vocabulary of 256 bytes, "th", "the", "Ġthe" and three special tokens.
+json llama3_tokenizer() {
+  json vocab;
+  for (int byte = 0; byte < 256; ++byte) vocab[stand_in(byte)] = byte;
+  vocab["th"] = 256;
+  vocab["the"] = 257;
+  vocab["\u0120the"] = 258;
+  json root = json::parse(R"({
+    "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
+    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+      {"type": "Split", "behavior": "Isolated", "invert": false, "pattern": {"Regex":
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}},
+      {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]},
+    "post_processor": {"type": "Sequence", "processors": [
+      {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true}]},
+    "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+    "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+      "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": true,
+      "merges": ["t h", "th e", "\u0120 the"]}})");
+  root["model"]["vocab"] = vocab;
+  root["added_tokens"] = {added_token(260, "<|begin_of_text|>"), added_token(261, "<|end_of_text|>"),
+                          added_token(262, "<|eot_id|>")};
+  return root;
+}
+
+HfTokenizerFiles files_of(const json& tokenizer) {
+  HfTokenizerFiles files;
+  files.tokenizer_json = tokenizer.dump();
+  files.folder = "some/model";
+  return files;
+}
+
+TokenizerData import_or_fail(const HfTokenizerFiles& files) {
+  auto data = import_hf_tokenizer(files, kVocabulary);
+  EXPECT_TRUE(data.has_value()) << (data ? "" : data.error().message);
+  return data.value_or(TokenizerData{});
+}
+
+void expect_refused(const HfTokenizerFiles& files, std::initializer_list<std::string> parts) {
+  const auto data = import_hf_tokenizer(files, kVocabulary);
+  ASSERT_FALSE(data.has_value()) << "expected: " << *parts.begin();
+  for (const auto& part : parts)
+    EXPECT_NE(data.error().message.find(part), std::string::npos) << part << " not in: " << data.error().message;
+}
+
+/// Expects that the file is refused once `pointer` has `value`, with an error that tells file and `field`.
+void expect_setting_refused(const char* pointer, const json& value, const std::string& field) {
+  auto tokenizer = llama3_tokenizer();
+  tokenizer[json::json_pointer(pointer)] = value;
+  expect_refused(files_of(tokenizer), {"some/model/tokenizer.json: ", field});
+}
+
+void expect_setting_harmless(const char* pointer, const json& value) {
+  auto tokenizer = llama3_tokenizer();
+  tokenizer[json::json_pointer(pointer)] = value;
+  const auto data = import_hf_tokenizer(files_of(tokenizer), kVocabulary);
+  EXPECT_TRUE(data.has_value()) << pointer << ": " << (data ? "" : data.error().message);
+}
+
+TEST(HfTokenizer, ReadsAFileOfLlama3sShape) {
+  const auto data = import_or_fail(files_of(llama3_tokenizer()));
+  EXPECT_TRUE(data.ignore_merges);
+  ASSERT_EQ(data.tokens.size(), kVocabulary);
+  for (int byte = 0; byte < 256; ++byte) EXPECT_EQ(data.tokens[byte], std::string(1, static_cast<char>(byte)));
+  EXPECT_EQ(data.tokens[258], " the");
+  EXPECT_EQ(data.tokens[259], "") << "a gap";
+  EXPECT_EQ(data.tokens[262], "<|eot_id|>");
+  EXPECT_TRUE(data.special[262]);
+  EXPECT_EQ(data.tokens[299], "") << "the model's vocabulary is larger than the tokenizer's";
+  ASSERT_EQ(data.merges.size(), 3u);
+  EXPECT_EQ(data.merges[2].left, id_of(data, " "));
+  EXPECT_EQ(data.merges[2].right, 257);
+  EXPECT_EQ(data.merges[2].result, 258);
+  EXPECT_EQ(data.bos, -1);
+  EXPECT_TRUE(data.stop_tokens.empty());
+  EXPECT_EQ(data.chat_layout, ChatLayout::kNone);
+}
+
+TEST(HfTokenizer, ReadsMergesAsPairsToo) {
+  auto tokenizer = llama3_tokenizer();
+  const auto expected = serialize(import_or_fail(files_of(tokenizer)));
+  tokenizer["model"]["merges"] = json::parse(R"([["t","h"],["th","e"],["Ġ","the"]])");
+  EXPECT_EQ(serialize(import_or_fail(files_of(tokenizer))), expected);
+}
+
+TEST(HfTokenizer, RefusesEverySettingThatWouldChangeIds) {
+  expect_setting_refused("/normalizer", {{"type", "NFC"}}, "normalizer");
+  expect_setting_refused("/truncation", {{"max_length", 8}}, "truncation");
+  expect_setting_refused("/padding", {{"direction", "Right"}}, "padding");
+  expect_setting_refused("/version", "2.0", "version");
+  expect_setting_refused("/something_new", 1, "something_new");
+  expect_setting_refused("/pre_tokenizer", nullptr, "pre_tokenizer");
+  expect_setting_refused("/pre_tokenizer", {{"type", "Whitespace"}}, "pre_tokenizer.type");
+  expect_setting_refused("/pre_tokenizer/pretokenizers/2", {{"type", "Digits"}}, "pre_tokenizer.pretokenizers");
+  expect_setting_refused("/pre_tokenizer/pretokenizers/0/pattern/Regex", "\\w+", "pretokenizers[0].pattern");
+  expect_setting_refused("/pre_tokenizer/pretokenizers/0/pattern", {{"String", " "}}, "pretokenizers[0].pattern");
+  expect_setting_refused("/pre_tokenizer/pretokenizers/0/behavior", "Removed", "pretokenizers[0].behavior");
+  expect_setting_refused("/pre_tokenizer/pretokenizers/0/invert", true, "pretokenizers[0].invert");
+  expect_setting_refused("/pre_tokenizer/pretokenizers/1/type", "Metaspace", "pretokenizers[1].type");
+  expect_setting_refused("/pre_tokenizer/pretokenizers/1/add_prefix_space", true, "pretokenizers[1].add_prefix_space");
+  expect_setting_refused("/pre_tokenizer/pretokenizers/1/use_regex", true, "pretokenizers[1].use_regex");
+  expect_setting_refused("/decoder", {{"type", "Metaspace"}}, "decoder.type");
+  expect_setting_refused("/model", nullptr, "model: missing");
+  expect_setting_refused("/model/type", "Unigram", "model.type");
+  expect_setting_refused("/model/dropout", 0.1, "model.dropout");
+  expect_setting_refused("/model/unk_token", "<unk>", "model.unk_token");
+  expect_setting_refused("/model/continuing_subword_prefix", "##", "model.continuing_subword_prefix");
+  expect_setting_refused("/model/end_of_word_suffix", "</w>", "model.end_of_word_suffix");
+  expect_setting_refused("/model/byte_fallback", true, "model.byte_fallback");
+  expect_setting_refused("/model/ignore_merges", "yes", "model.ignore_merges");
+  expect_setting_refused("/model/something_new", 1, "something_new");
+}
+
+TEST(HfTokenizer, AcceptsSettingsThatChangeNothing) {
+  expect_setting_harmless("/model/dropout", 0.0);
+  expect_setting_harmless("/model/continuing_subword_prefix", "");
+  expect_setting_harmless("/model/end_of_word_suffix", "");
+  expect_setting_harmless("/model/fuse_unk", true);
+  expect_setting_harmless("/model/ignore_merges", false);
+  expect_setting_harmless("/added_tokens/0/normalized", true);
+  expect_setting_harmless("/post_processor", nullptr);
+  expect_setting_harmless("/decoder", nullptr);
+}
+
+TEST(HfTokenizer, RefusesAddedTokensItCannotFindAsTheFileSays) {
+  expect_setting_refused("/added_tokens", "none", "added_tokens");
+  expect_setting_refused("/added_tokens/1", 7, "added_tokens[1]");
+  expect_setting_refused("/added_tokens/1/lstrip", true, "added_tokens[1].lstrip");
+  expect_setting_refused("/added_tokens/1/rstrip", true, "added_tokens[1].rstrip");
+  expect_setting_refused("/added_tokens/1/single_word", true, "added_tokens[1].single_word");
+  expect_setting_refused("/added_tokens/1/special", false, "added_tokens[1].special");
+  expect_setting_refused("/added_tokens/1/content", "", "added_tokens[1].content");
+  expect_setting_refused("/added_tokens/1/content", "<|eot_id|>", "added_tokens[2].content");
+  expect_setting_refused("/added_tokens/1/id", 260, "added_tokens[1].id");
+  expect_setting_refused("/added_tokens/1/id", 300, "from 0 to 299");
+  expect_setting_refused("/added_tokens/1/id", -1, "added_tokens[1].id: found -1");
+}
+
+TEST(HfTokenizer, RefusesIdsThatAreNotIds) {
+  for (const json& id : {json(-1), json(300), json(1.5), json("7"), json(nullptr), json(18446744073709551615u)})
+    expect_setting_refused("/model/vocab/the", id, "token \"the\": found " + id.dump());
+  expect_setting_refused("/model/vocab/the", 256, "id 256 is given to another token too");
+  expect_setting_refused("/model/vocab/the", 261, "id 261 is given to another token too");
+}
+
+TEST(HfTokenizer, TakesASpecialTokenThatIsInTheVocabularyOnce) {
+  expect_setting_harmless("/model/vocab/<|eot_id|>", 262);
+  expect_setting_refused("/model/vocab/<|eot_id|>", 270, "\"<|eot_id|>\": has id 270, but 262 in added_tokens");
+}
+
+TEST(HfTokenizer, RefusesTokensThatAreNotBytes) {
+  expect_setting_refused("/model/vocab/\u65e5", 270, "stands for no byte");
+  expect_setting_refused("/model/vocab/a b", 270, "stands for no byte");
+  expect_setting_refused("/model/vocab/", 270, "is empty");
+  expect_setting_refused("/model/vocab", json::array(), "model.vocab");
+}
+
+TEST(HfTokenizer, NeedsAllBytesInTheVocabulary) {
+  auto tokenizer = llama3_tokenizer();
+  tokenizer["model"]["vocab"].erase("Q");
+  expect_refused(files_of(tokenizer), {"some/model/tokenizer.json", "single byte 0x51"});
+}
+
+TEST(HfTokenizer, RefusesMergesOutsideTheVocabulary) {
+  expect_setting_refused("/model/merges/1", "zz e", "model.merges[1]: \"zz e\": its first part");
+  expect_setting_refused("/model/merges/1", "t zz", "model.merges[1]: \"t zz\": its second part");
+  expect_setting_refused("/model/merges/1", "t q", "model.merges[1]: \"t q\": its result");
+  expect_setting_refused("/model/merges/1", "t h e", "model.merges[1]");
+  expect_setting_refused("/model/merges/1", "th", "model.merges[1]");
+  expect_setting_refused("/model/merges/1", json::array({"t"}), "model.merges[1]");
+  expect_setting_refused("/model/merges/1", json::array({"t", 5}), "model.merges[1]");
+  expect_setting_refused("/model/merges/1", "t h", "given twice");
+  expect_setting_refused("/model/merges", nullptr, "model.merges");
+}
+
+TEST(HfTokenizer, RefusesATokenizerLargerThanTheModelsVocabulary) {
+  const auto data = import_hf_tokenizer(files_of(llama3_tokenizer()), 262);
+  ASSERT_FALSE(data.has_value());
+  EXPECT_NE(data.error().message.find("from 0 to 261"), std::string::npos) << data.error().message;
+}
+
+TEST(HfTokenizer, TakesBosFromTheTokenizersConfigThenTheModels) {
+  auto files = files_of(llama3_tokenizer());
+  files.config_json = R"({"bos_token_id": 261})";
+  EXPECT_EQ(import_or_fail(files).bos, 261);
+  files.tokenizer_config_json = R"({"bos_token": "<|begin_of_text|>"})";
+  EXPECT_EQ(import_or_fail(files).bos, 260);
+  files.tokenizer_config_json = R"({"bos_token": {"content": "<|begin_of_text|>", "lstrip": false}})";
+  EXPECT_EQ(import_or_fail(files).bos, 260);
+  files.tokenizer_config_json = R"({"bos_token": null})";
+  EXPECT_EQ(import_or_fail(files).bos, 261);
+  files.tokenizer_config_json = R"({"bos_token": "<s>"})";
+  expect_refused(files, {"some/model/tokenizer_config.json: bos_token", "<s>"});
+  files.tokenizer_config_json = "";
+  files.config_json = R"({"bos_token_id": 5})";
+  expect_refused(files, {"some/model/config.json: bos_token_id", "5"});
+}
+
+TEST(HfTokenizer, TakesStopTokensFromTheFirstFileThatHasSome) {
+  using Ids = std::vector<TokenId>;
+  auto files = files_of(llama3_tokenizer());
+  files.tokenizer_config_json = R"({"eos_token": "<|end_of_text|>"})";
+  EXPECT_EQ(import_or_fail(files).stop_tokens, (Ids{261}));
+  files.config_json = R"({"eos_token_id": 260})";
+  EXPECT_EQ(import_or_fail(files).stop_tokens, (Ids{260}));
+  files.generation_config_json = R"({"eos_token_id": null})";
+  EXPECT_EQ(import_or_fail(files).stop_tokens, (Ids{260}));
+  files.generation_config_json = R"({"eos_token_id": [262, 261, 262]})";
+  EXPECT_EQ(import_or_fail(files).stop_tokens, (Ids{261, 262}));
+  files.generation_config_json = R"({"eos_token_id": 261})";
+  EXPECT_EQ(import_or_fail(files).stop_tokens, (Ids{261}));
+  for (const std::string bad : {"7", "-1", "300", "\"<|eot_id|>\"", "[261, 1.5]", "{}"}) {
+    files.generation_config_json = R"({"eos_token_id": )" + bad + "}";
+    expect_refused(files, {"some/model/generation_config.json: eos_token_id"});
+  }
+}
+
+TEST(HfTokenizer, StopsAtTheEndOfATurnWhereTheModelChats) {
+  auto files = files_of(llama3_tokenizer());
+  files.generation_config_json = R"({"eos_token_id": 261})";
+  files.tokenizer_config_json =
+      R"({"chat_template": "{{ role | capitalize + ': ' + content + '<|eot_id|>' }}{{ 'Assistant: ' }}"})";
+  const auto data = import_or_fail(files);
+  EXPECT_EQ(data.chat_layout, ChatLayout::kBitnet2B4T);
+  EXPECT_EQ(data.stop_tokens, (std::vector<TokenId>{261, 262}));
+}
+
+TEST(HfTokenizer, TakesTheDefaultOfSeveralChatTemplates) {
+  auto files = files_of(llama3_tokenizer());
+  files.tokenizer_config_json = R"({"chat_template": [
+    {"name": "tools", "template": "no"},
+    {"name": "default", "template": "<|start_header_id|>user<|end_header_id|>hi<|eot_id|>"}]})";
+  EXPECT_EQ(import_or_fail(files).chat_layout, ChatLayout::kLlama3);
+  files.tokenizer_config_json = R"({"chat_template": [5, {"name": 1}]})";
+  EXPECT_EQ(import_or_fail(files).chat_layout, ChatLayout::kNone);
+}
+
+TEST(HfTokenizer, RecognisesChatTemplatesByTheirMarkers) {
+  EXPECT_EQ(recognise_chat_template("'<|start_header_id|>' + role + '<|end_header_id|>\n\n' + c + '<|eot_id|>'"),
+            ChatLayout::kLlama3);
+  EXPECT_EQ(recognise_chat_template("role | capitalize + ': ' + c + '<|eot_id|>' 'Assistant: '"),
+            ChatLayout::kBitnet2B4T);
+  EXPECT_EQ(recognise_chat_template("<|im_start|>user"), ChatLayout::kNone);
+  EXPECT_EQ(recognise_chat_template("capitalize Assistant: "), ChatLayout::kNone);
+  EXPECT_EQ(recognise_chat_template(""), ChatLayout::kNone);
+}
+
+TEST(HfTokenizer, RefusesWhatIsNoJson) {
+  const std::string good = llama3_tokenizer().dump();
+  for (const std::string& text : {std::string(), std::string("{"), std::string("[]"), std::string("null"),
+                                  good.substr(0, good.size() / 2), good + "x", "\xff" + good}) {
+    HfTokenizerFiles files;
+    files.tokenizer_json = text;
+    files.folder = "some/model";
+    expect_refused(files, {"some/model/tokenizer.json"});
+  }
+  for (const auto companion : {&HfTokenizerFiles::tokenizer_config_json, &HfTokenizerFiles::generation_config_json,
+                               &HfTokenizerFiles::config_json}) {
+    auto files = files_of(llama3_tokenizer());
+    files.*companion = "{\"a\":";
+    expect_refused(files, {"some/model/", "config.json"});
+  }
+}
+
+TEST(HfTokenizer, RefusesNestingThatWouldExhaustTheStack) {
+  for (const std::string open : {"[", "{\"model\":"}) {
+    HfTokenizerFiles files;
+    files.folder = "some/model";
+    files.tokenizer_json = "{\"model\":";
+    for (int i = 0; i < 100'000; ++i) files.tokenizer_json += open;
+    expect_refused(files, {"some/model/tokenizer.json"});
+  }
+}
+
+/// Any value in any place is an answer, not a crash.
+TEST(HfTokenizer, TakesAnyTypeInAnyField) {
+  const auto base = llama3_tokenizer();
+  const json values[] = {json(nullptr),        json(true),   json(-1),
+                         json(1e300),          json("text"), json::array({1, "x", nullptr}),
+                         json{{"type", "BPE"}}};
+  const auto visit = [&](const auto& self, const json& node, const json::json_pointer& at, int depth) -> void {
+    for (const auto& value : values) {
+      auto tokenizer = base;
+      tokenizer[at] = value;
+      (void)import_hf_tokenizer(files_of(tokenizer), kVocabulary);
+    }
+    if (!node.is_structured() || depth == 0) return;
+    int visited = 0;
+    for (const auto& [key, child] : node.items()) {
+      if (++visited > 12) break;
+      self(self, child, node.is_array() ? at / static_cast<size_t>(visited - 1) : at / key, depth - 1);
+    }
+  };
+  visit(visit, base, json::json_pointer(), 3);
+}
+
+}  // namespace
+}  // namespace onebit

@@ -1,0 +1,260 @@
+#include "format/tokenizer_data.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <cstring>
+
+#include "tests/tokenizer/test_data.h"
+
+namespace onebit {
+namespace {
+
+using test::id_of;
+using test::small_tokenizer_data;
+
+Result<TokenizerData> parse(std::string_view bytes) {
+  return parse_tokenizer_data(std::as_bytes(std::span(bytes)));
+}
+
+/// Expects that `data` is refused with a message that has each of `parts`.
+void expect_invalid(const TokenizerData& data, std::initializer_list<std::string> parts) {
+  const auto status = validate(data);
+  ASSERT_FALSE(status.has_value()) << "expected: " << *parts.begin();
+  for (const auto& part : parts)
+    EXPECT_NE(status.error().message.find(part), std::string::npos) << part << " not in: " << status.error().message;
+}
+
+void expect_unreadable(std::string_view bytes, std::string_view part) {
+  const auto data = parse(bytes);
+  ASSERT_FALSE(data.has_value()) << "expected: " << part;
+  EXPECT_NE(data.error().message.find(part), std::string::npos) << part << " not in: " << data.error().message;
+}
+
+/// `bytes` with another 32-bit value at `offset` (see the layout in tokenizer_data.cc).
+std::string with(std::string bytes, size_t offset, uint32_t value) {
+  std::memcpy(bytes.data() + offset, &value, sizeof(value));
+  return bytes;
+}
+
+constexpr size_t kPreTokenizerAt = 0, kChatLayoutAt = 4, kFlagsAt = 8, kBosAt = 12, kTokensAt = 16, kMergesAt = 20,
+                 kSpecialAt = 24, kStopsAt = 28, kBlobAt = 32, kReservedAt = 36, kEndsAt = 64;
+
+TEST(TokenizerData, ReadsBackWhatItWrote) {
+  for (const auto layout : {ChatLayout::kNone, ChatLayout::kLlama3, ChatLayout::kBitnet2B4T}) {
+    auto data = small_tokenizer_data(layout);
+    data.ignore_merges = layout == ChatLayout::kLlama3;
+    if (layout == ChatLayout::kNone) {
+      data.bos = -1;
+      data.stop_tokens.clear();
+      data.merges.clear();
+    }
+    ASSERT_TRUE(validate(data).has_value()) << validate(data).error().message;
+    const auto read = parse(serialize(data));
+    ASSERT_TRUE(read.has_value()) << read.error().message;
+    EXPECT_EQ(read->pre_tokenizer, data.pre_tokenizer);
+    EXPECT_EQ(read->chat_layout, data.chat_layout);
+    EXPECT_EQ(read->ignore_merges, data.ignore_merges);
+    EXPECT_EQ(read->bos, data.bos);
+    EXPECT_EQ(read->stop_tokens, data.stop_tokens);
+    EXPECT_EQ(read->tokens, data.tokens);
+    EXPECT_EQ(read->special, data.special);
+    ASSERT_EQ(read->merges.size(), data.merges.size());
+    EXPECT_EQ(serialize(*read), serialize(data));
+  }
+}
+
+TEST(TokenizerData, RefusesASectionCutShortAtAnyByte) {
+  const auto bytes = serialize(small_tokenizer_data());
+  for (size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_FALSE(parse(std::string_view(bytes).substr(0, size)).has_value()) << size << " of " << bytes.size();
+}
+
+TEST(TokenizerData, RefusesBytesAfterTheEnd) {
+  expect_unreadable(serialize(small_tokenizer_data()) + "x", "1 bytes after");
+}
+
+TEST(TokenizerData, TakesAnyDamagedByteAsAnErrorOrAsOtherData) {
+  const auto bytes = serialize(small_tokenizer_data());
+  for (size_t at = 0; at < bytes.size(); ++at) {
+    for (const int flip : {0x01, 0x80, 0xff}) {
+      auto damaged = bytes;
+      damaged[at] = static_cast<char>(damaged[at] ^ flip);
+      const auto data = parse(damaged);
+      EXPECT_TRUE(!data || serialize(*data) == damaged) << "byte " << at;
+    }
+  }
+}
+
+RC_GTEST_PROP(TokenizerData, TakesAnyBytesAsAnErrorOrAsData, ()) {
+  auto bytes = serialize(small_tokenizer_data());
+  const auto edits = *rc::gen::container<std::vector<std::pair<uint16_t, uint8_t>>>(
+      rc::gen::arbitrary<std::pair<uint16_t, uint8_t>>());
+  for (const auto& [at, value] : edits) bytes[at % bytes.size()] = static_cast<char>(value);
+  const auto data = parse(bytes);
+  if (data) RC_ASSERT(serialize(*data) == bytes);
+  RC_ASSERT(!parse(*test::arbitrary_bytes()).has_value());
+}
+
+TEST(TokenizerData, RefusesCountsBeyondTheSectionWithoutAllocatingThem) {
+  const auto bytes = serialize(small_tokenizer_data());
+  const std::pair<size_t, const char*> counts[] = {{kTokensAt, "token ends"},
+                                                   {kBlobAt, "token bytes"},
+                                                   {kMergesAt, "merges"},
+                                                   {kSpecialAt, "special tokens"},
+                                                   {kStopsAt, "stop tokens"}};
+  for (const auto& [offset, field] : counts)
+    for (const uint32_t count : {0xffffffffu, 0x80000000u, 0x40000001u, 0x15555556u})
+      expect_unreadable(with(bytes, offset, count), field);
+}
+
+TEST(TokenizerData, RefusesWhatThisVersionDoesNotKnow) {
+  const auto bytes = serialize(small_tokenizer_data());
+  expect_unreadable(with(bytes, kPreTokenizerAt, 2), "pre-tokenizer: found 2, this version knows 1");
+  expect_unreadable(with(bytes, kPreTokenizerAt, 0), "pre-tokenizer: found 0");
+  expect_unreadable(with(bytes, kChatLayoutAt, 3), "chat layout: found 3, this version knows 0");
+  expect_unreadable(with(bytes, kFlagsAt, 0x6), "flags: found 0x6, this version knows 0x1");
+  expect_unreadable(with(bytes, kReservedAt + 24, 1), "reserved");
+}
+
+TEST(TokenizerData, RefusesTokenEndsOutOfOrder) {
+  const auto data = small_tokenizer_data();
+  const auto bytes = serialize(data);
+  expect_unreadable(with(bytes, kEndsAt + 4, 0), "token 1: ends at byte 0");
+  expect_unreadable(with(bytes, kEndsAt + 4, 0xffffffffu), "token 1: ends at byte 4294967295");
+  const auto last = kEndsAt + 4 * (data.tokens.size() - 1);
+  uint32_t end = 0;
+  std::memcpy(&end, bytes.data() + last, sizeof(end));
+  expect_unreadable(with(bytes, last, end - 1), "token bytes: 1 of");
+}
+
+TEST(TokenizerData, RefusesSpecialTokensOutOfOrderOrRange) {
+  const auto data = small_tokenizer_data();
+  const auto bytes = serialize(data);
+  const size_t at = bytes.size() - 4 * (data.stop_tokens.size() + 8);  // the data has eight
+  expect_unreadable(with(bytes, at, 0xffffffffu), "special tokens: found token 4294967295");
+  expect_unreadable(with(bytes, at + 4, static_cast<uint32_t>(data.bos)), "special tokens: found");
+}
+
+TEST(TokenizerData, NeedsAllSingleBytes) {
+  auto data = small_tokenizer_data();
+  data.tokens[id_of(data, "Q")].clear();
+  expect_invalid(data, {"single byte 0x51"});
+  data = small_tokenizer_data();
+  data.special[id_of(data, "Q")] = true;
+  expect_invalid(data, {"single byte 0x51"});
+  expect_invalid(TokenizerData{}, {"tokens: found 0"});
+}
+
+TEST(TokenizerData, RefusesTwoTokensOfTheSameBytes) {
+  auto data = small_tokenizer_data();
+  data.tokens.emplace_back("the");
+  data.special.push_back(false);
+  expect_invalid(data, {std::to_string(id_of(data, "the")), std::to_string(data.tokens.size() - 1), "'the'"});
+}
+
+TEST(TokenizerData, NeedsAUniqueNameForEachSpecialToken) {
+  auto data = small_tokenizer_data();
+  test::add_special(data, "[A]");
+  expect_invalid(data, {"special tokens", "'[A]'"});
+  data = small_tokenizer_data();
+  test::add_special(data, "");
+  expect_invalid(data, {"special token", "no name"});
+}
+
+TEST(TokenizerData, LetsASpecialTokenHaveTheNameOfAnOrdinaryOne) {
+  auto data = small_tokenizer_data();
+  test::add_special(data, "the");
+  EXPECT_TRUE(validate(data).has_value());
+}
+
+TEST(TokenizerData, NeedsASpecialFlagForEachToken) {
+  auto data = small_tokenizer_data();
+  data.special.pop_back();
+  expect_invalid(data, {"special", std::to_string(data.special.size())});
+}
+
+TEST(TokenizerData, NeedsMergesOfOrdinaryTokensThatMakeTheirResult) {
+  const auto base = small_tokenizer_data();
+  const TokenId a = id_of(base, "a"), b = id_of(base, "b"), ab = id_of(base, "ab"), gap = id_of(base, "");
+  const auto refuse = [&](TokenizerData::Merge merge, std::initializer_list<std::string> parts) {
+    auto data = base;
+    data.merges[3] = merge;
+    expect_invalid(data, parts);
+  };
+  refuse({b, a, ab}, {"merge 3", "'b'", "'a'", "'ab'"});
+  refuse({a, a, ab}, {"merge 3"});
+  refuse({-1, b, ab}, {"merge 3", "left is token -1"});
+  refuse({a, static_cast<TokenId>(base.tokens.size()), ab}, {"merge 3", "right is token"});
+  refuse({a, b, INT32_MAX}, {"merge 3", "result is token 2147483647"});
+  refuse({gap, ab, ab}, {"merge 3", "no bytes"});
+  refuse({base.bos, b, ab}, {"merge 3", "special", "<|begin_of_text|>"});
+}
+
+TEST(TokenizerData, RefusesAMergeGivenTwice) {
+  auto data = small_tokenizer_data();
+  data.merges.push_back(data.merges[1]);
+  expect_invalid(data, {"merges", "'h' and 'e'", "twice"});
+}
+
+TEST(TokenizerData, NeedsASpecialTokenAsBos) {
+  auto data = small_tokenizer_data();
+  data.bos = id_of(data, "the");
+  expect_invalid(data, {"BOS", "'the'"});
+  data.bos = static_cast<TokenId>(data.tokens.size());
+  expect_invalid(data, {"BOS", std::to_string(data.bos)});
+  data.bos = -2;
+  expect_invalid(data, {"BOS", "-2"});
+  expect_unreadable(with(serialize(small_tokenizer_data()), kBosAt, 0x80000000u), "BOS");
+}
+
+TEST(TokenizerData, NeedsSpecialStopTokensInOrder) {
+  auto data = small_tokenizer_data();
+  data.stop_tokens = {id_of(data, "the")};
+  expect_invalid(data, {"stop tokens", "'the'"});
+  data.stop_tokens = {-1};
+  expect_invalid(data, {"stop tokens", "-1"});
+  data.stop_tokens = {id_of(data, "[A]"), id_of(data, "<|eot_id|>")};
+  expect_invalid(data, {"stop tokens", "ascending"});
+  data.stop_tokens = {id_of(data, "[A]"), id_of(data, "[A]")};
+  expect_invalid(data, {"stop tokens", "ascending"});
+}
+
+TEST(TokenizerData, RefusesKindsThatAreNone) {
+  auto data = small_tokenizer_data();
+  data.pre_tokenizer = static_cast<PreTokenizer>(7);
+  expect_invalid(data, {"pre-tokenizer: found 7"});
+  data = small_tokenizer_data();
+  data.chat_layout = static_cast<ChatLayout>(9);
+  expect_invalid(data, {"chat layout: found 9"});
+}
+
+TEST(TokenizerData, ShowsTokensInErrorsPrintableAndShort) {
+  auto data = small_tokenizer_data();
+  const std::string token = "\xff\n" + std::string(5000, 'x');
+  for (int i = 0; i < 2; ++i) {
+    data.tokens.push_back(token);
+    data.special.push_back(false);
+  }
+  const auto status = validate(data);
+  ASSERT_FALSE(status.has_value());
+  EXPECT_LT(status.error().message.size(), 200u);
+  EXPECT_NE(status.error().message.find("'\\xff\\x0axxx"), std::string::npos) << status.error().message;
+}
+
+TEST(ChatLayoutName, LeadsBackToTheLayout) {
+  for (const auto layout : {ChatLayout::kNone, ChatLayout::kLlama3, ChatLayout::kBitnet2B4T}) {
+    const auto found = chat_layout_by_name(name_of(layout));
+    ASSERT_TRUE(found.has_value());
+    EXPECT_EQ(*found, layout);
+  }
+}
+
+TEST(ChatLayoutName, IsRefusedWhereUnknownWithTheNamesThatAreKnown) {
+  const auto found = chat_layout_by_name("chatml");
+  ASSERT_FALSE(found.has_value());
+  EXPECT_EQ(found.error().message, "chat layout: found 'chatml', this version knows none, llama3 and bitnet-2b-4t");
+}
+
+}  // namespace
+}  // namespace onebit

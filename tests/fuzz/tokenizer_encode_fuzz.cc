@@ -1,0 +1,78 @@
+// Any text is encoded to ids that decode to it, as a whole and as a stream, and to no special token unless
+// special tokens were asked for.
+#include <cstdlib>
+
+#include "base/utf8.h"
+#include "tokenizer/chat_layout.h"
+#include "tokenizer/stream_decoder.h"
+
+namespace onebit {
+namespace {
+
+TokenId add_token(TokenizerData& data, std::string token, bool special) {
+  data.tokens.push_back(std::move(token));
+  data.special.push_back(special);
+  return static_cast<TokenId>(data.tokens.size() - 1);
+}
+
+/// The 256 bytes, some merges of those that texts are made of, and the markers of LLaMA-3's chat layout.
+Tokenizer make_tokenizer() {
+  TokenizerData data;
+  for (int byte = 0; byte < 256; ++byte) add_token(data, std::string(1, static_cast<char>(byte)), false);
+  TokenId doubled[] = {' ', 'a', '\n', '!', 0x80};
+  for (int round = 0; round < 3; ++round) {
+    for (TokenId& token : doubled) {
+      const TokenId twice = add_token(data, data.tokens[token] + data.tokens[token], false);
+      data.merges.push_back({token, token, twice});
+      token = twice;
+    }
+  }
+  data.merges.push_back({'a', 'b', add_token(data, "ab", false)});
+  data.merges.push_back({'b', 'a', add_token(data, "ba", false)});
+  for (const auto* name : {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|", "a"})
+    add_token(data, name, true);
+  data.bos = static_cast<TokenId>(data.tokens.size()) - 6;
+  data.chat_layout = ChatLayout::kLlama3;
+  if (!validate(data)) std::abort();
+  auto tokenizer = Tokenizer::create(std::move(data));
+  if (!tokenizer) std::abort();
+  return *std::move(tokenizer);
+}
+
+void check(bool holds) {
+  if (!holds) std::abort();
+}
+
+void check_stream(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, const std::string& text) {
+  StreamDecoder decoder(tokenizer, false);
+  std::string whole;
+  for (const TokenId id : ids) {
+    const std::string part = decoder.push(id);
+    check(utf8_valid(part));
+    whole += part;
+  }
+  check(whole + decoder.finish() == utf8_replace_invalid(text));
+}
+
+}  // namespace
+}  // namespace onebit
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
+  using namespace onebit;
+  static const Tokenizer tokenizer = make_tokenizer();
+  const std::string text(reinterpret_cast<const char*>(bytes), size);
+  const auto plain = tokenizer.encode(text, SpecialTokens::kAsText);
+  for (const TokenId id : plain) check(!tokenizer.is_special(id));
+  check(tokenizer.decode(plain, false) == text);
+  check_stream(tokenizer, plain, text);
+  const auto parsed = tokenizer.encode(text, SpecialTokens::kParse);
+  check(tokenizer.decode(parsed, false) == text);
+  check_stream(tokenizer, parsed, text);
+  const ChatMessage message{"user", text};
+  const auto chat = encode_chat(tokenizer, {&message, 1}, true);
+  check(chat.has_value());
+  int special = 0;
+  for (const TokenId id : *chat) special += tokenizer.is_special(id) ? 1 : 0;
+  check(special == 6);
+  return 0;
+}
