@@ -37,7 +37,8 @@ inside {
   } else {
     ++failed
     print "  FAILED: " name
-    for (i = lines > 40 ? lines - 40 : 0; i < lines; ++i) print "    " output[i]
+    for (i = 0; i < lines && i < 30; ++i) print "    " output[i]
+    if (lines > 30) print "    (" lines - 30 " more lines are in the log)"
   }
 }
 END { print "counts", passed + 0, failed + 0, skipped + 0 }

@@ -80,6 +80,22 @@ TEST_F(HostilePart, RopeValuesBeyondOneAreRefused) {
                  {path_, "rope: value 10"});
 }
 
+TEST_F(HostilePart, SectionsAndNamesEndInsideTheFile) {
+  const auto header = test::header_of(sound_);
+  for (const auto& [name, at, offset] :
+       {std::tuple{"directory.bytes is", offsetof(h1b::Header, directory), header.directory.offset},
+        std::tuple{"tokenizer.bytes is", offsetof(h1b::Header, tokenizer), header.tokenizer.offset},
+        std::tuple{"rope.bytes is", offsetof(h1b::Header, rope), header.rope.offset},
+        std::tuple{"provenance.bytes is", offsetof(h1b::Header, provenance), header.provenance.offset}}) {
+    const auto one_more = sound_.size() - offset + 1;
+    expect_error(check_changed([&, at = at](std::string& file) { put(file, at + 8, 8, one_more); }), {path_, name});
+  }
+  const size_t last = test::entry_count(sound_) - 1;
+  const size_t at = test::entry_at(sound_, last) + offsetof(h1b::DirectoryEntry, name_bytes);
+  const auto status = check_changed([&](std::string& file) { put(file, at, 4, get(file, at, 4) + 1); });
+  expect_error(status, {path_, "directory: entry 24: name at", "of 5 bytes is not inside"});
+}
+
 TEST_F(HostilePart, ATensorWithTheNameOfAnotherIsRefused) {
   const auto status = check_changed([&](std::string& file) {
     const size_t from = test::entry_at(file, index_of("blk.0.attn_k"));
@@ -164,6 +180,16 @@ TEST_F(HostilePart, EveryNumberOfTheProvenanceIsChecked) {
   for (const size_t field : {0u, 4u, 8u})  // the count, the first key's length, the first value's
     for (const uint64_t value : {uint64_t{0}, uint64_t{5}, bytes, uint64_t{0x7fffffff}, uint64_t{0xffffffff}})
       expect_error(check_changed([&](std::string& file) { put(file, at + field, 4, value); }), {path_, "provenance: "});
+  // name = tiny, licence = CC0-1.0, note = à la carte: lengths one too long, and as long as can be.
+  for (const size_t entry : {4u, 4u + 8 + 8, 4u + 8 + 8 + 8 + 14})
+    for (const uint64_t value : {bytes - entry - 8 + 1, bytes, uint64_t{0xffffffff}})
+      for (const size_t field : {entry, entry + 4})
+        expect_error(check_changed([&](std::string& file) { put(file, at + field, 4, value); }),
+                     {path_, "provenance: an entry runs past the section's"});
+  const size_t last_value = 4u + 8 + 8 + 8 + 14 + 4;
+  expect_error(
+      check_changed([&](std::string& file) { put(file, at + last_value, 4, get(file, at + last_value, 4) + 1); }),
+      {path_, "provenance: an entry runs past the section's"});
   expect_error(check_changed([&](std::string& file) { file[at + 12] = '\xff'; }),
                {path_, "provenance: entry 0", "UTF-8"});
   for (uint64_t cut = 0; cut < bytes; ++cut)

@@ -78,7 +78,7 @@ Case arbitrary_case(Packing packing) {
 class TiledPacking : public ::testing::TestWithParam<Packing> {};
 
 TEST_P(TiledPacking, UnpacksWhatWasPacked) {
-  rc::check([&] {
+  EXPECT_TRUE(rc::check([&] {
     const auto c = arbitrary_case(GetParam());
     const auto matrix = pack(c);
     std::vector<int8_t> row(c.columns);
@@ -88,11 +88,11 @@ TEST_P(TiledPacking, UnpacksWhatWasPacked) {
       RC_ASSERT(std::equal(row.begin(), row.end(), c.weights.begin() + static_cast<int64_t>(r * c.columns)));
     }
     RC_ASSERT(first_invalid_block(c.packing, matrix, c.rows, c.columns) == -1);
-  });
+  }));
 }
 
 TEST_P(TiledPacking, EveryWeightStandsWhereTheFormulaSays) {
-  rc::check([&] {
+  EXPECT_TRUE(rc::check([&] {
     const auto c = arbitrary_case(GetParam());
     const auto matrix = pack(c);
     std::vector<std::array<unsigned, 5>> trits(matrix.size(), {1, 1, 1, 1, 1});  // padding is weight 0
@@ -111,7 +111,7 @@ TEST_P(TiledPacking, EveryWeightStandsWhereTheFormulaSays) {
                                                         : documented_t1_6(t);
       RC_ASSERT(static_cast<uint8_t>(matrix[i]) == expected);
     }
-  });
+  }));
 }
 
 /// Sets the field at (row, column), which may be padding, to a value that is wrong there.
@@ -134,7 +134,7 @@ void plant(const Case& c, std::vector<std::byte>& matrix, uint64_t row, uint64_t
 }
 
 TEST_P(TiledPacking, OneWrongCodeIsFoundInItsBlock) {
-  rc::check([&] {
+  EXPECT_TRUE(rc::check([&] {
     const auto c = arbitrary_case(GetParam());
     auto matrix = pack(c);
     // Anywhere in the padded shape: the corner past the last row and column too.
@@ -144,7 +144,7 @@ TEST_P(TiledPacking, OneWrongCodeIsFoundInItsBlock) {
     plant(c, matrix, row, column, row >= c.rows || column >= c.columns);
     const auto block = static_cast<int64_t>(documented_place(c, row, column).byte / 64);
     RC_ASSERT(first_invalid_block(c.packing, matrix, c.rows, c.columns) == block);
-  });
+  }));
 }
 
 TEST_P(TiledPacking, TheFirstOfTwoWrongBlocksIsTold) {
