@@ -8,15 +8,30 @@
 #include <cstring>
 #include <random>
 
+#include "format/synth.h"
+#include "tests/support/temp_folder.h"
 #include "tests/support/test_model.h"
+#include "tests/support/tiny_model.h"
 
 namespace onebit {
 namespace {
 
 class ReferenceBackendTest : public ::testing::TestWithParam<KvType> {
  protected:
+  static constexpr uint32_t kVocabulary = 300, kContext = 1100;
+
   void SetUp() override {
-    auto file = H1bFile::open(test::bundled_model());
+    // Two KV heads, two query heads each, sizes that are no multiples of a block, and room for several KV blocks.
+    auto config = test::tiny_config();
+    config.layers = 3;
+    config.heads = 4;
+    config.kv_heads = 2;
+    config.context = kContext;
+    ASSERT_EQ(config.vocabulary, kVocabulary);
+    const auto path = folder_.path("model.h1b");
+    const auto written = write_synthetic_model(path, test::tiny_parts(config), {}, 1);
+    ASSERT_TRUE(written) << written.error().message;
+    auto file = H1bFile::open(path);
     ASSERT_TRUE(file) << file.error().message;
     file_ = std::make_unique<H1bFile>(*std::move(file));
     backend_ = make(HeadChoice::kStored);
@@ -30,7 +45,7 @@ class ReferenceBackendTest : public ::testing::TestWithParam<KvType> {
 
   std::vector<TokenId> random_tokens(size_t n) {
     std::vector<TokenId> ids(n);
-    for (auto& id : ids) id = static_cast<TokenId>(random_() % 8192);
+    for (auto& id : ids) id = static_cast<TokenId>(random_() % kVocabulary);
     return ids;
   }
 
@@ -54,17 +69,18 @@ class ReferenceBackendTest : public ::testing::TestWithParam<KvType> {
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
   }
 
+  test::TempFolder folder_;
   std::mt19937 random_{3};
   std::unique_ptr<H1bFile> file_;
   std::unique_ptr<Backend> backend_;
 };
 
 TEST_P(ReferenceBackendTest, ChunkingOfThePromptChangesNoBit) {
-  const auto tokens = random_tokens(140);  // past two KV blocks
+  const auto tokens = random_tokens(1090);  // past a super-block of 16 KV blocks
   const auto whole = run(tokens, {tokens.size()});
   EXPECT_TRUE(same_bits(whole, run(tokens, {64})));
-  EXPECT_TRUE(same_bits(whole, run(tokens, {1, 62, 2, 70})));
-  EXPECT_TRUE(same_bits(whole, run(tokens, {100, 1})));
+  EXPECT_TRUE(same_bits(whole, run(tokens, {1, 62, 2, 900, 3})));
+  EXPECT_TRUE(same_bits(whole, run(tokens, {1020, 1})));
 }
 
 TEST_P(ReferenceBackendTest, OtherSequencesInTheBatchChangeNoBit) {
@@ -82,8 +98,8 @@ TEST_P(ReferenceBackendTest, OtherSequencesInTheBatchChangeNoBit) {
   for (size_t i = 0; i < prompts.size(); ++i) {
     const auto alone = run(prompts[i], {prompts[i].size()});
     const size_t rows = i == 3 ? 1 : prompts[i].size();
-    EXPECT_TRUE(same_bits(std::span(together.values).subspan(together.first_row[i] * 8192, rows * 8192),
-                          std::span(alone).last(rows * 8192)))
+    EXPECT_TRUE(same_bits(std::span(together.values).subspan(together.first_row[i] * kVocabulary, rows * kVocabulary),
+                          std::span(alone).last(rows * kVocabulary)))
         << i;
   }
 }
@@ -102,7 +118,7 @@ TEST_P(ReferenceBackendTest, ATruncatedCacheGoesOnLikeAFreshOne) {
   EXPECT_EQ(kv->length(), 70u);
   forward(std::span(tokens).subspan(70));
   const auto fresh = run(tokens, {90});
-  EXPECT_TRUE(same_bits(logits.values, std::span(fresh).last(8192)));
+  EXPECT_TRUE(same_bits(logits.values, std::span(fresh).last(kVocabulary)));
 }
 
 TEST_P(ReferenceBackendTest, ErrorsSayWhatIsWrongAndChangeNothing) {
@@ -117,9 +133,9 @@ TEST_P(ReferenceBackendTest, ErrorsSayWhatIsWrongAndChangeNothing) {
     EXPECT_NE(status.error().message.find(part), std::string::npos) << status.error().message;
     EXPECT_EQ(kv->length(), 5u);
   };
-  const std::vector<TokenId> negative{1, -1}, large{8192}, none, many(4092, 1);
+  const std::vector<TokenId> negative{1, -1}, large{300}, none, many(kContext - 4, 1);
   for (const auto& [bad, part] :
-       {std::pair{&negative, "-1"}, {&large, "8192"}, {&none, "no new token"}, {&many, "4096"}}) {
+       {std::pair{&negative, "-1"}, {&large, "300"}, {&none, "no new token"}, {&many, "1100"}}) {
     item.tokens = *bad;
     expect_error({&item, 1}, part);
   }
