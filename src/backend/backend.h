@@ -57,7 +57,7 @@ class Backend {
   /// One step: appends every item's tokens to its cache and computes the wanted logits. Splitting tokens
   /// over steps or sharing a step with other sequences changes no bit. Errors leave the caches as they
   /// were: a token id outside the vocabulary, a sequence past the context length, a non-finite value in
-  /// the residual stream or the logits.
+  /// the residual stream or the logits, a model file that was cut short while it is in use.
   virtual Status forward(std::span<const BatchItem> batch, Logits& logits) = 0;
 };
 

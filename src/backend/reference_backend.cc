@@ -41,6 +41,7 @@ class ReferenceBackend final : public Backend {
     std::vector<uint32_t> lengths;
     for (const auto& item : batch) lengths.push_back(item.kv->length());
     auto status = forward_rows(rows_of(batch, logits), logits);
+    if (auto readable = w_.file->check_readable(); !readable) status = std::move(readable);
     if (!status)
       for (size_t i = 0; i < batch.size(); ++i) batch[i].kv->truncate(lengths[i]);
     return status;
@@ -156,8 +157,8 @@ class ReferenceBackend final : public Backend {
         const auto blocks = rows[first].kv->blocks(layer, kv_head, rows[end - 1].position + 1);
         for (size_t i = first; i < end; ++i)
           for (uint32_t head = kv_head * group; head < (kv_head + 1) * group; ++head)
-            attention(q.row(i).subspan(head * c.head_dim, c.head_dim), blocks, rows[i].position + 1,
-                      out.row(i).subspan(head * c.head_dim, c.head_dim));
+            attention(q.row(i).subspan(size_t{head} * c.head_dim, c.head_dim), blocks, rows[i].position + 1,
+                      out.row(i).subspan(size_t{head} * c.head_dim, c.head_dim));
       }
     }
   }

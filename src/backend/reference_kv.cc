@@ -43,7 +43,7 @@ void ReferenceKv::append(Store& store, std::span<const float> values) const {
   if (type_ == KvType::kQ8) {
     std::vector<int8_t> q(head_dim_);
     for (uint32_t head = 0; head < kv_heads_; ++head) {
-      store.scales.push_back(reference::quantize(values.subspan(head * head_dim_, head_dim_), q));
+      store.scales.push_back(reference::quantize(values.subspan(size_t{head} * head_dim_, head_dim_), q));
       store.elements.insert(store.elements.end(), q.begin(), q.end());
     }
     return;

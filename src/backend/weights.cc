@@ -90,11 +90,12 @@ Result<ModelWeights> bind_weights(const H1bFile& file, HeadChoice head) {
   const auto& config = file.config();
   const Binder binder(file);
   ModelWeights w;
+  w.file = &file;
   w.config = config;
   ASSIGN_OR_RETURN(w.embedding, binder.half(kEmbeddingName, TensorKind::kEmbedding));
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
-    ASSIGN_OR_RETURN(auto layer_weights, bind_layer(binder, config, layer));
-    w.layers.push_back(std::move(layer_weights));
+    ASSIGN_OR_RETURN(const auto layer_weights, bind_layer(binder, config, layer));
+    w.layers.push_back(layer_weights);
   }
   ASSIGN_OR_RETURN(w.output_norm, binder.norm(kOutputNormName, config.hidden));
   w.rope_cos = file.rope_cos();

@@ -25,6 +25,7 @@ struct LayerWeights {
 
 /// Borrowed from the file, which must outlive it.
 struct ModelWeights {
+  const H1bFile* file = nullptr;  // whose bytes these are
   ModelConfig config;
   HalfMatrix embedding;  // (vocabulary, hidden), bf16
   std::vector<LayerWeights> layers;

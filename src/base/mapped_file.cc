@@ -9,6 +9,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/bus_guard.h"
+
 namespace onebit {
 namespace {
 
@@ -33,28 +35,64 @@ Status open_regular(const std::string& path, FileDescriptor& file, struct stat& 
 }  // namespace
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
-  FileDescriptor file;
+  FileDescriptor descriptor;
   struct stat info{};
-  RETURN_IF_ERROR(open_regular(path, file, info));
+  RETURN_IF_ERROR(open_regular(path, descriptor, info));
+  MappedFile file;
+  file.path_ = path;
+  file.modified_ = info.st_mtim;
+  file.fd_ = std::exchange(descriptor.fd, -1);
   const auto size = static_cast<size_t>(info.st_size);
-  if (size == 0) return MappedFile(path, nullptr, 0);
-  void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd, 0);
+  if (size == 0) return file;
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd_, 0);
   if (data == MAP_FAILED) return fail("{}: cannot map {} bytes: {}", path, size, std::strerror(errno));
-  return MappedFile(path, static_cast<const std::byte*>(data), size);
+  file.data_ = static_cast<const std::byte*>(data);
+  file.size_ = size;
+  file.guard_ = bus_guard::add(data, size);
+  return file;
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      fd_(std::exchange(other.fd_, -1)),
+      modified_(other.modified_),
+      guard_(std::exchange(other.guard_, -1)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(fd_, other.fd_);
+  std::swap(modified_, other.modified_);
+  std::swap(guard_, other.guard_);
   return *this;
 }
 
 MappedFile::~MappedFile() {
+  bus_guard::remove(guard_);
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Status MappedFile::check_readable() const {
+  struct stat info{};
+  if (::fstat(fd_, &info) != 0) return fail("{}: cannot stat: {}", path_, std::strerror(errno));
+  if (static_cast<size_t>(info.st_size) < size_) return fail("{}: was cut short while it was in use", path_);
+  if (bus_guard::faulted(guard_))
+    return fail("{}: a part of it could not be read: it was cut short for a while, or the disk has a fault", path_);
+  return {};
+}
+
+Status MappedFile::check_unchanged() const {
+  RETURN_IF_ERROR(check_readable());
+  struct stat info{};
+  if (::fstat(fd_, &info) != 0) return fail("{}: cannot stat: {}", path_, std::strerror(errno));
+  const bool same = static_cast<size_t>(info.st_size) == size_ && info.st_mtim.tv_sec == modified_.tv_sec &&
+                    info.st_mtim.tv_nsec == modified_.tv_nsec;
+  if (!same) return fail("{}: was changed while it was in use", path_);
+  return {};
 }
 
 Result<std::string> read_text_file(const std::string& path, size_t limit) {

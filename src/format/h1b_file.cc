@@ -120,7 +120,9 @@ Result<Tensor> read_entry(const h1b::DirectoryEntry& e, std::string_view name, s
 Result<H1bFile> H1bFile::open(const std::string& path) {
   ASSIGN_OR_RETURN(auto mapped, MappedFile::open(path));
   H1bFile file(std::move(mapped));
-  if (auto status = file.read_sections(); !status) return fail_in(path, status.error());
+  auto status = file.read_sections();
+  RETURN_IF_ERROR(file.check_readable());  // the better explanation of what the sections say
+  if (!status) return fail_in(path, status.error());
   return file;
 }
 
@@ -251,6 +253,7 @@ const Tensor* H1bFile::find(std::string_view name) const {
 
 Result<TokenizerData> H1bFile::tokenizer() const {
   auto data = parse_tokenizer_data(tokenizer_);
+  RETURN_IF_ERROR(check_readable());  // the better explanation, and zeros may have been taken for tokens
   if (!data) return fail("{}: tokenizer: {}", path(), data.error().message);
   if (data->tokens.size() != config_.vocabulary)
     return fail("{}: tokenizer: {} tokens, expected the config's vocabulary of {}", path(), data->tokens.size(),

@@ -41,6 +41,9 @@ class H1bFile {
   std::span<const float> rope_sin() const { return rope_.last(rope_.size() / 2); }
 
   std::span<const std::byte> tokenizer_section() const { return tokenizer_; }
+  /// An error once the file no longer has what was read from it (MappedFile::check_readable). Whoever
+  /// computes with the tensors asks before passing a result on.
+  Status check_readable() const { return file_.check_readable(); }
   /// A copy, parsed and validated.
   Result<TokenizerData> tokenizer() const;
 
@@ -53,6 +56,7 @@ class H1bFile {
  private:
   explicit H1bFile(MappedFile file) : file_(std::move(file)) {}
   Status read_sections();
+  Status verify_bytes(const Progress& progress) const;
   Status read_config(std::span<const std::byte> bytes);
   Status read_directory(std::span<const std::byte> bytes, uint64_t data_offset);
   Status read_provenance(std::span<const std::byte> bytes);

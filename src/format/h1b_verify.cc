@@ -48,6 +48,12 @@ Status verify_values(const Tensor& t) {
 }  // namespace
 
 Status H1bFile::verify(const Progress& progress) const {
+  auto status = verify_bytes(progress);
+  RETURN_IF_ERROR(file_.check_unchanged());  // the better explanation of a mismatch
+  return status;
+}
+
+Status H1bFile::verify_bytes(const Progress& progress) const {
   const auto bytes = file_.bytes();
   const uint64_t total = bytes.size();
   for (const auto& t : tensors_) {

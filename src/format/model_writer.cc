@@ -126,6 +126,7 @@ Status write_model(const std::string& path, const ModelParts& parts, const Model
     return make_norm(spec, b, [&](std::span<float> out) { return source.output_norm(out); });
   }));
   RETURN_IF_ERROR(write([&](const TensorSpec& spec) { return make_head(spec, source, b); }));
+  RETURN_IF_ERROR(source.check_unchanged());
   if (progress) progress(total, total, "");
   return writer.finish();
 }

@@ -26,6 +26,8 @@ class WeightSource {
   /// they are tied).
   virtual Status embedding_row(uint64_t row, std::span<uint16_t> out) = 0;
   virtual Status head_row(uint64_t row, std::span<float> out) = 0;
+  /// Asked last, before the new file gets its name: whether what was read is still what the source holds.
+  virtual Status check_unchanged() const { return {}; }
 };
 
 struct ModelPackings {

@@ -112,18 +112,19 @@ Status Safetensors::add(const std::string& path) {
   std::map<std::string, uint64_t> ends;
   for (const auto& [name, entry] : header.items()) {
     if (name == "__metadata__") continue;
-    auto tensor = read_entry(entry, data);
-    if (!tensor) return fail("{}: tensor {}: {}", path, printable(name), tensor.error().message);
-    if (!*tensor) {
+    auto read = read_entry(entry, data);
+    if (!read) return fail("{}: tensor {}: {}", path, printable(name), read.error().message);
+    const std::optional<SourceTensor>& tensor = *read;
+    if (!tensor) {
       other_types_.emplace(name, entry["dtype"].get<std::string>());
       continue;
     }
-    if (!(*tensor)->bytes.empty()) {
-      const auto begin = static_cast<uint64_t>((*tensor)->bytes.data() - data.data());
+    if (!tensor->bytes.empty()) {
+      const auto begin = static_cast<uint64_t>(tensor->bytes.data() - data.data());
       begins.emplace_back(begin, name);
-      ends[name] = begin + (*tensor)->bytes.size();
+      ends[name] = begin + tensor->bytes.size();
     }
-    if (!tensors_.emplace(name, *std::move(*tensor)).second)
+    if (!tensors_.emplace(name, *tensor).second)
       return fail("{}: tensor {}: stands in two files", path, printable(name));
   }
   std::sort(begins.begin(), begins.end());
@@ -169,6 +170,11 @@ Result<Safetensors> Safetensors::open_folder(const std::string& folder) {
       return fail("{}: weight_map: tensor {} is not in {}", index_path, printable(name),
                   printable(shard.get_ref<const std::string&>()));
   return result;
+}
+
+Status Safetensors::check_unchanged() const {
+  for (const auto& file : files_) RETURN_IF_ERROR(file.check_unchanged());
+  return {};
 }
 
 const SourceTensor* Safetensors::find(std::string_view name) const {

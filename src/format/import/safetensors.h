@@ -35,6 +35,8 @@ class Safetensors {
   const std::map<std::string, SourceTensor, std::less<>>& tensors() const { return tensors_; }
   /// The type of a tensor that is there but not listed; empty where there is none of this name.
   std::string_view other_type(std::string_view name) const;
+  /// An error where a file was cut or changed since it was opened.
+  Status check_unchanged() const;
   /// Where errors about the whole place the blame.
   const std::string& path() const { return path_; }
 

@@ -1,0 +1,16 @@
+// Turns SIGBUS inside known mappings into a flag. Used by MappedFile only.
+#pragma once
+
+#include <cstddef>
+
+namespace onebit::bus_guard {
+
+/// Registers [begin, begin + size). Returns a slot, or -1 where the table is full: the mapping then works,
+/// unguarded.
+int add(const void* begin, size_t size);
+/// Call before the range is unmapped.
+void remove(int slot);
+/// True once a read inside the range met a page that the file no longer has.
+bool faulted(int slot);
+
+}  // namespace onebit::bus_guard
