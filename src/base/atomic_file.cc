@@ -10,6 +10,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/hash.h"
+
 namespace onebit {
 namespace {
 
@@ -22,6 +24,42 @@ std::string temporary_name(const std::string& path) {
   static unsigned counter = 0;
   const auto name = std::filesystem::path(path).filename().string();
   return fmt::format("{}/.{}.{}-{}.tmp", folder_of(path), name, ::getpid(), counter++);
+}
+
+/// The passing name of a finished file. Always the same for a target, so that what a process left that was
+/// killed while it stood is found by the next.
+std::string passing_name(const std::string& path) {
+  constexpr size_t kLongest = 200;  // of a name with something put around it
+  auto name = std::filesystem::path(path).filename().string();
+  if (name.size() > kLongest) name = fmt::format("{:016x}", xxh3(std::as_bytes(std::span(name))));
+  return fmt::format("{}/.{}.1bit-new", folder_of(path), name);
+}
+
+/// Gives the unnamed file `fd` the name `path`. It cannot be linked over an existing file, so where there is
+/// one it passes through another name. Whoever finds that name taken, by a process that was killed or by one
+/// that is about to, takes the last step for it: what it names is finished.
+Status give_name(int fd, const std::string& path) {
+  const auto self = fmt::format("/proc/self/fd/{}", fd);
+  const auto link = [&](const std::string& name) {
+    return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0;
+  };
+  if (link(path)) return {};
+  const auto passing = passing_name(path);
+  constexpr int kAttempts = 100;
+  for (int i = 0; i < kAttempts && errno == EEXIST; ++i) {
+    const bool ours = link(passing);
+    if (!ours && errno != EEXIST) break;
+    const bool renamed = ::rename(passing.c_str(), path.c_str()) == 0;
+    if (ours && (renamed || errno == ENOENT)) return {};  // ENOENT: done by another
+    if (ours) {
+      const int reason = errno;
+      ::unlink(passing.c_str());
+      errno = reason;
+    } else if (renamed || errno == ENOENT) {
+      errno = EEXIST;  // the name is free: again
+    }
+  }
+  return fail("{}: cannot replace: {}; nothing was changed", path, std::strerror(errno));
 }
 
 Status write_all(int fd, const std::string& path, uint64_t offset, std::span<const std::byte> bytes) {
@@ -85,15 +123,10 @@ Status AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
 Status AtomicFile::commit() {
   if (::fsync(fd_) != 0) return fail("{}: cannot sync: {}; nothing was changed", path_, std::strerror(errno));
   if (temporary_.empty()) {
-    // An unnamed file cannot be linked over an existing one, so it gets a passing name first.
-    auto name = temporary_name(path_);
-    const auto self = fmt::format("/proc/self/fd/{}", fd_);
-    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) != 0)
-      return fail("{}: cannot create: {}; nothing was changed", path_, std::strerror(errno));
-    temporary_ = std::move(name);
-  }
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0)
+    RETURN_IF_ERROR(give_name(fd_, path_));
+  } else if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     return fail("{}: cannot replace: {}; nothing was changed", path_, std::strerror(errno));
+  }
   temporary_.clear();
   const int folder = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (folder >= 0) {

@@ -11,7 +11,10 @@
 namespace onebit {
 
 /// Writes go to an unnamed file in the target's folder; commit() gives it the target's name in one
-/// step. Until then the old file, if any, is untouched, and whatever ends the process leaves nothing.
+/// step. Until then the old file, if any, is untouched, and whatever ends the process leaves nothing, with
+/// two exceptions: a process killed in the instant in which the new file replaces an old one may leave it,
+/// finished, as .NAME.1bit-new until the next commit to the same target; and on a file system
+/// without unnamed files (no O_TMPFILE) a kill leaves .NAME.PID-N.tmp.
 class AtomicFile {
  public:
   static Result<AtomicFile> create(const std::string& path);

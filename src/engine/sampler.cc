@@ -136,6 +136,7 @@ std::vector<TokenLogprob> LogSoftmax::top(size_t n) const {
   };
   std::partial_sort(ids.begin(), ids.begin() + static_cast<ptrdiff_t>(n), ids.end(), less);
   std::vector<TokenLogprob> result;
+  result.reserve(n);
   for (size_t i = 0; i < n; ++i) result.push_back({ids[i], (*this)(ids[i])});
   return result;
 }

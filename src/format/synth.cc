@@ -156,7 +156,7 @@ Result<ModelConfig> synth_preset(std::string_view name) {
 Result<TokenizerData> resize_tokenizer(const TokenizerData& base, uint32_t vocabulary) {
   TokenizerData out;
   out.pre_tokenizer = base.pre_tokenizer;
-  out.chat_layout = base.chat_layout;
+  out.chat = base.chat;
   out.ignore_merges = base.ignore_merges;
   std::vector<TokenId> specials;
   for (size_t id = 0; id < base.tokens.size(); ++id)

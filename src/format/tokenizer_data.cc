@@ -2,7 +2,7 @@
 //
 //   offset  bytes            what
 //   0       4                pre-tokenizer: 1 = LLaMA-3's pattern
-//   4       4                chat layout: 0 none, 1 LLaMA-3, 2 BitNet 2B4T
+//   4       4                chat layout: 0 none, 1 LLaMA-3, 2 BitNet 2B-4T, 3 ChatML, 4 Falcon3, 255 described
 //   8       4                flags: bit 0 ignore_merges; the others 0
 //   12      4                BOS token id, signed; -1: none
 //   16      4                T: number of token ids, at least 256
@@ -10,13 +10,15 @@
 //   24      4                S: number of special tokens
 //   28      4                E: number of stop tokens
 //   32      4                B: bytes of all tokens together
-//   36      28               reserved, 0
+//   36      4                F: bytes of the chat format; 0 unless the chat layout is 255
+//   40      24               reserved, 0
 //   64      4·T              for each id, where its bytes end in the blob (ascending; the last is B);
 //                            they begin where the bytes of the id before end; no bytes: no such token
 //   …       B                blob: the tokens' bytes one after another, in order of id
 //   …       12·M             merges in order of rank: ids of left part, right part and result
 //   …       4·S              ids of the special tokens, strictly ascending
 //   …       4·E              ids of the stop tokens, strictly ascending
+//   …       F                the chat format (format/chat_format.h)
 //
 // The section ends there: bytes after it are refused, as is a value that this list does not name.
 #include "format/tokenizer_data.h"
@@ -52,15 +54,17 @@ struct Head {
   uint32_t special;
   uint32_t stops;
   uint32_t blob_bytes;
-  std::array<uint32_t, 7> reserved;
+  uint32_t chat_format_bytes;
+  std::array<uint32_t, 6> reserved;
 };
 static_assert(sizeof(Head) == 64);
 
 Status check_kinds(uint32_t pre_tokenizer, uint32_t chat_layout) {
   if (pre_tokenizer != static_cast<uint32_t>(PreTokenizer::kLlama3))
     return fail("pre-tokenizer: found {}, this version knows 1 (llama3)", pre_tokenizer);
-  if (chat_layout > static_cast<uint32_t>(ChatLayout::kBitnet2B4T))
-    return fail("chat layout: found {}, this version knows 0 (none), 1 (llama3) and 2 (bitnet-2b-4t)", chat_layout);
+  if (!is_known_chat_layout(chat_layout))
+    return fail("chat layout: found {}, this version knows 0 to 4 ({}) and 255 (described)", chat_layout,
+                chat_layout_names());
   return {};
 }
 
@@ -227,26 +231,8 @@ Result<std::vector<bool>> read_special(Reader& reader, const Head& head) {
 
 }  // namespace
 
-std::string_view name_of(ChatLayout layout) {
-  switch (layout) {
-    case ChatLayout::kNone:
-      return "none";
-    case ChatLayout::kLlama3:
-      return "llama3";
-    case ChatLayout::kBitnet2B4T:
-      return "bitnet-2b-4t";
-  }
-  return "unknown";
-}
-
-Result<ChatLayout> chat_layout_by_name(std::string_view name) {
-  for (const auto layout : {ChatLayout::kNone, ChatLayout::kLlama3, ChatLayout::kBitnet2B4T})
-    if (name == name_of(layout)) return layout;
-  return fail("chat layout: found '{}', this version knows none, llama3 and bitnet-2b-4t", name);
-}
-
 Status validate(const TokenizerData& data) {
-  RETURN_IF_ERROR(check_kinds(static_cast<uint32_t>(data.pre_tokenizer), static_cast<uint32_t>(data.chat_layout)));
+  RETURN_IF_ERROR(check_kinds(static_cast<uint32_t>(data.pre_tokenizer), static_cast<uint32_t>(data.chat.layout)));
   constexpr size_t kMaxTokens = std::numeric_limits<TokenId>::max();
   if (data.tokens.size() < 256 || data.tokens.size() > kMaxTokens)
     return fail("tokens: found {}, expected 256 to {}", data.tokens.size(), kMaxTokens);
@@ -276,7 +262,7 @@ std::string serialize(const TokenizerData& data) {
   }
   Head head{};
   head.pre_tokenizer = static_cast<uint32_t>(data.pre_tokenizer);
-  head.chat_layout = static_cast<uint32_t>(data.chat_layout);
+  head.chat_layout = static_cast<uint32_t>(data.chat.layout);
   head.flags = data.ignore_merges ? kFlagIgnoreMerges : 0;
   head.bos = data.bos;
   head.tokens = static_cast<uint32_t>(data.tokens.size());
@@ -284,6 +270,8 @@ std::string serialize(const TokenizerData& data) {
   head.special = static_cast<uint32_t>(special.size());
   head.stops = static_cast<uint32_t>(data.stop_tokens.size());
   head.blob_bytes = static_cast<uint32_t>(blob.size());
+  const auto format = data.chat.layout == ChatLayout::kDescribed ? serialize(data.chat.described) : std::string();
+  head.chat_format_bytes = static_cast<uint32_t>(format.size());
 
   std::string out;
   append<Head>(out, {&head, 1});
@@ -292,7 +280,7 @@ std::string serialize(const TokenizerData& data) {
   append<TokenizerData::Merge>(out, data.merges);
   append<uint32_t>(out, special);
   append<TokenId>(out, data.stop_tokens);
-  return out;
+  return out + format;
 }
 
 Result<TokenizerData> parse_tokenizer_data(std::span<const std::byte> bytes) {
@@ -300,13 +288,20 @@ Result<TokenizerData> parse_tokenizer_data(std::span<const std::byte> bytes) {
   ASSIGN_OR_RETURN(const Head head, read_head(reader));
   TokenizerData data;
   data.pre_tokenizer = static_cast<PreTokenizer>(head.pre_tokenizer);
-  data.chat_layout = static_cast<ChatLayout>(head.chat_layout);
+  data.chat.layout = static_cast<ChatLayout>(head.chat_layout);
   data.ignore_merges = (head.flags & kFlagIgnoreMerges) != 0;
   data.bos = head.bos;
   ASSIGN_OR_RETURN(data.tokens, read_tokens(reader, head));
   ASSIGN_OR_RETURN(data.merges, reader.take<TokenizerData::Merge>("merges", head.merges));
   ASSIGN_OR_RETURN(data.special, read_special(reader, head));
   ASSIGN_OR_RETURN(data.stop_tokens, reader.take<TokenId>("stop tokens", head.stops));
+  ASSIGN_OR_RETURN(const auto format, reader.take<std::byte>("chat format", head.chat_format_bytes));
+  if (data.chat.layout == ChatLayout::kDescribed) {
+    ASSIGN_OR_RETURN(data.chat.described, parse_chat_format(format));
+  } else if (!format.empty()) {
+    return fail("chat format: found {} bytes, expected none for the {} layout", format.size(),
+                name_of(data.chat.layout));
+  }
   if (reader.left() > 0) return fail("{} bytes after the end: the file is damaged or newer", reader.left());
   RETURN_IF_ERROR(validate(data));
   return data;

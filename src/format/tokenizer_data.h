@@ -9,22 +9,13 @@
 #include <vector>
 
 #include "base/result.h"
+#include "format/chat_format.h"
 #include "format/model_config.h"
 
 namespace onebit {
 
 /// How text is cut into pieces before byte-pair merging. The only kind so far is LLaMA-3's pattern.
 enum class PreTokenizer : uint32_t { kLlama3 = 1 };
-
-/// How a conversation becomes text; recognised by name when a model is converted.
-enum class ChatLayout : uint32_t {
-  kNone = 0,
-  kLlama3 = 1,     // <|start_header_id|>role<|end_header_id|>\n\ncontent<|eot_id|>
-  kBitnet2B4T = 2  // Role: content<|eot_id|>
-};
-
-std::string_view name_of(ChatLayout layout);
-Result<ChatLayout> chat_layout_by_name(std::string_view name);
 
 /// Byte-level BPE, in bytes: the printable stand-ins of tokenizer.json are already undone.
 struct TokenizerData {
@@ -33,7 +24,7 @@ struct TokenizerData {
   };
 
   PreTokenizer pre_tokenizer = PreTokenizer::kLlama3;
-  ChatLayout chat_layout = ChatLayout::kNone;
+  ChatChoice chat;
   /// A piece that is a token as a whole is taken without merging (tokenizer.json's ignore_merges).
   bool ignore_merges = false;
   TokenId bos = -1;  // -1: none

@@ -1,7 +1,6 @@
 #include "tokenizer/chat_layout.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "base/utf8.h"
@@ -9,24 +8,29 @@
 namespace onebit {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kRoles = {
-    {{"system", "System"}, {"user", "User"}, {"assistant", "Assistant"}}};
-
 /// Ids of plain text and markers in turn. Text between two markers is encoded as a whole, since pieces
 /// may span what a layout puts together from parts (LLaMA-3's "\n\n" and the content after it).
 class PromptWriter {
  public:
-  explicit PromptWriter(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {
-    if (const auto bos = tokenizer.bos()) ids_.push_back(*bos);
+  PromptWriter(const Tokenizer& tokenizer, bool begin_with_bos) : tokenizer_(tokenizer) {
+    const auto bos = tokenizer.bos();
+    if (begin_with_bos && bos) ids_.push_back(*bos);
   }
 
   void text(std::string_view plain) { pending_ += plain; }
 
-  Status marker(std::string_view name) {
-    const auto id = tokenizer_.special_token(name);
-    if (!id) return fail("the tokenizer has no special token {}, which its chat layout needs", name);
-    flush();
-    ids_.push_back(*id);
+  /// The layout's own words: what stands between <| and |> is the name of a special token.
+  Status layout(std::string_view words) {
+    while (!words.empty()) {
+      const size_t begin = std::min(words.find("<|"), words.size());
+      text(words.substr(0, begin));
+      words.remove_prefix(begin);
+      if (words.empty()) break;
+      const size_t end = words.find("|>");
+      if (end == std::string_view::npos) return fail("the chat layout has a '<|' without its '|>'");
+      RETURN_IF_ERROR(marker(words.substr(0, end + 2)));
+      words.remove_prefix(end + 2);
+    }
     return {};
   }
 
@@ -36,6 +40,14 @@ class PromptWriter {
   }
 
  private:
+  Status marker(std::string_view name) {
+    const auto id = tokenizer_.special_token(name);
+    if (!id) return fail("the tokenizer has no special token {}, which its chat layout needs", printable(name));
+    flush();
+    ids_.push_back(*id);
+    return {};
+  }
+
   void flush() {
     tokenizer_.encode(pending_, SpecialTokens::kAsText, ids_);
     pending_.clear();
@@ -46,39 +58,33 @@ class PromptWriter {
   std::vector<TokenId> ids_;
 };
 
-Status write_llama3_header(PromptWriter& prompt, std::string_view role) {
-  RETURN_IF_ERROR(prompt.marker("<|start_header_id|>"));
-  prompt.text(role);
-  RETURN_IF_ERROR(prompt.marker("<|end_header_id|>"));
-  prompt.text("\n\n");
-  return {};
-}
-
-Status write_opening(PromptWriter& prompt, ChatLayout layout, std::string_view role, std::string_view title) {
-  if (layout == ChatLayout::kLlama3) return write_llama3_header(prompt, role);
-  prompt.text(title);
-  prompt.text(": ");
-  return {};
+/// The words around a role's contents; null for a role that the layout does not know.
+const ChatFormat::Turn* turn_of(const ChatFormat& format, std::string_view role) {
+  if (role == "system" && format.has_system) return &format.system;
+  if (role == "user") return &format.user;
+  if (role == "assistant") return &format.assistant;
+  return nullptr;
 }
 
 }  // namespace
 
 Result<std::vector<TokenId>> encode_chat(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
                                          bool open_answer) {
-  const ChatLayout layout = tokenizer.chat_layout();
-  if (layout == ChatLayout::kNone) return fail("this model has no chat layout: it completes plain text only");
-  PromptWriter prompt(tokenizer);
+  if (tokenizer.chat_layout() == ChatLayout::kNone)
+    return fail("this model has no chat layout: it completes plain text only");
+  const ChatFormat& format = tokenizer.chat_format();
+  PromptWriter prompt(tokenizer, format.begin_with_bos);
   for (const ChatMessage& message : messages) {
-    const auto* role =
-        std::find_if(kRoles.begin(), kRoles.end(), [&](const auto& known) { return known.first == message.role; });
-    if (role == kRoles.end())
-      return fail("role '{}' is not one that the {} chat layout knows: system, user, assistant",
-                  utf8_replace_invalid(std::string_view(message.role).substr(0, 40)), name_of(layout));
-    RETURN_IF_ERROR(write_opening(prompt, layout, role->first, role->second));
-    prompt.text(trim_white_space(message.content));
-    RETURN_IF_ERROR(prompt.marker("<|eot_id|>"));
+    const auto* turn = turn_of(format, message.role);
+    if (turn == nullptr)
+      return fail("role '{}' is not one that the {} chat layout knows: {}user, assistant",
+                  utf8_replace_invalid(std::string_view(message.role).substr(0, 40)), name_of(tokenizer.chat_layout()),
+                  format.has_system ? "system, " : "");
+    RETURN_IF_ERROR(prompt.layout(turn->before));
+    prompt.text(format.trim ? trim_white_space(message.content) : std::string_view(message.content));
+    RETURN_IF_ERROR(prompt.layout(turn->after));
   }
-  if (open_answer) RETURN_IF_ERROR(write_opening(prompt, layout, "assistant", "Assistant"));
+  if (open_answer) RETURN_IF_ERROR(prompt.layout(format.assistant.before));
   return prompt.take();
 }
 

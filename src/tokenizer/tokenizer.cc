@@ -150,7 +150,11 @@ std::optional<TokenId> Tokenizer::bos() const {
 }
 
 ChatLayout Tokenizer::chat_layout() const {
-  return impl_->data.chat_layout;
+  return impl_->data.chat.layout;
+}
+
+const ChatFormat& Tokenizer::chat_format() const {
+  return impl_->data.chat.format();
 }
 
 }  // namespace onebit

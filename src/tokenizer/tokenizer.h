@@ -45,6 +45,8 @@ class Tokenizer {
   std::optional<TokenId> special_token(std::string_view name) const;
   std::optional<TokenId> bos() const;
   ChatLayout chat_layout() const;
+  /// Of the layout by name, or as the model file describes it; not for ChatLayout::kNone.
+  const ChatFormat& chat_format() const;
 
  private:
   struct Impl;

@@ -273,7 +273,7 @@ void expect_resized(const TokenizerData& base, uint32_t vocabulary) {
   ASSERT_GE(data->bos, 0);
   EXPECT_EQ(data->tokens[data->bos], base.tokens[base.bos]);
   EXPECT_EQ(data->stop_tokens.size(), base.stop_tokens.size());
-  EXPECT_EQ(data->chat_layout, base.chat_layout);
+  EXPECT_EQ(data->chat.layout, base.chat.layout);
 }
 
 TEST(ResizeTokenizer, IsValidAtAnyVocabularyThatHoldsTheBytes) {

@@ -110,7 +110,7 @@ TEST(HfTokenizer, ReadsAFileOfLlama3sShape) {
   EXPECT_EQ(data.merges[2].result, 258);
   EXPECT_EQ(data.bos, -1);
   EXPECT_TRUE(data.stop_tokens.empty());
-  EXPECT_EQ(data.chat_layout, ChatLayout::kNone);
+  EXPECT_EQ(data.chat.layout, ChatLayout::kNone);
 }
 
 TEST(HfTokenizer, ReadsMergesAsPairsToo) {
@@ -258,7 +258,7 @@ TEST(HfTokenizer, StopsAtTheEndOfATurnWhereTheModelChats) {
   files.tokenizer_config_json =
       R"({"chat_template": "{{ role | capitalize + ': ' + content + '<|eot_id|>' }}{{ 'Assistant: ' }}"})";
   const auto data = import_or_fail(files);
-  EXPECT_EQ(data.chat_layout, ChatLayout::kBitnet2B4T);
+  EXPECT_EQ(data.chat.layout, ChatLayout::kBitnet2B4T);
   EXPECT_EQ(data.stop_tokens, (std::vector<TokenId>{261, 262}));
 }
 
@@ -267,9 +267,9 @@ TEST(HfTokenizer, TakesTheDefaultOfSeveralChatTemplates) {
   files.tokenizer_config_json = R"({"chat_template": [
     {"name": "tools", "template": "no"},
     {"name": "default", "template": "<|start_header_id|>user<|end_header_id|>hi<|eot_id|>"}]})";
-  EXPECT_EQ(import_or_fail(files).chat_layout, ChatLayout::kLlama3);
+  EXPECT_EQ(import_or_fail(files).chat.layout, ChatLayout::kLlama3);
   files.tokenizer_config_json = R"({"chat_template": [5, {"name": 1}]})";
-  EXPECT_EQ(import_or_fail(files).chat_layout, ChatLayout::kNone);
+  EXPECT_EQ(import_or_fail(files).chat.layout, ChatLayout::kNone);
 }
 
 TEST(HfTokenizer, RecognisesChatTemplatesByTheirMarkers) {

@@ -53,7 +53,7 @@ TEST(TokenizerData, ReadsBackWhatItWrote) {
     const auto read = parse(serialize(data));
     ASSERT_TRUE(read.has_value()) << read.error().message;
     EXPECT_EQ(read->pre_tokenizer, data.pre_tokenizer);
-    EXPECT_EQ(read->chat_layout, data.chat_layout);
+    EXPECT_EQ(read->chat.layout, data.chat.layout);
     EXPECT_EQ(read->ignore_merges, data.ignore_merges);
     EXPECT_EQ(read->bos, data.bos);
     EXPECT_EQ(read->stop_tokens, data.stop_tokens);
@@ -225,7 +225,7 @@ TEST(TokenizerData, RefusesKindsThatAreNone) {
   data.pre_tokenizer = static_cast<PreTokenizer>(7);
   expect_invalid(data, {"pre-tokenizer: found 7"});
   data = small_tokenizer_data();
-  data.chat_layout = static_cast<ChatLayout>(9);
+  data.chat.layout = static_cast<ChatLayout>(9);
   expect_invalid(data, {"chat layout: found 9"});
 }
 

@@ -178,7 +178,7 @@ HfModel make_hf_model(const ModelConfig& config, TernaryStorage storage, uint32_
   HfModel model;
   model.config = config;
   model.tokenizer = tiny_tokenizer(config.vocabulary);
-  model.tokenizer.chat_layout = ChatLayout::kNone;  // the folder has no chat template
+  model.tokenizer.chat.layout = ChatLayout::kNone;  // the folder has no chat template
   model.folder.config = config_json(config, storage, model.tokenizer);
   model.folder.tokenizer = tokenizer_json(model.tokenizer);
   Maker maker(model, seed);

@@ -32,7 +32,7 @@ ModelConfig least_config() {
 
 TokenizerData tiny_tokenizer(uint32_t vocabulary) {
   TokenizerData data;
-  data.chat_layout = ChatLayout::kLlama3;
+  data.chat.layout = ChatLayout::kLlama3;
   for (int byte = 0; byte < 256; ++byte) data.tokens.emplace_back(1, static_cast<char>(byte));
   for (const auto* pair : {"th", "in", "er", "an", "on", "re"}) {
     if (data.tokens.size() + 2 >= vocabulary) break;

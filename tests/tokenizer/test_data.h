@@ -37,7 +37,7 @@ inline void add_merge(TokenizerData& data, std::string_view left, std::string_vi
 /// prefixes of others and one is an ordinary word.
 inline TokenizerData small_tokenizer_data(ChatLayout layout = ChatLayout::kLlama3) {
   TokenizerData data;
-  data.chat_layout = layout;
+  data.chat.layout = layout;
   for (int byte = 255; byte >= 0; --byte) data.tokens.emplace_back(1, static_cast<char>(byte));
   data.special.resize(256);
   using Pair = std::pair<std::string_view, std::string_view>;

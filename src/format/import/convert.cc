@@ -107,6 +107,8 @@ class HfWeights final : public WeightSource {
     return {};
   }
 
+  Status check_unchanged() const override { return tensors_.check_unchanged(); }
+
  private:
   Status check_finite(std::string_view name, float value) const {
     if (!std::isfinite(value)) return fail("{}: {}: holds {}, expected finite numbers", tensors_.path(), name, value);
@@ -238,10 +240,13 @@ Result<ConvertSummary> convert_hf_folder(const ConvertOptions& options, const Wr
   RETURN_IF_ERROR(weights.check_vocabulary());
   ModelParts parts;
   parts.config = config.model;
-  ASSIGN_OR_RETURN(parts.tokenizer, import_hf_tokenizer(tokenizer_files, config.model.vocabulary, options.chat_layout));
+  ASSIGN_OR_RETURN(parts.tokenizer, import_hf_tokenizer(tokenizer_files, config.model.vocabulary, options.chat));
   parts.provenance = provenance_of(options, config.storage);
-  RETURN_IF_ERROR(write_model(options.output, parts, options.packings, weights, progress));
-  return ConvertSummary{config.model, parts.tokenizer.chat_layout};
+  if (auto written = write_model(options.output, parts, options.packings, weights, progress); !written) {
+    RETURN_IF_ERROR(tensors.check_unchanged());  // the better explanation of what was found in the weights
+    return tl::unexpected(written.error());
+  }
+  return ConvertSummary{config.model, parts.tokenizer.chat.layout};
 }
 
 }  // namespace onebit

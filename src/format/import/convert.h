@@ -13,8 +13,8 @@ struct ConvertOptions {
   std::string folder;  // config.json, tokenizer.json, model.safetensors or shards, …
   std::string output;
   ModelPackings packings;
-  std::optional<ChatLayout> chat_layout;  // otherwise recognised from the folder's chat template
-  std::string name;                       // for provenance; the folder's name where empty
+  std::optional<ChatChoice> chat;  // otherwise recognised from the folder's chat template
+  std::string name;                // for provenance; the folder's name where empty
   std::string licence;
   std::string converter;  // program, version and commit, for provenance
   std::string date;       // ISO 8601, for provenance

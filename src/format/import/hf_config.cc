@@ -103,6 +103,26 @@ TernaryStorage read_storage(const json& root, Fields& fields) {
   return linear_class == "autobitlinear" ? TernaryStorage::kPackedMultiply : TernaryStorage::kPackedDivide;
 }
 
+/// At the top, or, as transformers writes it since version 5, in rope_parameters.
+double read_rope_theta(const json& root, Fields& fields) {
+  const auto it = root.find("rope_parameters");
+  if (it == root.end() || it->is_null()) return fields.number("rope_theta");
+  if (!it->is_object()) {
+    fields.note(fmt::format("rope_parameters is {}, expected an object", printable(it->dump(), 60)));
+    return 0;
+  }
+  Fields rope(*it);
+  rope.require<std::string>("rope_type", rope.text("rope_type", "default"), "default");
+  for (const auto& [key, value] : it->items())
+    if (key != "rope_type" && key != "rope_theta" && !value.is_null())
+      rope.note(fmt::format("{} is set, this version knows unscaled RoPE only", printable(key)));
+  const double theta = rope.number("rope_theta");
+  if (root.contains("rope_theta") && fields.number("rope_theta") != theta)
+    rope.note(fmt::format("rope_theta is {}, but {} beside it", theta, fields.number("rope_theta")));
+  if (!rope.error().empty()) fields.note("rope_parameters." + rope.error());
+  return theta;
+}
+
 }  // namespace
 
 Result<HfConfig> parse_hf_config(std::string_view text, std::string_view path) {
@@ -124,7 +144,7 @@ Result<HfConfig> parse_hf_config(std::string_view text, std::string_view path) {
   m.vocabulary = f.size("vocab_size");
   m.context = f.size("max_position_embeddings");
   m.rms_epsilon = static_cast<float>(f.number("rms_norm_eps"));
-  m.rope_theta = f.number("rope_theta");
+  m.rope_theta = read_rope_theta(root, f);
   m.tied_head = f.flag("tie_word_embeddings", true);
   config.storage = read_storage(root, f);
   if (!f.error().empty()) return fail("{}: {}", path, f.error());

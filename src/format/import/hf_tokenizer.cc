@@ -297,6 +297,31 @@ Result<TokenId> read_bos(const Companion& tokenizer_config, const Companion& con
   return ids.empty() ? -1 : ids[0];
 }
 
+/// The first <|…|> in a layout's words; empty where there is none.
+std::string_view first_marker(std::string_view words) {
+  const size_t begin = std::min(words.find("<|"), words.size());
+  const size_t end = words.find("|>", begin);
+  return end == std::string_view::npos ? std::string_view() : words.substr(begin, end + 2 - begin);
+}
+
+/// That the tokenizer has the markers of a layout that was asked for.
+Status check_markers(const ChatChoice& chat, const std::string& path, const TokenIds& special) {
+  if (chat.layout == ChatLayout::kNone) return {};
+  const ChatFormat& format = chat.format();
+  for (const auto* turn : {&format.system, &format.user, &format.assistant})
+    for (std::string_view words : {std::string_view(turn->before), std::string_view(turn->after)})
+      for (size_t begin = words.find("<|"); begin != std::string_view::npos; begin = words.find("<|")) {
+        words.remove_prefix(begin);
+        const auto marker = first_marker(words);
+        if (marker.empty()) return fail("chat layout {}: a '<|' without its '|>'", name_of(chat.layout));
+        if (!special.contains(marker))
+          return fail("{}: added_tokens: no special token {}, which the {} chat layout needs", path, printable(marker),
+                      name_of(chat.layout));
+        words.remove_prefix(marker.size());
+      }
+  return {};
+}
+
 /// From the first file that says something, and what ends a turn of the chat layout.
 Result<std::vector<TokenId>> read_stops(const Companion& tokenizer_config, const Companion& generation_config,
                                         const Companion& config, const TokenizerData& data, const TokenIds& special) {
@@ -308,8 +333,8 @@ Result<std::vector<TokenId>> read_stops(const Companion& tokenizer_config, const
     ASSIGN_OR_RETURN(const TokenId named, token_by_name(tokenizer_config, "eos_token", special));
     if (named >= 0) stops.push_back(named);
   }
-  const auto turn_end = special.find("<|eot_id|>");
-  if (data.chat_layout != ChatLayout::kNone && turn_end != special.end()) stops.push_back(turn_end->second);
+  const auto turn_end = special.find(std::string(first_marker(data.chat.format().assistant.after)));
+  if (data.chat.layout != ChatLayout::kNone && turn_end != special.end()) stops.push_back(turn_end->second);
   std::sort(stops.begin(), stops.end());
   stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
   return stops;
@@ -332,7 +357,7 @@ std::string_view chat_template(const json& tokenizer_config) {
 }  // namespace
 
 Result<TokenizerData> import_hf_tokenizer(const HfTokenizerFiles& files, uint32_t vocabulary,
-                                          std::optional<ChatLayout> chat_layout) {
+                                          const std::optional<ChatChoice>& chat) {
   const std::string path = (std::filesystem::path(files.folder) / "tokenizer.json").string();
   ASSIGN_OR_RETURN(const json root, parse_json_object(files.tokenizer_json, path));
   ASSIGN_OR_RETURN(const auto tokenizer_config,
@@ -352,17 +377,50 @@ Result<TokenizerData> import_hf_tokenizer(const HfTokenizerFiles& files, uint32_
   RETURN_IF_ERROR(read_merges(model, path, ids, data));
   const auto jinja =
       files.chat_template_jinja.empty() ? chat_template(tokenizer_config.root) : files.chat_template_jinja;
-  data.chat_layout = chat_layout.value_or(recognise_chat_template(jinja));
+  data.chat = chat.value_or(ChatChoice{recognise_chat_template(jinja)});
+  if (chat) RETURN_IF_ERROR(check_markers(*chat, path, special));
   ASSIGN_OR_RETURN(data.bos, read_bos(tokenizer_config, config, data, special));
   ASSIGN_OR_RETURN(data.stop_tokens, read_stops(tokenizer_config, generation_config, config, data, special));
   if (const auto status = validate(data); !status) return fail_in(path, status.error());
   return data;
 }
 
+Result<ChatFormat> parse_chat_description(std::string_view text, std::string_view path) {
+  ASSIGN_OR_RETURN(const json root, parse_json_object(text, path));
+  RETURN_IF_ERROR(check_keys(root, path, {"system", "user", "assistant", "bos", "trim"}));
+  ChatFormat format;
+  const auto read_turn = [&](const char* role, ChatFormat::Turn& turn) -> Status {
+    const json* pair = find(root, role);
+    const auto is_text = [](const json& value) { return value.is_string(); };
+    if (pair == nullptr || !pair->is_array() || pair->size() != 2 || !std::all_of(pair->begin(), pair->end(), is_text))
+      return fail("{}: {}: expected the two texts around the contents, [before, after]", path, role);
+    turn = {(*pair)[0].get<std::string>(), (*pair)[1].get<std::string>()};
+    return {};
+  };
+  format.has_system = find(root, "system") != nullptr;
+  if (format.has_system) RETURN_IF_ERROR(read_turn("system", format.system));
+  RETURN_IF_ERROR(read_turn("user", format.user));
+  RETURN_IF_ERROR(read_turn("assistant", format.assistant));
+  for (const auto& [key, flag] : {std::pair{"bos", &format.begin_with_bos}, {"trim", &format.trim}}) {
+    const json* value = find(root, key);
+    if (value == nullptr) continue;
+    if (!value->is_boolean()) return fail("{}: {}: expected true or false", path, key);
+    *flag = value->get<bool>();
+  }
+  return format;
+}
+
 ChatLayout recognise_chat_template(std::string_view jinja) {
   const auto has = [&](std::string_view marker) { return jinja.find(marker) != std::string_view::npos; };
   if (has("<|start_header_id|>") && has("<|end_header_id|>") && has("<|eot_id|>")) return ChatLayout::kLlama3;
   if (has("capitalize") && has("<|eot_id|>") && has("Assistant: ")) return ChatLayout::kBitnet2B4T;
+  if (has("<|im_start|>") && has("<|im_end|>") && !has("<|im_sep|>")) return ChatLayout::kChatml;  // Phi-4 has the last
+  // Zephyr and Phi-3 have Falcon3's three markers too, but end a user's turn with one.
+  const auto user = jinja.substr(std::min(jinja.find("<|user|>"), jinja.size()));
+  const auto user_turn = user.substr(0, user.find("}}")).substr(std::min<size_t>(user.size(), 8));
+  const bool ended = user_turn.find("eos_token") != std::string_view::npos ||
+                     user_turn.find("<|") != std::string_view::npos || user_turn.find("</s>") != std::string_view::npos;
+  if (!user.empty() && !ended && has("<|assistant|>") && has("<|system|>")) return ChatLayout::kFalcon3;
   return ChatLayout::kNone;
 }
 

@@ -25,11 +25,16 @@ struct HfTokenizerFiles {
 /// (another pattern, a normalizer, byte_fallback, …) is refused by name, never ignored. Merges may be
 /// "a b" strings or [a, b] pairs. `vocabulary` is the model's: ids between the tokenizer's and it stay
 /// empty; a tokenizer with more is refused.
-/// `chat_layout` goes before what the folder's template is recognised as.
+/// `chat` goes before what the folder's template is recognised as. The special token that ends an
+/// assistant's turn in the layout becomes a stop token.
 Result<TokenizerData> import_hf_tokenizer(const HfTokenizerFiles& files, uint32_t vocabulary,
-                                          std::optional<ChatLayout> chat_layout = std::nullopt);
+                                          const std::optional<ChatChoice>& chat = std::nullopt);
 
 /// The layout whose markers the Jinja template holds; kNone where it is not one of ours.
 ChatLayout recognise_chat_template(std::string_view jinja);
+
+/// A layout described as JSON (docs/h1b.md, "Chat format"): {"system": [before, after], "user": [before,
+/// after], "assistant": [before, after], "bos": true, "trim": true}; system, bos and trim may be absent.
+Result<ChatFormat> parse_chat_description(std::string_view json, std::string_view path);
 
 }  // namespace onebit
