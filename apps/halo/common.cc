@@ -8,9 +8,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
-#include <filesystem>
 #include <random>
 
+#include "halo/models.h"
+#include "halo/terminal.h"
 #include "version.h"
 
 namespace onebit::halo {
@@ -41,28 +42,15 @@ Result<std::pair<TokenId, float>> parse_logit_bias(const std::string& text) {
 
 int report(const Error& error) {
   std::fflush(stdout);
-  fmt::print(stderr, "halo: {}\n", error.message);
+  fmt::print(stderr, "{} {}\n", bold("halo:", stderr), error.message);
   return 1;
 }
 
-Result<std::string> bundled_model() {
-  if (const char* chosen = std::getenv("HALO_MODEL"); chosen != nullptr && *chosen != '\0') return std::string(chosen);
-  namespace fs = std::filesystem;
-  std::error_code error;
-  const auto folder = fs::read_symlink("/proc/self/exe", error).parent_path();
-  for (const char* place : {"../share/1bit/models", "../../../models"}) {
-    const auto candidate = (folder / place / "tiny-bitnet.h1b").lexically_normal();
-    if (fs::exists(candidate, error)) return candidate.string();
-  }
-  return fail("no bundled model beside {}; name one with -m FILE or $HALO_MODEL", folder.string());
-}
-
-Result<std::string> model_path(const std::string& given) {
-  return given.empty() ? bundled_model() : given;
-}
-
 void ModelArguments::add_to(CLI::App& command) {
-  command.add_option("-m,--model", path, "Model file (.h1b); the bundled tiny-bitnet where absent")->type_name("FILE");
+  command
+      .add_option("-m,--model", path,
+                  "Model: a file (.h1b) or a name (halo list); the bundled tiny-bitnet where absent")
+      ->type_name("MODEL");
   command.add_option("--kv", kv, "How keys and values are kept: f16, q8 (half the memory) or f32 (for checks)")
       ->check(CLI::IsMember({"f16", "q8", "f32"}))
       ->capture_default_str();
@@ -146,15 +134,19 @@ bool input_is_piped() {
   return ::isatty(STDIN_FILENO) == 0;
 }
 
-void print_timings(const Generation& g) {
+std::string timings_text(const Generation& g) {
   const auto rate = [](size_t tokens, double seconds) {
     return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
   };
   const uint32_t computed = g.prompt_tokens - g.cached_tokens;
-  const auto cached = g.cached_tokens > 0 ? fmt::format(" + {} kept", g.cached_tokens) : std::string();
-  fmt::print(stderr, "[prompt {}{} tokens in {:.2f} s, {:.1f} tok/s; answer {} tokens in {:.2f} s, {:.1f} tok/s]\n",
-             computed, cached, g.prompt_seconds, rate(computed, g.prompt_seconds), g.tokens.size(), g.answer_seconds,
-             rate(g.tokens.size(), g.answer_seconds));
+  const auto kept = g.cached_tokens > 0 ? fmt::format(" + {} kept", g.cached_tokens) : std::string();
+  return fmt::format("prompt {}{} tokens in {:.2f} s, {:.1f} tok/s; answer {} tokens in {:.2f} s, {:.1f} tok/s",
+                     computed, kept, g.prompt_seconds, rate(computed, g.prompt_seconds), g.tokens.size(),
+                     g.answer_seconds, rate(g.tokens.size(), g.answer_seconds));
+}
+
+void print_timings(const Generation& g) {
+  fmt::print(stderr, "{}\n", dim("[" + timings_text(g) + "]", stderr));
 }
 
 void catch_interrupt() {

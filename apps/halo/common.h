@@ -13,12 +13,6 @@ namespace onebit::halo {
 /// Prints "halo: message" on standard error; returns 1, the exit code of a failure.
 int report(const Error& error);
 
-/// The model that came with the program: $HALO_MODEL, else beside the binary (an installation or a
-/// build folder inside the sources).
-Result<std::string> bundled_model();
-/// `given`, or the bundled model where it is empty.
-Result<std::string> model_path(const std::string& given);
-
 /// -m, --kv, --head.
 struct ModelArguments {
   std::string path;
@@ -45,7 +39,9 @@ Result<std::string> read_standard_input();
 /// True where standard input is something piped in, not a terminal.
 bool input_is_piped();
 
-/// "prompt 22 tokens in 0.21 s (105 tok/s), answer 12 tokens in 0.14 s (86 tok/s)" on standard error.
+/// "prompt 22 tokens in 0.21 s, 105.0 tok/s; answer 12 tokens in 0.14 s, 86.0 tok/s".
+std::string timings_text(const Generation& generation);
+/// The same in brackets on standard error.
 void print_timings(const Generation& generation);
 
 /// Set by Ctrl-C from now on instead of ending the program; a second one ends it.

@@ -1,7 +1,9 @@
 #include "format/import/convert.h"
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
+#include "format/import/hf_tokenizer.h"
 #include "halo/commands.h"
 #include "halo/common.h"
 #include "halo/progress.h"
@@ -14,15 +16,26 @@ struct ConvertArguments {
   std::string packing = "t2";
   std::string head = "q8";
   std::string chat_layout;
+  bool json = false;
 };
+
+/// The name of a layout, or a .json file that describes one.
+Result<ChatChoice> read_chat_choice(const std::string& given) {
+  if (!given.ends_with(".json")) {
+    ASSIGN_OR_RETURN(const auto layout, chat_layout_by_name(given));
+    return ChatChoice{layout};
+  }
+  ASSIGN_OR_RETURN(const auto text, read_text_file(given, size_t{1} << 20));
+  ASSIGN_OR_RETURN(auto format, parse_chat_description(text, given));
+  return ChatChoice{ChatLayout::kDescribed, std::move(format)};
+}
 
 Status convert(ConvertArguments& a) {
   auto& o = a.options;
   ASSIGN_OR_RETURN(o.packings.ternary, packing_by_name(a.packing));
   ASSIGN_OR_RETURN(o.packings.head, packing_by_name(a.head));
   if (!a.chat_layout.empty()) {
-    ASSIGN_OR_RETURN(const auto layout, chat_layout_by_name(a.chat_layout));
-    o.chat_layout = layout;
+    ASSIGN_OR_RETURN(o.chat, read_chat_choice(a.chat_layout));
   }
   o.converter = converter_name();
   o.date = iso_date();
@@ -33,13 +46,21 @@ Status convert(ConvertArguments& a) {
                        bar.update(done, total, tensor);
                      }));
   }
+  if (a.json) {
+    fmt::print("{}\n", nlohmann::json{{"file", o.output},
+                                      {"bytes", std::filesystem::file_size(o.output)},
+                                      {"chat_layout", name_of(summary.chat_layout)}}
+                           .dump());
+    return {};
+  }
   fmt::print("{}: {} layers, hidden {}, vocabulary {}, chat layout {}, {:.1f} MB\n", o.output, summary.config.layers,
              summary.config.hidden, summary.config.vocabulary, name_of(summary.chat_layout),
              static_cast<double>(std::filesystem::file_size(o.output)) / 1e6);
   if (summary.chat_layout == ChatLayout::kNone)
-    fmt::print(
-        stderr,
-        "halo: no chat layout was recognised: 'halo run' works, 'halo chat' does not; set one with --chat-layout\n");
+    fmt::print(stderr,
+               "halo: the folder's chat template is none of those known ({}): 'halo run' works, 'halo chat' does not; "
+               "name or describe one with --chat-layout\n",
+               chat_layout_names());
   return {};
 }
 
@@ -61,10 +82,13 @@ void add_convert(CLI::App& app, int& exit_code) {
   command->add_option("--head", a->head, "Output layer: q8 (int8 rows), f16 or bf16")
       ->check(CLI::IsMember({"q8", "f16", "bf16"}))
       ->capture_default_str();
-  command->add_option("--chat-layout", a->chat_layout, "Instead of the one recognised from the chat template")
-      ->check(CLI::IsMember({"none", "llama3", "bitnet-2b-4t"}));
+  command
+      ->add_option("--chat-layout", a->chat_layout,
+                   "Instead of the one recognised: " + chat_layout_names() + ", or a .json file that describes one")
+      ->type_name("NAME|FILE");
   command->add_option("--name", a->options.name, "The model's name; the folder's where absent");
   command->add_option("--licence", a->options.licence, "The weights' licence, kept in the file");
+  command->add_flag("--json", a->json, "Print one JSON object: file, bytes, chat_layout");
   command->footer(
       "Reads BitNet b1.58 models as microsoft/bitnet-b1.58-2B-4T (packed) and its -bf16 masters are stored:\n"
       "  halo convert bitnet-b1.58-2B-4T -o bitnet-2b-4t.h1b");

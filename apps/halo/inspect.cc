@@ -3,6 +3,7 @@
 
 #include "halo/commands.h"
 #include "halo/common.h"
+#include "halo/models.h"
 #include "halo/progress.h"
 
 namespace onebit::halo {
@@ -63,7 +64,7 @@ nlohmann::json to_json(const H1bFile& file, const TokenizerData& tokenizer) {
                        {"special_tokens", std::count(tokenizer.special.begin(), tokenizer.special.end(), true)},
                        {"bos", tokenizer.bos},
                        {"stop_tokens", tokenizer.stop_tokens},
-                       {"chat_layout", name_of(tokenizer.chat_layout)}};
+                       {"chat_layout", name_of(tokenizer.chat.layout)}};
   for (const auto& [key, value] : file.provenance()) root["provenance"][key] = value;
   root["tensors"] = nlohmann::json::array();
   for (const auto& t : file.tensors())
@@ -91,7 +92,7 @@ void print_text(const H1bFile& file, const TokenizerData& tokenizer, bool tensor
                total.bits_per_weight());
   fmt::print("\nTokenizer\n  byte-level BPE, {} tokens ({} special), {} merges, chat layout {}\n",
              tokenizer.tokens.size(), std::count(tokenizer.special.begin(), tokenizer.special.end(), true),
-             tokenizer.merges.size(), name_of(tokenizer.chat_layout));
+             tokenizer.merges.size(), name_of(tokenizer.chat.layout));
   if (!tensors) return;
   fmt::print("\nTensors\n");
   for (const auto& t : file.tensors())
@@ -117,6 +118,13 @@ Status verify(const InspectArguments& a) {
     ProgressBar bar;
     RETURN_IF_ERROR(file.verify([&](uint64_t done, uint64_t total) { bar.update(done, total, "verifying"); }));
   }
+  if (a.json) {
+    fmt::print("{}\n",
+               nlohmann::json{
+                   {"file", path}, {"sound", true}, {"tensors", file.tensors().size()}, {"bytes", file.file_bytes()}}
+                   .dump());
+    return {};
+  }
   fmt::print("{}: sound: {} tensors, {} bytes, every checksum matches\n", path, file.tensors().size(),
              file.file_bytes());
   return {};
@@ -139,6 +147,7 @@ void add_verify(CLI::App& app, int& exit_code) {
   auto a = std::make_shared<InspectArguments>();
   auto* command = app.add_subcommand("verify", "Read a model file whole and check every byte");
   command->add_option("file", a->file, "Model file (.h1b); the bundled one where absent")->type_name("FILE");
+  command->add_flag("--json", a->json, "One JSON object");
   command->callback([a, &exit_code] {
     if (auto status = verify(*a); !status) exit_code = report(status.error());
   });

@@ -1,22 +1,53 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <new>
 
 #include "halo/commands.h"
 #include "halo/common.h"
+#include "halo/suggest.h"
 #include "version.h"
 
+namespace onebit::halo {
 namespace {
+
+std::vector<const CLI::App*> commands_of(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
+/// "; did you mean '--temp'?" for the arguments that a command did not expect; empty where nothing is near.
+std::string suggestion(const CLI::App& command, std::string_view unexpected) {
+  std::vector<std::string> flags;
+  for (const auto* option : command.get_options())
+    for (const auto& name : option->get_lnames()) flags.push_back("--" + name);
+  for (size_t at = unexpected.find("--"); at != std::string_view::npos; at = unexpected.find("--", at + 1)) {
+    const auto word = unexpected.substr(at, unexpected.find_first_of(" =", at) - at);
+    if (const auto near = nearest(word, flags); !near.empty()) return fmt::format("; did you mean '{}'?", near);
+  }
+  return {};
+}
 
 /// One line that says what was wrong with the arguments, and where help is.
 std::string usage_error(const CLI::App* app, const CLI::Error& error) {
-  std::string command;
-  for (const auto* sub : app->get_subcommands()) command = " " + sub->get_name();
-  return fmt::format("halo{}: {} (halo{} --help tells more)\n", command, error.what(), command);
+  const CLI::App* command = app;
+  for (const auto* sub : app->get_subcommands()) command = sub;
+  const auto name = command == app ? std::string() : " " + command->get_name();
+  const auto near =
+      dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr ? suggestion(*command, error.what()) : std::string();
+  return fmt::format("halo{}: {}{} (halo{} --help tells more)\n", name, error.what(), near, name);
 }
 
-}  // namespace
+/// What is said of a first word that is no command.
+std::string unknown_command(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> names;
+  for (const auto* command : commands_of(app)) names.push_back(command->get_name());
+  const auto near = nearest(word, names);
+  return fmt::format("halo: there is no command '{}'{} (halo --help lists them)\n", word,
+                     near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
+}
 
-int main(int argc, char** argv) {
-  using namespace onebit::halo;
+int run(int argc, char** argv) {
   CLI::App app("halo: ternary (BitNet b1.58) language models on this machine");
   app.set_version_flag("--version", converter_name());
   app.require_subcommand(0, 1);  // none is told of below
@@ -39,25 +70,38 @@ int main(int argc, char** argv) {
   add_synth(app, exit_code);
   add_inspect(app, exit_code);
   add_verify(app, exit_code);
+  add_list(app);
+  add_completion(app);
+  add_man(app, exit_code);
   app.failure_message(usage_error);
-  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  const auto commands = commands_of(app);
   const auto is_command = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
   if (argc > 1 && argv[1][0] != '-' && std::none_of(commands.begin(), commands.end(), is_command)) {
-    fmt::print(stderr, "halo: there is no command '{}' (halo --help lists them)\n", argv[1]);
+    fmt::print(stderr, "{}", unknown_command(app, argv[1]));
     return 2;
   }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
-  } catch (const std::bad_alloc&) {
-    return report({"out of memory"});
-  } catch (const std::exception& e) {
-    return report({e.what()});
   }
   if (app.get_subcommands().empty()) {
     fmt::print(stderr, "{}", app.help());
     return 2;
   }
   return exit_code;
+}
+
+}  // namespace
+}  // namespace onebit::halo
+
+int main(int argc, char** argv) {
+  try {
+    return onebit::halo::run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::fputs("halo: out of memory\n", stderr);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "halo: %s\n", e.what());
+  }
+  return 1;
 }

@@ -4,6 +4,7 @@
 
 #include "halo/commands.h"
 #include "halo/common.h"
+#include "halo/models.h"
 #include "halo/progress.h"
 
 namespace onebit::halo {

@@ -3,6 +3,7 @@
 #include "base/utf8.h"
 #include "halo/commands.h"
 #include "halo/common.h"
+#include "halo/models.h"
 
 namespace onebit::halo {
 namespace {
@@ -13,6 +14,7 @@ struct TokenizeArguments {
   bool has_text = false;
   bool special = false;
   bool show = false;
+  bool json = false;
   std::string json_lines;
 };
 
@@ -52,6 +54,10 @@ Status tokenize(const TokenizeArguments& a) {
     ASSIGN_OR_RETURN(text, read_standard_input());
   }
   const auto ids = tokenizer.encode(text, special);
+  if (a.json) {
+    fmt::print("{}\n", nlohmann::json{{"ids", ids}, {"count", ids.size()}}.dump());
+    return {};
+  }
   if (!a.show) {
     fmt::print("{}\n", fmt::join(ids, " "));
     return {};
@@ -79,6 +85,7 @@ void add_tokenize(CLI::App& app, int& exit_code) {
   command->add_option("text", a->text, "The text; standard input, every byte of it, where absent")->type_name("TEXT");
   command->add_option("-m,--model", a->model, "Model file (.h1b); the bundled one where absent")->type_name("FILE");
   command->add_flag("--special", a->special, "Read the names of special tokens as these tokens");
+  command->add_flag("--json", a->json, "One JSON object: ids, count");
   command->add_flag("--show", a->show, "A line a token: id and text");
   command
       ->add_option("--json-lines", a->json_lines, "A file of JSON strings, one a line; prints an array of ids for each")

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <vector>
 
 namespace onebit {
 namespace {
@@ -73,6 +74,52 @@ TEST_F(AtomicFileTest, AKilledWriterLeavesNothing) {
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFSIGNALED(status));
   EXPECT_EQ(contents(path("a")), "old");
+  EXPECT_EQ(files(), 1u);
+}
+
+/// A process that was killed in the last instant leaves a finished file of this name.
+TEST_F(AtomicFileTest, RemovesWhatAKilledWriterLeftInItsLastInstant) {
+  std::ofstream(path("a")) << "old";
+  std::ofstream(path(".a.1bit-new")) << "of another";
+  auto file = AtomicFile::create(path("a"));
+  ASSERT_TRUE(file);
+  ASSERT_TRUE(file->write(bytes("new")));
+  ASSERT_TRUE(file->commit()) << "commit";
+  EXPECT_EQ(contents(path("a")), "new");
+  EXPECT_EQ(files(), 1u);
+}
+
+TEST_F(AtomicFileTest, TakesTheLongestNameThatTheFileSystemTakes) {
+  const auto name = path(std::string(255, 'n').c_str());
+  for (const auto* text : {"first", "second"}) {
+    auto file = AtomicFile::create(name);
+    ASSERT_TRUE(file);
+    ASSERT_TRUE(file->write(bytes(text)));
+    ASSERT_TRUE(file->commit());
+    EXPECT_EQ(contents(name), text);
+  }
+  EXPECT_EQ(files(), 1u);
+}
+
+TEST_F(AtomicFileTest, WritersOfOneTargetAtOnceAllSucceedAndLeaveTheFileOfOne) {
+  constexpr int kWriters = 8, kRounds = 20;
+  std::vector<pid_t> children;
+  for (int i = 0; i < kWriters; ++i) {
+    children.push_back(::fork());
+    if (children.back() != 0) continue;
+    for (int round = 0; round < kRounds; ++round) {
+      auto file = AtomicFile::create(path("a"));
+      if (!file || !file->write(bytes(std::string(5000, static_cast<char>('a' + i)))) || !file->commit()) ::_exit(1);
+    }
+    ::_exit(0);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
+  const auto text = contents(path("a"));
+  EXPECT_EQ(text, std::string(5000, text.empty() ? '?' : text[0]));
   EXPECT_EQ(files(), 1u);
 }
 

@@ -5,7 +5,7 @@
 
 halo --help
 expect_status 0
-for subcommand in chat run ppl tokenize detokenize convert synth inspect verify; do
+for subcommand in chat run ppl tokenize detokenize convert synth inspect verify list completion man; do
   halo --help
   expect_out "^  $subcommand "
   halo "$subcommand" --help
@@ -19,6 +19,27 @@ for option in --model --kv --head --max-tokens --stop --ignore-eos --temp --top-
   --frequency-penalty --presence-penalty --logit-bias --seed --json --special --logprobs; do
   expect_out "(^| |,)$option( |=)"
 done
+
+# Completions and manual pages come from the same descriptions.
+for shell in bash zsh fish; do
+  halo completion $shell
+  expect_status 0
+  expect_out 'repetition-penalty'
+done
+halo completion bash
+bash -n "$out" || wrong 'the bash completion should be valid bash'
+completed=$(bash -c '. "$1"; COMP_WORDS=(halo chat --te); COMP_CWORD=2; _halo; printf "%s " "${COMPREPLY[@]}"' - "$out")
+expect_same "$completed" '--temp '
+for page in '' chat convert; do
+  # shellcheck disable=SC2086  # no argument where the page is halo's own
+  halo man $page
+  expect_status 0
+  expect_out '^\.TH halo'
+  expect_out '^\.SH OPTIONS'
+done
+halo man nothing
+expect_refusal "no command 'nothing'"
+
 halo --version
 expect_status 0
 expect_out '^1bit [0-9]+\.[0-9]+\.[0-9]+'

@@ -32,7 +32,7 @@ Tokenizer make_tokenizer() {
   for (const auto* name : {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|", "a"})
     add_token(data, name, true);
   data.bos = static_cast<TokenId>(data.tokens.size()) - 6;
-  data.chat_layout = ChatLayout::kLlama3;
+  data.chat.layout = ChatLayout::kLlama3;
   if (!validate(data)) std::abort();
   auto tokenizer = Tokenizer::create(std::move(data));
   if (!tokenizer) std::abort();

@@ -1,0 +1,28 @@
+// Where models are found by name.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace onebit::halo {
+
+/// Folders that are searched, in order: those of $HALO_MODELS (separated by colons), $XDG_DATA_HOME/1bit/models
+/// (~/.local/share/…), then 1bit/models in $XDG_DATA_DIRS (/usr/local/share, /usr/share), then the models beside
+/// the program.
+std::vector<std::string> model_folders();
+
+struct FoundModel {
+  std::string name;  // file name without .h1b
+  std::string path;
+};
+
+/// Every .h1b file in the folders, sorted by name; of equal names the one found first.
+std::vector<FoundModel> find_models();
+
+/// The file that `given` means: a path where it is one (it exists, holds a slash or ends in .h1b), else a name.
+/// Empty: $HALO_MODEL, else the bundled model.
+Result<std::string> model_path(const std::string& given);
+
+}  // namespace onebit::halo
