@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -96,6 +97,7 @@ int run(int argc, char** argv) {
 }  // namespace onebit::halo
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is then an error like a full disk
   try {
     return onebit::halo::run(argc, argv);
   } catch (const std::bad_alloc&) {

@@ -27,8 +27,8 @@ struct ChatFormat {
     std::string before, after;
     bool operator==(const Turn&) const = default;
   };
-  Turn system, user, assistant;  // assistant.before also opens the answer
-  bool has_system = true;        // false: a system message is refused
+  Turn system{}, user{}, assistant{};  // assistant.before also opens the answer
+  bool has_system = true;              // false: a system message is refused
   bool begin_with_bos = true;
   bool trim = true;  // white space at the ends of contents is dropped
   bool operator==(const ChatFormat&) const = default;

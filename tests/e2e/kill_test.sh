@@ -11,7 +11,7 @@ seed=${KILL_TEST_SEED:-$RANDOM}
 RANDOM=$seed
 
 synth=(synth tiny --layers 4 --hidden 256 --heads 4 --kv-heads 2 --head-dim 64 --ffn 512 --vocabulary 2048
-  --context 64 -o target/model.h1b)
+  --context 64 --tokenizer-from "$source_dir/models/tiny-bitnet.h1b" -o target/model.h1b)
 convert=(convert source -o target/model.h1b)
 
 microseconds() { echo "$((10#${EPOCHREALTIME/[^0-9]/}))"; }

@@ -27,7 +27,10 @@ see() {
   : >"$err"
   wrong "the screen should show: $1"
 }
-unseen() { screen | grep -qE -- "$1" && { screen >"$out"; wrong "the screen should not show: $1"; } || true; }
+unseen() {
+  screen >"$out"
+  if grep -qE -- "$1" "$out"; then wrong "the screen should not show: $1"; fi
+}
 type() { tmux send-keys -l -- "$1"; tmux send-keys Enter; }
 # run COMMAND: on a clear screen, until the shell is ready again.
 run() {

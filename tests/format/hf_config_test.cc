@@ -128,6 +128,33 @@ TEST(HfConfig, NumbersMustBeNumbersInTheirRange) {
   expect_refused([](json& c) { c["hidden_act"] = 3; }, {"hidden_act is 3, expected a string"});
 }
 
+TEST(HfConfig, RopeParametersAreReadOrRefusedByName) {
+  auto root = config_2b();
+  root.erase("rope_theta");
+  root["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 10000.0}, {"factor", nullptr}};
+  const auto config = parse(root);
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->model.rope_theta, 10000.0);
+
+  const auto refuse = [](const json& parameters, bool at_top, std::initializer_list<std::string_view> parts) {
+    expect_refused(
+        [&](json& c) {
+          c["rope_parameters"] = parameters;
+          if (!at_top) c.erase("rope_theta");
+        },
+        parts);
+  };
+  refuse({{"rope_type", "yarn"}, {"rope_theta", 500000.0}}, true, {"rope_parameters.rope_type is yarn"});
+  refuse({{"rope_type", "yarn"}, {"rope_theta", 500000.0}}, false, {"rope_parameters.rope_type is yarn"});
+  refuse({{"rope_theta", 1000.0}}, true, {"rope_parameters.rope_theta is 1000, but 500000 beside it"});
+  refuse({{"rope_theta", 1e4}, {"factor", 2.0}}, false, {"rope_parameters.factor is set"});
+  refuse({{"rope_theta", 1e4}, {"n\n", 2.0}}, false, {"rope_parameters.n\\x0a is set"});
+  refuse({{"rope_type", "default"}}, false, {"rope_parameters.rope_theta is missing"});
+  refuse({{"rope_type", 5}, {"rope_theta", 1e4}}, false, {"rope_parameters.rope_type is 5, expected a string"});
+  refuse("none", true, {"rope_parameters is \"none\", expected an object"});
+  refuse(json::array(), false, {"rope_parameters is [], expected an object"});
+}
+
 TEST(HfConfig, MessagesStayShortAndPrintable) {
   const auto nasty = "\n\x1b[31m\xc3\xa4" + std::string(10000, 'x');
   for (const char* key : {"model_type", "hidden_act", "hidden_size", "rms_norm_eps", "attention_bias"})

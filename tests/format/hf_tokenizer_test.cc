@@ -272,12 +272,120 @@ TEST(HfTokenizer, TakesTheDefaultOfSeveralChatTemplates) {
   EXPECT_EQ(import_or_fail(files).chat.layout, ChatLayout::kNone);
 }
 
+/// Falcon3's template, and others that are made of the same markers.
+std::string falcon3_template(const std::string& after_user, const std::string& after_assistant) {
+  return "{% for message in messages %}{% if message['role'] == 'system' %}{{ '<|system|>\n' + message['content'] + " +
+         after_user + " }}{% elif message['role'] == 'user' %}{{ '<|user|>\n' + message['content'] + " + after_user +
+         " }}{% elif message['role'] == 'assistant' %}{{ '<|assistant|>\n' + message['content'] + " + after_assistant +
+         " }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}";
+}
+
+TEST(HfTokenizer, TakesNoTemplateForOneThatDiffersInItsEnds) {
+  EXPECT_EQ(recognise_chat_template(falcon3_template("eos_token", "eos_token")), ChatLayout::kNone) << "Zephyr";
+  EXPECT_EQ(recognise_chat_template(falcon3_template("'<|end|>\n'", "'<|end|>\n'")), ChatLayout::kNone) << "Phi-3";
+  EXPECT_EQ(recognise_chat_template("<|im_start|>user<|im_sep|>x<|im_end|>"), ChatLayout::kNone) << "Phi-4";
+  EXPECT_EQ(recognise_chat_template("<|assistant|><|system|><|user|>"), ChatLayout::kFalcon3) << "nothing after it";
+}
+
+/// llama3_tokenizer() with more special tokens, from id 263 on.
+json tokenizer_with(std::initializer_list<const char*> names) {
+  auto tokenizer = llama3_tokenizer();
+  int id = 263;
+  for (const auto* name : names) tokenizer["added_tokens"].push_back(added_token(id++, name));
+  return tokenizer;
+}
+
+TEST(HfTokenizer, MakesTheEndOfALayoutsAnswerAStopToken) {
+  const auto tokenizer =
+      tokenizer_with({"<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>"});
+  ChatChoice described{ChatLayout::kDescribed, {}};
+  described.described.user = {"<|user|>", ""};
+  described.described.assistant = {"<|assistant|>", "\n<|system|><|user|>"};
+  for (const auto& [choice, stop] : {std::pair{ChatChoice{ChatLayout::kChatml, {}}, 264},
+                                     std::pair{ChatChoice{ChatLayout::kFalcon3, {}}, 265}, std::pair{described, 266}}) {
+    auto files = files_of(tokenizer);
+    files.generation_config_json = R"({"eos_token_id": 261})";
+    const auto data = import_hf_tokenizer(files, kVocabulary, choice);
+    ASSERT_TRUE(data.has_value()) << data.error().message;
+    EXPECT_EQ(data->chat.layout, choice.layout);
+    EXPECT_EQ(data->chat.format(), choice.format());
+    EXPECT_EQ(data->stop_tokens, (std::vector<TokenId>{261, stop}));
+  }
+}
+
+TEST(HfTokenizer, RefusesALayoutAskedForWhoseMarkersItLacksByName) {
+  const auto refuse = [](const ChatChoice& choice, const std::string& part) {
+    const auto data = import_hf_tokenizer(files_of(tokenizer_with({"<|im_start|>"})), kVocabulary, choice);
+    ASSERT_FALSE(data.has_value()) << part;
+    EXPECT_NE(data.error().message.find(part), std::string::npos) << data.error().message;
+  };
+  refuse({ChatLayout::kChatml, {}}, "some/model/tokenizer.json: added_tokens: no special token <|im_end|>");
+  refuse({ChatLayout::kFalcon3, {}}, "no special token <|system|>, which the falcon3 chat layout needs");
+  ChatChoice described{ChatLayout::kDescribed, {}};
+  described.described.user = {"x<|im_start|><|tur\nn|>", ""};
+  refuse(described, "no special token <|tur\\x0an|>, which the described chat layout needs");
+  described.described.user = {"<|im_start|>", "<|im"};
+  refuse(described, "a '<|' without its '|>'");
+}
+
+TEST(HfTokenizer, ReadsAChatTemplateFromItsOwnFileFirst) {
+  auto files = files_of(tokenizer_with({"<|im_start|>", "<|im_end|>"}));
+  files.tokenizer_config_json = R"({"chat_template": "<|start_header_id|>user<|end_header_id|>hi<|eot_id|>"})";
+  files.chat_template_jinja = "<|im_start|>user\nhi<|im_end|>";
+  EXPECT_EQ(import_or_fail(files).chat.layout, ChatLayout::kChatml);
+}
+
+TEST(ChatDescription, IsReadWithWhatItLeavesOutAsUsual) {
+  const auto whole = parse_chat_description(
+      R"({"system": ["<s>", "</s>"], "user": ["[U]", "\n"], "assistant": ["[A]", "<|eot_id|>"], "bos": false,
+          "trim": false})",
+      "layout.json");
+  ASSERT_TRUE(whole.has_value()) << whole.error().message;
+  EXPECT_EQ(*whole, (ChatFormat{.system = {"<s>", "</s>"},
+                                .user = {"[U]", "\n"},
+                                .assistant = {"[A]", "<|eot_id|>"},
+                                .begin_with_bos = false,
+                                .trim = false}));
+  const auto least = parse_chat_description(R"({"user": ["", ""], "assistant": ["", ""]})", "layout.json");
+  ASSERT_TRUE(least.has_value()) << least.error().message;
+  EXPECT_EQ(*least, (ChatFormat{.has_system = false}));
+}
+
+TEST(ChatDescription, IsRefusedWithFileAndField) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"", "not valid JSON"},
+      {"[]", "expected a JSON object"},
+      {"{}", "user: expected the two texts"},
+      {R"({"user": ["a", "b"]})", "assistant: expected the two texts"},
+      {R"({"user": ["a"], "assistant": ["", ""]})", "user: expected the two texts"},
+      {R"({"user": ["a", 1], "assistant": ["", ""]})", "user: expected the two texts"},
+      {R"({"user": {"before": "a"}, "assistant": ["", ""]})", "user: expected the two texts"},
+      {R"({"user": ["", ""], "assistant": "x"})", "assistant: expected the two texts"},
+      {R"({"user": ["", ""], "assistant": ["", ""], "system": 5})", "system: expected the two texts"},
+      {R"({"user": ["", ""], "assistant": ["", ""], "bos": 1})", "bos: expected true or false"},
+      {R"({"user": ["", ""], "assistant": ["", ""], "trim": "yes"})", "trim: expected true or false"},
+      {R"({"user": ["", ""], "assistant": ["", ""], "tool": ["", ""]})", "tool: this version does not know"},
+      {R"({"user": ["", ""], "user": ["", ""]})", "'user' stands twice"}};
+  for (const auto& [text, part] : cases) {
+    const auto format = parse_chat_description(text, "my/layout.json");
+    ASSERT_FALSE(format.has_value()) << text;
+    EXPECT_EQ(format.error().message.find("my/layout.json: "), 0u) << format.error().message;
+    EXPECT_NE(format.error().message.find(part), std::string::npos) << format.error().message;
+  }
+}
+
 TEST(HfTokenizer, RecognisesChatTemplatesByTheirMarkers) {
   EXPECT_EQ(recognise_chat_template("'<|start_header_id|>' + role + '<|end_header_id|>\n\n' + c + '<|eot_id|>'"),
             ChatLayout::kLlama3);
   EXPECT_EQ(recognise_chat_template("role | capitalize + ': ' + c + '<|eot_id|>' 'Assistant: '"),
             ChatLayout::kBitnet2B4T);
   EXPECT_EQ(recognise_chat_template("<|im_start|>user"), ChatLayout::kNone);
+  const std::string qwen =
+      "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' "
+      "}}"
+      "{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}";
+  EXPECT_EQ(recognise_chat_template(qwen), ChatLayout::kChatml);
+  EXPECT_EQ(recognise_chat_template(falcon3_template("'\n'", "eos_token + '\n'")), ChatLayout::kFalcon3);
   EXPECT_EQ(recognise_chat_template("capitalize Assistant: "), ChatLayout::kNone);
   EXPECT_EQ(recognise_chat_template(""), ChatLayout::kNone);
 }

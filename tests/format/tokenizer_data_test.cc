@@ -38,12 +38,32 @@ std::string with(std::string bytes, size_t offset, uint32_t value) {
 }
 
 constexpr size_t kPreTokenizerAt = 0, kChatLayoutAt = 4, kFlagsAt = 8, kBosAt = 12, kTokensAt = 16, kMergesAt = 20,
-                 kSpecialAt = 24, kStopsAt = 28, kBlobAt = 32, kReservedAt = 36, kEndsAt = 64;
+                 kSpecialAt = 24, kStopsAt = 28, kBlobAt = 32, kChatFormatAt = 36, kReservedAt = 40, kEndsAt = 64;
+
+ChatFormat described_format() {
+  return {.system = {"<|eot_id|>[S] ", ""},
+          .user = {"[A]\n", "\n\xc3\xa9"},
+          .assistant = {"", "<|eot_id|>"},
+          .has_system = true,
+          .begin_with_bos = false,
+          .trim = true};
+}
+
+/// The section of a described layout, and where its chat format begins.
+std::pair<std::string, size_t> described_section() {
+  auto data = small_tokenizer_data(ChatLayout::kDescribed);
+  data.chat.described = described_format();
+  auto bytes = serialize(data);
+  const size_t at = bytes.size() - serialize(data.chat.described).size();
+  return {std::move(bytes), at};
+}
 
 TEST(TokenizerData, ReadsBackWhatItWrote) {
-  for (const auto layout : {ChatLayout::kNone, ChatLayout::kLlama3, ChatLayout::kBitnet2B4T}) {
+  for (const auto layout : {ChatLayout::kNone, ChatLayout::kLlama3, ChatLayout::kBitnet2B4T, ChatLayout::kChatml,
+                            ChatLayout::kFalcon3, ChatLayout::kDescribed}) {
     auto data = small_tokenizer_data(layout);
     data.ignore_merges = layout == ChatLayout::kLlama3;
+    if (layout == ChatLayout::kDescribed) data.chat.described = described_format();
     if (layout == ChatLayout::kNone) {
       data.bos = -1;
       data.stop_tokens.clear();
@@ -54,6 +74,7 @@ TEST(TokenizerData, ReadsBackWhatItWrote) {
     ASSERT_TRUE(read.has_value()) << read.error().message;
     EXPECT_EQ(read->pre_tokenizer, data.pre_tokenizer);
     EXPECT_EQ(read->chat.layout, data.chat.layout);
+    EXPECT_EQ(read->chat.format(), data.chat.format());
     EXPECT_EQ(read->ignore_merges, data.ignore_merges);
     EXPECT_EQ(read->bos, data.bos);
     EXPECT_EQ(read->stop_tokens, data.stop_tokens);
@@ -112,9 +133,59 @@ TEST(TokenizerData, RefusesWhatThisVersionDoesNotKnow) {
   const auto bytes = serialize(small_tokenizer_data());
   expect_unreadable(with(bytes, kPreTokenizerAt, 2), "pre-tokenizer: found 2, this version knows 1");
   expect_unreadable(with(bytes, kPreTokenizerAt, 0), "pre-tokenizer: found 0");
-  expect_unreadable(with(bytes, kChatLayoutAt, 3), "chat layout: found 3, this version knows 0");
+  for (const uint32_t layout : {5u, 254u, 256u, 0xffffffffu})
+    expect_unreadable(with(bytes, kChatLayoutAt, layout), fmt::format("chat layout: found {}, this version", layout));
   expect_unreadable(with(bytes, kFlagsAt, 0x6), "flags: found 0x6, this version knows 0x1");
-  expect_unreadable(with(bytes, kReservedAt + 24, 1), "reserved");
+  expect_unreadable(with(bytes, kReservedAt + 20, 1), "reserved");
+}
+
+TEST(TokenizerData, RefusesAChatFormatCutLengthenedOrOfUnknownKind) {
+  const auto [bytes, at] = described_section();
+  const auto size = static_cast<uint32_t>(bytes.size() - at);
+  for (uint32_t left = 0; left < size; ++left)
+    expect_unreadable(with(bytes.substr(0, at + left), kChatFormatAt, left), "chat format: cut short");
+  expect_unreadable(with(bytes + "x", kChatFormatAt, size + 1), "chat format: 1 bytes after its end");
+  expect_unreadable(with(bytes, kChatFormatAt, size + 1), "chat format:");
+  expect_unreadable(with(bytes, kChatFormatAt, 0xffffffffu), "chat format: 4294967295 of");
+  expect_unreadable(with(bytes, at, 8), "chat format: flags: found 0x8");
+  expect_unreadable(with(bytes, at, 0x80000000u), "chat format: flags");
+  for (const uint32_t length : {0xffffffffu, 0x80000000u, size})
+    expect_unreadable(with(bytes, at + 4, length), "chat format: cut short");
+  auto invalid = bytes;
+  invalid[at + 8] = '\xff';
+  expect_unreadable(invalid, "chat format: a text is not UTF-8");
+}
+
+TEST(TokenizerData, RefusesAChatFormatOfALayoutThatHasAName) {
+  const auto bytes = described_section().first;
+  expect_unreadable(with(bytes, kChatLayoutAt, static_cast<uint32_t>(ChatLayout::kChatml)),
+                    "expected none for the chatml layout");
+  expect_unreadable(with(serialize(small_tokenizer_data(ChatLayout::kLlama3)), kChatLayoutAt, 255),
+                    "chat format: cut short");
+}
+
+TEST(TokenizerData, TakesAnyDamagedByteOfAChatFormatAsAnErrorOrAsOtherData) {
+  const auto [bytes, begin] = described_section();
+  for (size_t at = begin; at < bytes.size(); ++at)
+    for (int value = 0; value < 256; ++value) {
+      auto damaged = bytes;
+      damaged[at] = static_cast<char>(value);
+      const auto data = parse(damaged);
+      EXPECT_TRUE(!data || serialize(*data) == damaged) << "byte " << at;
+    }
+}
+
+TEST(ChatFormat, IsReadBackWithEveryChoiceOfFlags) {
+  for (int flags = 0; flags < 8; ++flags) {
+    auto format = described_format();
+    format.has_system = (flags & 1) != 0;
+    format.begin_with_bos = (flags & 2) != 0;
+    format.trim = (flags & 4) != 0;
+    const auto bytes = serialize(format);
+    const auto read = parse_chat_format(std::as_bytes(std::span(bytes)));
+    ASSERT_TRUE(read.has_value()) << read.error().message;
+    EXPECT_EQ(*read, format);
+  }
 }
 
 TEST(TokenizerData, RefusesTokenEndsOutOfOrder) {
@@ -243,7 +314,8 @@ TEST(TokenizerData, ShowsTokensInErrorsPrintableAndShort) {
 }
 
 TEST(ChatLayoutName, LeadsBackToTheLayout) {
-  for (const auto layout : {ChatLayout::kNone, ChatLayout::kLlama3, ChatLayout::kBitnet2B4T}) {
+  for (const auto layout :
+       {ChatLayout::kNone, ChatLayout::kLlama3, ChatLayout::kBitnet2B4T, ChatLayout::kChatml, ChatLayout::kFalcon3}) {
     const auto found = chat_layout_by_name(name_of(layout));
     ASSERT_TRUE(found.has_value());
     EXPECT_EQ(*found, layout);
@@ -251,9 +323,14 @@ TEST(ChatLayoutName, LeadsBackToTheLayout) {
 }
 
 TEST(ChatLayoutName, IsRefusedWhereUnknownWithTheNamesThatAreKnown) {
-  const auto found = chat_layout_by_name("chatml");
-  ASSERT_FALSE(found.has_value());
-  EXPECT_EQ(found.error().message, "chat layout: found 'chatml', this version knows none, llama3 and bitnet-2b-4t");
+  for (const std::string name : {"gemma", "", "described", "ChatML"}) {
+    const auto found = chat_layout_by_name(name);
+    ASSERT_FALSE(found.has_value());
+    EXPECT_EQ(found.error().message,
+              "chat layout: found '" + name + "', this version knows none, llama3, bitnet-2b-4t, chatml, falcon3");
+  }
+  EXPECT_EQ(name_of(ChatLayout::kDescribed), "described");
+  EXPECT_EQ(name_of(static_cast<ChatLayout>(77)), "unknown");
 }
 
 }  // namespace

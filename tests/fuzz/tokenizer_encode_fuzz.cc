@@ -1,8 +1,10 @@
 // Any text is encoded to ids that decode to it, as a whole and as a stream, and to no special token unless
-// special tokens were asked for.
+// special tokens were asked for. Taken as one piece, it is merged as the slow definition does it.
 #include <cstdlib>
+#include <map>
 
 #include "base/utf8.h"
+#include "tokenizer/bpe.h"
 #include "tokenizer/chat_layout.h"
 #include "tokenizer/stream_decoder.h"
 
@@ -16,7 +18,7 @@ TokenId add_token(TokenizerData& data, std::string token, bool special) {
 }
 
 /// The 256 bytes, some merges of those that texts are made of, and the markers of LLaMA-3's chat layout.
-Tokenizer make_tokenizer() {
+TokenizerData make_data() {
   TokenizerData data;
   for (int byte = 0; byte < 256; ++byte) add_token(data, std::string(1, static_cast<char>(byte)), false);
   TokenId doubled[] = {' ', 'a', '\n', '!', 0x80};
@@ -34,9 +36,38 @@ Tokenizer make_tokenizer() {
   data.bos = static_cast<TokenId>(data.tokens.size()) - 6;
   data.chat.layout = ChatLayout::kLlama3;
   if (!validate(data)) std::abort();
-  auto tokenizer = Tokenizer::create(std::move(data));
+  return data;
+}
+
+Tokenizer make_tokenizer(const TokenizerData& data) {
+  auto tokenizer = Tokenizer::create(data);
   if (!tokenizer) std::abort();
   return *std::move(tokenizer);
+}
+
+/// The definition, as slow as it is plain: while some neighbours merge, merge the leftmost pair of the lowest
+/// rank. The id of a single byte is the byte.
+std::vector<TokenId> merge_by_definition(const TokenizerData& data, std::string_view piece) {
+  static const auto rank_of = [&] {
+    std::map<std::pair<TokenId, TokenId>, size_t> ranks;
+    for (size_t rank = 0; rank < data.merges.size(); ++rank)
+      ranks[{data.merges[rank].left, data.merges[rank].right}] = rank;
+    return ranks;
+  }();
+  std::vector<TokenId> ids;
+  for (const char byte : piece) ids.push_back(static_cast<unsigned char>(byte));
+  while (true) {
+    size_t best = data.merges.size(), place = 0;
+    for (size_t i = 0; i + 1 < ids.size(); ++i) {
+      const auto found = rank_of.find({ids[i], ids[i + 1]});
+      if (found == rank_of.end() || found->second >= best) continue;
+      best = found->second;
+      place = i;
+    }
+    if (best == data.merges.size()) return ids;
+    ids[place] = data.merges[best].result;
+    ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(place) + 1);
+  }
 }
 
 void check(bool holds) {
@@ -54,13 +85,26 @@ void check_stream(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, c
   check(whole + decoder.finish() == utf8_replace_invalid(text));
 }
 
+void check_merges(const TokenizerData& data, std::string_view text) {
+  static const BytePairEncoder encoder(data);
+  constexpr size_t kLongest = 300;  // the definition takes square time
+  const auto whole = text.substr(0, kLongest), piece = whole.substr(0, BytePairEncoder::kShortPiece);
+  std::vector<TokenId> long_ids, short_ids;
+  encoder.merge_long(whole, long_ids);
+  encoder.merge_short(piece, short_ids);
+  check(long_ids == merge_by_definition(data, whole));
+  check(short_ids == merge_by_definition(data, piece));
+}
+
 }  // namespace
 }  // namespace onebit
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   using namespace onebit;
-  static const Tokenizer tokenizer = make_tokenizer();
+  static const TokenizerData data = make_data();
+  static const Tokenizer tokenizer = make_tokenizer(data);
   const std::string text(reinterpret_cast<const char*>(bytes), size);
+  check_merges(data, text);
   const auto plain = tokenizer.encode(text, SpecialTokens::kAsText);
   for (const TokenId id : plain) check(!tokenizer.is_special(id));
   check(tokenizer.decode(plain, false) == text);

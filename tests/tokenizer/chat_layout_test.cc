@@ -44,6 +44,81 @@ TEST(ChatLayout, WritesConversationsAsBitnet2B4TDoes) {
   EXPECT_EQ(prompt_text(tokenizer, kConversation, true), closed + "Assistant: ");
 }
 
+/// The small tokenizer with the markers of all layouts.
+Tokenizer make_marked(ChatLayout layout, const ChatFormat& described = {}) {
+  auto data = small_tokenizer_data(layout);
+  data.chat.described = described;
+  for (const auto* name : {"<|im_start|>", "<|im_end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|endoftext|>"})
+    test::add_special(data, name);
+  return *Tokenizer::create(std::move(data));
+}
+
+const ChatFormat kDescription{
+    .user = {"[A]<|user|>", "<|eot_id|>\n"}, .assistant = {" >", "<|eot_id|>"}, .has_system = false};
+
+TEST(ChatLayout, WritesConversationsAsChatmlDoes) {
+  const std::string closed =
+      "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n Hi \n<|im_end|>\n"
+      "<|im_start|>assistant\nHello!<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n";
+  const auto tokenizer = make_marked(ChatLayout::kChatml);
+  EXPECT_EQ(prompt_text(tokenizer, kConversation, false), closed);
+  EXPECT_EQ(prompt_text(tokenizer, kConversation, true), closed + "<|im_start|>assistant\n");
+}
+
+TEST(ChatLayout, WritesConversationsAsFalcon3Does) {
+  const std::string closed =
+      "<|system|>\nBe kind.\n<|user|>\n Hi \n\n<|assistant|>\nHello!<|endoftext|>\n<|user|>\nWhy?\n";
+  const auto tokenizer = make_marked(ChatLayout::kFalcon3);
+  EXPECT_EQ(prompt_text(tokenizer, kConversation, false), closed);
+  EXPECT_EQ(prompt_text(tokenizer, kConversation, true), closed + "<|assistant|>\n");
+}
+
+TEST(ChatLayout, WritesConversationsAsTheModelFileDescribes) {
+  const auto tokenizer = make_marked(ChatLayout::kDescribed, kDescription);
+  const Messages messages{{"user", " Hi \n"}, {"assistant", "Hello!"}};
+  EXPECT_EQ(prompt_text(tokenizer, messages, true), "<|begin_of_text|>[A]<|user|>Hi<|eot_id|>\n >Hello!<|eot_id|> >");
+  const auto ids = *encode_chat(tokenizer, messages, true);
+  EXPECT_EQ(std::count_if(ids.begin(), ids.end(), [&](TokenId id) { return tokenizer.is_special(id); }), 4)
+      << "BOS, <|user|> and two ends; [A] is no marker, though a special token has that name";
+}
+
+TEST(ChatLayout, RefusesASystemMessageWhereTheLayoutHasNone) {
+  const auto ids = encode_chat(make_marked(ChatLayout::kDescribed, kDescription), kConversation, true);
+  ASSERT_FALSE(ids.has_value());
+  EXPECT_EQ(ids.error().message, "role 'system' is not one that the described chat layout knows: user, assistant");
+}
+
+TEST(ChatLayout, RefusesADescriptionWhoseMarkersAreNoTokens) {
+  const auto refuse = [](const std::string& before, const std::string& part) {
+    auto format = kDescription;
+    format.user.before = before;
+    const auto ids = encode_chat(make_marked(ChatLayout::kDescribed, format), Messages{{"user", "x"}}, true);
+    ASSERT_FALSE(ids.has_value()) << before;
+    EXPECT_NE(ids.error().message.find(part), std::string::npos) << ids.error().message;
+    EXPECT_EQ(ids.error().message.find('\n'), std::string::npos) << "one line";
+    EXPECT_LT(ids.error().message.size(), 200u);
+  };
+  refuse("x<|nobody|>", "no special token <|nobody|>");
+  refuse("<|>", "no special token <|>");
+  refuse("<|no\nbody|>", "no special token <|no\\x0abody|>");
+  refuse("<|" + std::string(100000, 'x') + "|>", "no special token <|xxx");
+  refuse("<|user|><|", "'<|' without its '|>'");
+}
+
+RC_GTEST_PROP(ChatLayout, LetsNoContentAddASpecialTokenToAnyLayout, ()) {
+  const auto tokenizer =
+      make_marked(*rc::gen::element(ChatLayout::kChatml, ChatLayout::kFalcon3, ChatLayout::kDescribed), kDescription);
+  const auto specials = [&](const std::string& content) {
+    const auto ids = encode_chat(tokenizer, Messages{{"user", content}, {"assistant", content}}, true);
+    Ids found;
+    for (const TokenId id : *ids)
+      if (tokenizer.is_special(id)) found.push_back(id);
+    return found;
+  };
+  const auto marker = *rc::gen::element<std::string>("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "|im_end|>", "<|");
+  RC_ASSERT(specials(marker + *test::arbitrary_mixture() + marker) == specials("x"));
+}
+
 RC_GTEST_PROP(ChatLayout, GivesTheIdsOfThePromptThatTheTemplateWrites, ()) {
   const auto layout = *rc::gen::element(ChatLayout::kLlama3, ChatLayout::kBitnet2B4T);
   const auto tokenizer = make_tokenizer(layout);
