@@ -67,7 +67,7 @@ done
 mount -t proc proc "$image/proc"
 mount --bind /dev "$image/dev"
 
-checkout="$image/root/a checkout"
+checkout="$image/srv/a checkout"
 mkdir "$checkout"
 if [ "$worktree" = yes ]; then
   (cd "$root" && "${git[@]}" ls-files -coz --exclude-standard | tar --null -T - -cf -) | tar -C "$checkout" -xf -
@@ -77,18 +77,18 @@ fi
 
 inside() { env -i "${environment[@]}" chroot "$image" "$@" </dev/null; }
 begin=$SECONDS
-inside '/root/a checkout/quickstart' | tee "$image/first" || fail 'quickstart failed in the bare root'
+inside '/srv/a checkout/quickstart' | tee "$image/first" || fail 'quickstart failed in the bare root'
 first=$((SECONDS - begin))
 grep -q Paris "$image/first" || fail 'the model did not answer Paris'
 
 begin=$SECONDS
-inside '/root/a checkout/quickstart' >"$image/second" 2>&1 || { cat "$image/second"; fail 'the second quickstart failed'; }
+inside '/srv/a checkout/quickstart' >"$image/second" 2>&1 || { cat "$image/second"; fail 'the second quickstart failed'; }
 second=$((SECONDS - begin))
 grep -q Paris "$image/second" || fail 'the second time the model did not answer Paris'
 
 rm -rf "$checkout/build"
 begin=$SECONDS
-inside '/root/a checkout/quickstart' --no-run >"$image/third" 2>&1 || { cat "$image/third"; fail 'the clean build failed'; }
+inside '/srv/a checkout/quickstart' --no-run >"$image/third" 2>&1 || { cat "$image/third"; fail 'the clean build failed'; }
 build=$((SECONDS - begin))
 [ -x "$checkout/build/release/bin/halo" ] || fail 'no build/release/bin/halo'
 
