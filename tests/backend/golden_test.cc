@@ -83,6 +83,10 @@ struct Tolerance {
   double median, maximum, agreement;
 };
 
+void PrintTo(const Tolerance& tolerance, std::ostream* out) {
+  *out << tolerance.name << " KV";
+}
+
 class GoldenLogits : public ::testing::TestWithParam<Tolerance> {
  protected:
   GoldenLogits() : model_(open_model({GetParam().kv, HeadChoice::kEmbedding})) {}
