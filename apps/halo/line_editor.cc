@@ -58,7 +58,8 @@ std::optional<std::string> LineEditor::read_message() {
   } else {
     while (message.ends_with('\\')) {
       message.back() = '\n';
-      if (!(line = read_line(". "))) break;
+      line = read_line(". ");
+      if (!line) break;
       message += *line;
     }
   }

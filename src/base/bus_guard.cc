@@ -37,6 +37,7 @@ bool heal(uintptr_t address) {
     if (address < begin || address >= slot.end.load()) continue;
     if (slot.begin.load() != begin) continue;  // the slot changed hands in between: it is not the reader's
     slot.faulted.store(true);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel gave the address as a number
     void* at = reinterpret_cast<void*>(address / page_size() * page_size());
     return ::mmap(at, page_size(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
   }

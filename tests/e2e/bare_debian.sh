@@ -53,6 +53,8 @@ else
   tar -C "$image" -xf "$tarball"
 fi
 
+chmod 755 "$image"  # mktemp made it root's alone; apt downloads as another user
+
 # How this machine reaches its mirror.
 cp -L /etc/resolv.conf /etc/hosts "$image/etc/"
 grep -slE '^ *Acquire::' /etc/apt/apt.conf /etc/apt/apt.conf.d/* | xargs -r cp -t "$image/etc/apt/apt.conf.d/" || true
