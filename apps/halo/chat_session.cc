@@ -33,8 +33,9 @@ const std::vector<std::string> kSettings{"temp", "top_k", "top_p", "min_p", "rep
 template <class T>
 Status parse_number(std::string_view name, std::string_view text, T& out) {
   T value{};
-  const auto end = text.data() + text.size();
-  const auto result = std::from_chars(text.data(), end, value);
+  const char* begin = text.data();
+  const char* end = begin + text.size();
+  const auto result = std::from_chars(begin, end, value);
   if (result.ec != std::errc() || result.ptr != end) return fail("{}: '{}' is not a number it can have", name, text);
   out = value;
   return {};
