@@ -98,7 +98,8 @@ function makeTexts(count, seed, lines) {
   const texts = ["", " ", "\n"];
   for (let i = 0; texts.length < count; ++i) {
     const text = kinds[i % kinds.length]();
-    if (text.isWellFormed() && !excluded(text)) texts.push(text);
+    const wellFormed = !/\p{Surrogate}/u.test(text); // isWellFormed() needs Node 20; Debian 12 has 18
+    if (wellFormed && !excluded(text)) texts.push(text);
   }
   return texts;
 }
