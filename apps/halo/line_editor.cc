@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "base/utf8.h"
+#include "halo/common.h"
 
 namespace onebit::halo {
 namespace {
@@ -33,7 +34,7 @@ std::string history_path() {
   return error ? std::string() : (folder / "chat_history").string();
 }
 
-/// A line without its end; nothing at the end of input.
+/// A line without its end; nothing at the end of input and on Ctrl-C.
 std::optional<std::string> read_line(const char* prompt) {
   const std::unique_ptr<char, void (*)(void*)> line(::readline(prompt), std::free);
   if (!line) return std::nullopt;
@@ -50,8 +51,7 @@ LineEditor::LineEditor() : history_file_(history_path()) {
 
 std::optional<std::string> LineEditor::read_message() {
   auto line = read_line("> ");
-  if (!line) return std::nullopt;
-  std::string message = *line;
+  std::string message = line.value_or("");
   if (trim_white_space(message) == "\"\"\"") {
     message.clear();
     while ((line = read_line(". ")) && trim_white_space(*line) != "\"\"\"") message += *line + "\n";
@@ -63,6 +63,12 @@ std::optional<std::string> LineEditor::read_message() {
       message += *line;
     }
   }
+  if (interrupted()) {  // as in a shell: what was typed is dropped
+    fmt::print("\n");
+    clear_interrupt();
+    return std::string();
+  }
+  if (!line && message.empty()) return std::nullopt;
   if (trim_white_space(message).empty()) return message;
   ::add_history(message.c_str());
   if (!history_file_.empty()) {

@@ -15,7 +15,7 @@ class LineEditor {
   LineEditor& operator=(const LineEditor&) = delete;
 
   /// A message: one line, lines joined by a backslash at their ends, or everything between two lines of """.
-  /// Nothing at the end of input. Messages go into the history at once.
+  /// Nothing at the end of input, an empty message on Ctrl-C. Messages go into the history at once.
   std::optional<std::string> read_message();
 
   const std::string& history_file() const { return history_file_; }

@@ -1,4 +1,8 @@
 // Manual pages in roff, made from the same descriptions as --help.
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
 #include "halo/commands.h"
 #include "halo/common.h"
 #include "version.h"
@@ -61,21 +65,44 @@ std::string page(const CLI::App& app, const CLI::App& command) {
   return out;
 }
 
+std::vector<const CLI::App*> pages_of(const CLI::App& app) {
+  auto apps = app.get_subcommands([](const CLI::App*) { return true; });
+  apps.insert(apps.begin(), &app);
+  return apps;
+}
+
+/// halo.1, halo-chat.1, … as `make install` wants them.
+Status write_all(const CLI::App& app, const std::string& folder) {
+  for (const auto* command : pages_of(app)) {
+    const auto path = fmt::format("{}/halo{}.1", folder, command == &app ? "" : "-" + command->get_name());
+    std::ofstream file(path);
+    file << page(app, *command) << std::flush;
+    if (!file) return fail("{}: cannot write: {}", path, std::strerror(errno));
+  }
+  return {};
+}
+
 }  // namespace
 
 void add_man(CLI::App& app, int& exit_code) {
-  auto name = std::make_shared<std::string>();
+  struct Arguments {
+    std::string name, folder;
+  };
+  auto a = std::make_shared<Arguments>();
   auto* command = app.add_subcommand("man", "A manual page in roff: halo man chat | man -l -");
-  command->add_option("command", *name, "Of this command; of halo itself where absent")->type_name("COMMAND");
-  command->callback([name, &app, &exit_code] {
-    const CLI::App* wanted = name->empty() ? &app : nullptr;
-    for (const auto* sub : app.get_subcommands([](const CLI::App*) { return true; }))
-      if (sub->get_name() == *name) wanted = sub;
-    if (wanted == nullptr) {
-      exit_code = report({fmt::format("there is no command '{}'", *name)});
+  auto* name = command->add_option("command", a->name, "Of this command; of halo itself where absent");
+  name->type_name("COMMAND");
+  command->add_option("--write-all", a->folder, "Write all pages into this folder instead: halo.1, halo-chat.1, …")
+      ->type_name("FOLDER")
+      ->excludes(name);
+  command->callback([a, &app, &exit_code] {
+    if (!a->folder.empty()) {
+      if (auto status = write_all(app, a->folder); !status) exit_code = report(status.error());
       return;
     }
-    fmt::print("{}", page(app, *wanted));
+    for (const auto* wanted : pages_of(app))
+      if (a->name == (wanted == &app ? "" : wanted->get_name())) return fmt::print("{}", page(app, *wanted));
+    exit_code = report({fmt::format("there is no command '{}'", a->name)});
   });
 }
 

@@ -21,8 +21,8 @@ struct Slot {
 };
 static_assert(std::atomic<uintptr_t>::is_always_lock_free);
 
-std::array<Slot, 256> g_slots;  // models and the shards of one conversion: far fewer
-std::mutex g_mutex;             // guards adding and removing
+std::array<Slot, kMostMappings> g_slots;
+std::mutex g_mutex;  // guards adding and removing
 struct sigaction g_previous;
 
 uintptr_t page_size() {

@@ -5,8 +5,10 @@
 
 namespace onebit::bus_guard {
 
-/// Registers [begin, begin + size). Returns a slot, or -1 where the table is full: the mapping then works,
-/// unguarded.
+/// Models and the shards of one conversion, with room to spare; the handler searches them all.
+inline constexpr size_t kMostMappings = 4096;
+
+/// Registers [begin, begin + size). Returns a slot, or -1 where the table is full (kMostMappings).
 int add(const void* begin, size_t size);
 /// Call before the range is unmapped.
 void remove(int slot);

@@ -49,6 +49,7 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   file.data_ = static_cast<const std::byte*>(data);
   file.size_ = size;
   file.guard_ = bus_guard::add(data, size);
+  if (file.guard_ < 0) return fail("{}: more than {} files are mapped at once", path, bus_guard::kMostMappings);
   return file;
 }
 
@@ -77,21 +78,22 @@ MappedFile::~MappedFile() {
 }
 
 Status MappedFile::check_readable() const {
+  return check(false);
+}
+
+Status MappedFile::check_unchanged() const {
+  return check(true);
+}
+
+Status MappedFile::check(bool same) const {
   struct stat info{};
   if (::fstat(fd_, &info) != 0) return fail("{}: cannot stat: {}", path_, std::strerror(errno));
   if (static_cast<size_t>(info.st_size) < size_) return fail("{}: was cut short while it was in use", path_);
   if (bus_guard::faulted(guard_))
     return fail("{}: a part of it could not be read: it was cut short for a while, or the disk has a fault", path_);
-  return {};
-}
-
-Status MappedFile::check_unchanged() const {
-  RETURN_IF_ERROR(check_readable());
-  struct stat info{};
-  if (::fstat(fd_, &info) != 0) return fail("{}: cannot stat: {}", path_, std::strerror(errno));
-  const bool same = static_cast<size_t>(info.st_size) == size_ && info.st_mtim.tv_sec == modified_.tv_sec &&
-                    info.st_mtim.tv_nsec == modified_.tv_nsec;
-  if (!same) return fail("{}: was changed while it was in use", path_);
+  const bool changed = static_cast<size_t>(info.st_size) != size_ || info.st_mtim.tv_sec != modified_.tv_sec ||
+                       info.st_mtim.tv_nsec != modified_.tv_nsec;
+  if (same && changed) return fail("{}: was changed while it was in use", path_);
   return {};
 }
 

@@ -38,6 +38,7 @@ class MappedFile {
 
  private:
   MappedFile() = default;
+  Status check(bool same) const;
 
   std::string path_;
   const std::byte* data_ = nullptr;  // null for an empty file, which cannot be mapped

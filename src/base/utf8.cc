@@ -102,13 +102,13 @@ std::string utf8_replace_invalid(std::string_view text) {
 
 std::string printable(std::string_view bytes, size_t limit) {
   std::string out;
-  for (const char c : bytes.substr(0, limit)) {
-    if (c >= ' ' && c <= '~')
-      out += c;
-    else
-      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  for (const char c : bytes) {
+    const auto shown =
+        c >= ' ' && c <= '~' ? std::string(1, c) : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    if (out.size() + shown.size() > limit) return out + "…";
+    out += shown;
   }
-  return bytes.size() > limit ? out + "…" : out;
+  return out;
 }
 
 bool is_white_space(char32_t c) {

@@ -26,7 +26,7 @@ void utf8_append(std::string& out, char32_t code_point);
 /// A copy in which each maximal invalid part became U+FFFD, as WHATWG's decoder does it.
 std::string utf8_replace_invalid(std::string_view text);
 
-/// `bytes` for an error message: other than printable ASCII as \x1b, cut with … after `limit` bytes.
+/// `bytes` for an error message: other than printable ASCII as \x1b, cut with … where it would pass `limit` characters.
 std::string printable(std::string_view bytes, size_t limit = 40);
 
 /// The Unicode property White_Space, plus U+001C..1F, which Python's str.strip() removes too.

@@ -56,5 +56,12 @@ TEST(Utf8, TrimTakesUnicodeWhiteSpaceOnly) {
   EXPECT_EQ(trim_white_space(""), "");
 }
 
+TEST(Printable, ALimitCountsWhatIsShown) {
+  EXPECT_EQ(printable("plain", 5), "plain");
+  EXPECT_EQ(printable("plainer", 5), "plain…");
+  EXPECT_EQ(printable("\x1b[0m", 40), "\\x1b[0m");
+  EXPECT_EQ(printable(std::string(100, '\x7f'), 10), "\\x7f\\x7f…") << "escapes are not cut apart";
+}
+
 }  // namespace
 }  // namespace onebit

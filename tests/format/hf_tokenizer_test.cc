@@ -385,6 +385,11 @@ TEST(HfTokenizer, RecognisesChatTemplatesByTheirMarkers) {
       "}}"
       "{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}";
   EXPECT_EQ(recognise_chat_template(qwen), ChatLayout::kChatml);
+  const std::string own_message = "{{- '<|im_start|>system\\nYou are Qwen.<|im_end|>\\n' }}";
+  EXPECT_EQ(recognise_chat_template(own_message + qwen), ChatLayout::kNone) << "a system message of its own";
+  EXPECT_EQ(recognise_chat_template("{{- '<|im_start|>system\\n' + system + '<|im_end|>\\n' }}" + std::string(qwen)),
+            ChatLayout::kChatml);
+  EXPECT_EQ(recognise_chat_template("{{ bos_token }}" + std::string(qwen)), ChatLayout::kNone) << "a BOS";
   EXPECT_EQ(recognise_chat_template(falcon3_template("'\n'", "eos_token + '\n'")), ChatLayout::kFalcon3);
   EXPECT_EQ(recognise_chat_template("capitalize Assistant: "), ChatLayout::kNone);
   EXPECT_EQ(recognise_chat_template(""), ChatLayout::kNone);

@@ -1,9 +1,9 @@
 // Any text is encoded to ids that decode to it, as a whole and as a stream, and to no special token unless
 // special tokens were asked for. Taken as one piece, it is merged as the slow definition does it.
 #include <cstdlib>
-#include <map>
 
 #include "base/utf8.h"
+#include "tests/support/merge_by_definition.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/chat_layout.h"
 #include "tokenizer/stream_decoder.h"
@@ -45,31 +45,6 @@ Tokenizer make_tokenizer(const TokenizerData& data) {
   return *std::move(tokenizer);
 }
 
-/// The definition, as slow as it is plain: while some neighbours merge, merge the leftmost pair of the lowest
-/// rank. The id of a single byte is the byte.
-std::vector<TokenId> merge_by_definition(const TokenizerData& data, std::string_view piece) {
-  static const auto rank_of = [&] {
-    std::map<std::pair<TokenId, TokenId>, size_t> ranks;
-    for (size_t rank = 0; rank < data.merges.size(); ++rank)
-      ranks[{data.merges[rank].left, data.merges[rank].right}] = rank;
-    return ranks;
-  }();
-  std::vector<TokenId> ids;
-  for (const char byte : piece) ids.push_back(static_cast<unsigned char>(byte));
-  while (true) {
-    size_t best = data.merges.size(), place = 0;
-    for (size_t i = 0; i + 1 < ids.size(); ++i) {
-      const auto found = rank_of.find({ids[i], ids[i + 1]});
-      if (found == rank_of.end() || found->second >= best) continue;
-      best = found->second;
-      place = i;
-    }
-    if (best == data.merges.size()) return ids;
-    ids[place] = data.merges[best].result;
-    ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(place) + 1);
-  }
-}
-
 void check(bool holds) {
   if (!holds) std::abort();
 }
@@ -87,13 +62,14 @@ void check_stream(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, c
 
 void check_merges(const TokenizerData& data, std::string_view text) {
   static const BytePairEncoder encoder(data);
+  static const test::MergeByDefinition merge_by_definition(data);
   constexpr size_t kLongest = 300;  // the definition takes square time
   const auto whole = text.substr(0, kLongest), piece = whole.substr(0, BytePairEncoder::kShortPiece);
   std::vector<TokenId> long_ids, short_ids;
   encoder.merge_long(whole, long_ids);
   encoder.merge_short(piece, short_ids);
-  check(long_ids == merge_by_definition(data, whole));
-  check(short_ids == merge_by_definition(data, piece));
+  check(long_ids == merge_by_definition(whole));
+  check(short_ids == merge_by_definition(piece));
 }
 
 }  // namespace

@@ -3,39 +3,16 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
-#include <map>
-
+#include "tests/support/merge_by_definition.h"
 #include "tests/tokenizer/test_data.h"
 
 namespace onebit {
 namespace {
 
 using test::id_of;
+using test::MergeByDefinition;
 using test::small_tokenizer_data;
 using Ids = std::vector<TokenId>;
-
-/// The definition, as slow as it is plain: while some neighbours merge, merge the leftmost pair of the
-/// lowest rank.
-Ids merge_by_definition(const TokenizerData& data, std::string_view piece) {
-  std::map<std::pair<TokenId, TokenId>, size_t> rank_of;
-  for (size_t rank = 0; rank < data.merges.size(); ++rank)
-    rank_of[{data.merges[rank].left, data.merges[rank].right}] = rank;
-  Ids ids;
-  for (const char byte : piece) ids.push_back(id_of(data, std::string_view(&byte, 1)));
-  while (true) {
-    size_t best = data.merges.size();
-    size_t place = 0;
-    for (size_t i = 0; i + 1 < ids.size(); ++i) {
-      const auto found = rank_of.find({ids[i], ids[i + 1]});
-      if (found == rank_of.end() || found->second >= best) continue;
-      best = found->second;
-      place = i;
-    }
-    if (best == data.merges.size()) return ids;
-    ids[place] = data.merges[best].result;
-    ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(place) + 1);
-  }
-}
 
 Ids short_ids(const BytePairEncoder& encoder, std::string_view piece) {
   Ids ids;
@@ -88,7 +65,7 @@ RC_GTEST_PROP(BytePairEncoder, MergesAsTheDefinitionSaysWhateverTheMerges, ()) {
   const auto piece = *letters(BytePairEncoder::kShortPiece);
   RC_ASSERT(validate(data).has_value());
   const BytePairEncoder encoder(data);
-  const auto expected = merge_by_definition(data, piece);
+  const auto expected = MergeByDefinition(data)(piece);
   RC_ASSERT(short_ids(encoder, piece) == expected);
   RC_ASSERT(long_ids(encoder, piece) == expected);
 }
@@ -97,7 +74,7 @@ RC_GTEST_PROP(BytePairEncoder, MergesLongPiecesAsTheDefinitionSays, ()) {
   const auto data = *arbitrary_merges();
   const auto piece = *letters(400);
   const BytePairEncoder encoder(data);
-  RC_ASSERT(ids_of(encoder, piece) == merge_by_definition(data, piece));
+  RC_ASSERT(ids_of(encoder, piece) == MergeByDefinition(data)(piece));
 }
 
 TEST(BytePairEncoder, PrefersTheLeftmostOfEqualMerges) {
@@ -119,7 +96,7 @@ TEST(BytePairEncoder, GivesTheSameIdsOnBothSidesOfTheLengthWhereItChangesItsWay)
     std::string piece;
     while (piece.size() < BytePairEncoder::kShortPiece + 8) {
       piece += unit;
-      EXPECT_EQ(ids_of(encoder, piece), merge_by_definition(data, piece)) << piece;
+      EXPECT_EQ(ids_of(encoder, piece), MergeByDefinition(data)(piece)) << piece;
     }
   }
 }

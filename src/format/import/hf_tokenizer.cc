@@ -354,6 +354,20 @@ std::string_view chat_template(const json& tokenizer_config) {
                                                 : std::string_view();
 }
 
+/// A ChatML template that opens with a message of its own (Qwen's "You are …") or with a BOS is another layout.
+bool is_plain_chatml(std::string_view jinja) {
+  if (jinja.find("bos_token") != std::string_view::npos) return false;
+  constexpr std::string_view kSystem = "<|im_start|>system";
+  for (size_t at = jinja.find(kSystem); at != std::string_view::npos; at = jinja.find(kSystem, at + 1)) {
+    auto rest = jinja.substr(at + kSystem.size());
+    for (const std::string_view line_end : {"\\n", "\n"})  // as Jinja writes it, or as it is
+      if (rest.starts_with(line_end)) rest.remove_prefix(line_end.size());
+    const char next = rest.empty() ? '\'' : rest.front();
+    if (next != '\'' && next != '"' && next != '{') return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<TokenizerData> import_hf_tokenizer(const HfTokenizerFiles& files, uint32_t vocabulary,
@@ -378,7 +392,10 @@ Result<TokenizerData> import_hf_tokenizer(const HfTokenizerFiles& files, uint32_
   const auto jinja =
       files.chat_template_jinja.empty() ? chat_template(tokenizer_config.root) : files.chat_template_jinja;
   data.chat = chat.value_or(ChatChoice{recognise_chat_template(jinja)});
-  if (chat) RETURN_IF_ERROR(check_markers(*chat, path, special));
+  if (const auto status = check_markers(data.chat, path, special); !status) {
+    if (chat) return tl::unexpected(status.error());
+    data.chat = {};  // only the template's words resemble the layout
+  }
   ASSIGN_OR_RETURN(data.bos, read_bos(tokenizer_config, config, data, special));
   ASSIGN_OR_RETURN(data.stop_tokens, read_stops(tokenizer_config, generation_config, config, data, special));
   if (const auto status = validate(data); !status) return fail_in(path, status.error());
@@ -414,7 +431,8 @@ ChatLayout recognise_chat_template(std::string_view jinja) {
   const auto has = [&](std::string_view marker) { return jinja.find(marker) != std::string_view::npos; };
   if (has("<|start_header_id|>") && has("<|end_header_id|>") && has("<|eot_id|>")) return ChatLayout::kLlama3;
   if (has("capitalize") && has("<|eot_id|>") && has("Assistant: ")) return ChatLayout::kBitnet2B4T;
-  if (has("<|im_start|>") && has("<|im_end|>") && !has("<|im_sep|>")) return ChatLayout::kChatml;  // Phi-4 has the last
+  if (has("<|im_start|>") && has("<|im_end|>") && !has("<|im_sep|>"))  // Phi-4 has the last
+    return is_plain_chatml(jinja) ? ChatLayout::kChatml : ChatLayout::kNone;
   // Zephyr and Phi-3 have Falcon3's three markers too, but end a user's turn with one.
   const auto user = jinja.substr(std::min(jinja.find("<|user|>"), jinja.size()));
   const auto user_turn = user.substr(0, user.find("}}")).substr(std::min<size_t>(user.size(), 8));
