@@ -60,12 +60,25 @@ void ModelArguments::add_to(CLI::App& command) {
                   "embedding table, for checks)")
       ->check(CLI::IsMember({"stored", "bf16"}))
       ->capture_default_str();
+  command
+      .add_option("--engine", engine,
+                  "cpu, or reference: the same bits from plain scalar code on one thread, for checks")
+      ->check(CLI::IsMember({"cpu", "reference"}))
+      ->capture_default_str();
+  command.add_option("-t,--threads", threads, "Threads of the engine cpu; 0: one for each processor")
+      ->check(CLI::Range(0u, 1024u))
+      ->capture_default_str();
+  command.add_flag("--pin", pin, "Keep each thread on a processor of its own");
 }
 
 Result<Model> ModelArguments::open() const {
   ASSIGN_OR_RETURN(const auto file, model_path(path));
   ASSIGN_OR_RETURN(const auto kv_type, kv_type_by_name(kv));
-  return Model::open(file, {kv_type, head == "bf16" ? HeadChoice::kEmbedding : HeadChoice::kStored});
+  return Model::open(file, {.kv_type = kv_type,
+                            .head = head == "bf16" ? HeadChoice::kEmbedding : HeadChoice::kStored,
+                            .engine = engine == "reference" ? Engine::kReference : Engine::kCpu,
+                            .threads = threads,
+                            .pin = pin});
 }
 
 void GenerateArguments::add_to(CLI::App& command) {

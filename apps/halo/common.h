@@ -13,11 +13,14 @@ namespace onebit::halo {
 /// Prints "halo: message" on standard error; returns 1, the exit code of a failure.
 int report(const Error& error);
 
-/// -m, --kv, --head.
+/// -m, --kv, --head, --engine, --threads, --pin.
 struct ModelArguments {
   std::string path;
   std::string kv = "f16";
   std::string head = "stored";
+  std::string engine = "cpu";
+  uint32_t threads = 0;
+  bool pin = false;
 
   void add_to(CLI::App& command);
   Result<Model> open() const;

@@ -25,6 +25,9 @@ class KvCache {
   virtual uint32_t length() const = 0;
   /// Forgets positions from `length` on; no effect where fewer are held.
   virtual void truncate(uint32_t length) = 0;
+  /// A cache of its own that holds the first `length` positions (or all, if fewer). What both hold may be shared;
+  /// neither sees what the other does later.
+  virtual std::unique_ptr<KvCache> prefix(uint32_t length) const = 0;
 };
 
 /// Which logits a forward pass returns.
@@ -52,6 +55,9 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual const ModelConfig& config() const = 0;
+  /// Tokens of a long prompt worth computing in one step: enough to share each weight's unpacking, few enough to be
+  /// interrupted soon.
+  virtual uint32_t prefill_chunk() const = 0;
   /// An empty cache.
   virtual std::unique_ptr<KvCache> new_kv_cache() = 0;
   /// One step: appends every item's tokens to its cache and computes the wanted logits. Splitting tokens

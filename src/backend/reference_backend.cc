@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "backend/reference_kv.h"
+#include "backend/step_rows.h"
 #include "base/half.h"
 #include "kernels/reference.h"
 
@@ -11,14 +12,6 @@ namespace onebit {
 namespace {
 
 using namespace reference;
-
-/// One token of a step: its sequence and its place there.
-struct Row {
-  ReferenceKv* kv;
-  TokenId token;
-  uint32_t position;
-  bool wants_logits;
-};
 
 /// Rows of a matrix [n][width], one after another.
 struct Matrix {
@@ -34,10 +27,11 @@ class ReferenceBackend final : public Backend {
       : w_(std::move(weights)), kv_type_(kv_type), observer_(std::move(observer)) {}
 
   const ModelConfig& config() const override { return w_.config; }
+  uint32_t prefill_chunk() const override { return 64; }
   std::unique_ptr<KvCache> new_kv_cache() override { return std::make_unique<ReferenceKv>(w_.config, kv_type_); }
 
   Status forward(std::span<const BatchItem> batch, Logits& logits) override {
-    RETURN_IF_ERROR(check(batch));
+    RETURN_IF_ERROR(check_batch(w_.config, batch));
     std::vector<uint32_t> lengths;
     for (const auto& item : batch) lengths.push_back(item.kv->length());
     auto status = forward_rows(rows_of(batch, logits), logits);
@@ -49,7 +43,7 @@ class ReferenceBackend final : public Backend {
 
  private:
   /// The model, top to bottom.
-  Status forward_rows(const std::vector<Row>& rows, Logits& logits) {
+  Status forward_rows(const std::vector<StepRow>& rows, Logits& logits) {
     const auto& c = w_.config;
     const size_t n = rows.size();
     Matrix x(n, c.hidden);         // the residual stream
@@ -71,7 +65,7 @@ class ReferenceBackend final : public Backend {
       for (size_t i = 0; i < n; ++i) {
         rope(q.row(i), c.head_dim, rope_row(w_.rope_cos, rows[i]), rope_row(w_.rope_sin, rows[i]));
         rope(k.row(i), c.head_dim, rope_row(w_.rope_cos, rows[i]), rope_row(w_.rope_sin, rows[i]));
-        rows[i].kv->append(layer, k.row(i), v.row(i));
+        kv_of(rows[i]).append(layer, k.row(i), v.row(i));
       }
       attend(rows, layer, q, attended);
       norm(attended, w.attn_sub_norm, attended);
@@ -93,40 +87,7 @@ class ReferenceBackend final : public Backend {
     return head(rows, h, logits);
   }
 
-  /// Everything an item can have wrong, before anything changes.
-  Status check(std::span<const BatchItem> batch) const {
-    const auto& c = w_.config;
-    for (size_t i = 0; i < batch.size(); ++i) {
-      const auto& item = batch[i];
-      if (item.tokens.empty()) return fail("a sequence of the batch has no new token");
-      for (size_t j = 0; j < i; ++j)
-        if (batch[j].kv == item.kv) return fail("a sequence stands twice in one batch");
-      for (const TokenId token : item.tokens)
-        if (token < 0 || static_cast<uint32_t>(token) >= c.vocabulary)
-          return fail("token id {} is outside the vocabulary of {}", token, c.vocabulary);
-      if (item.tokens.size() > c.context - item.kv->length())
-        return fail("{} tokens are more than the model's context of {}", item.kv->length() + item.tokens.size(),
-                    c.context);
-    }
-    return {};
-  }
-
-  static std::vector<Row> rows_of(std::span<const BatchItem> batch, Logits& logits) {
-    std::vector<Row> rows;
-    uint32_t wanted = 0;
-    logits.first_row = {0};
-    for (const auto& item : batch) {
-      const uint32_t begin = item.kv->length();
-      for (size_t i = 0; i < item.tokens.size(); ++i) {
-        const bool last = i + 1 == item.tokens.size();
-        const bool wants = item.rows == LogitRows::kAll || (item.rows == LogitRows::kLast && last);
-        rows.push_back({static_cast<ReferenceKv*>(item.kv), item.tokens[i], begin + static_cast<uint32_t>(i), wants});
-        wanted += wants;
-      }
-      logits.first_row.push_back(wanted);
-    }
-    return rows;
-  }
+  static ReferenceKv& kv_of(const StepRow& row) { return static_cast<ReferenceKv&>(*row.kv); }
 
   void embed(TokenId token, std::span<float> x) const {
     const auto row = w_.embedding.data.subspan(static_cast<size_t>(token) * x.size(), x.size());
@@ -142,19 +103,19 @@ class ReferenceBackend final : public Backend {
     for (size_t i = 0; i < x.values.size(); ++i) x.values[i] = x.values[i] + h.values[i];
   }
 
-  std::span<const float> rope_row(std::span<const float> table, const Row& row) const {
+  std::span<const float> rope_row(std::span<const float> table, const StepRow& row) const {
     const uint32_t half = w_.config.head_dim / 2;
     return table.subspan(size_t{row.position} * half, half);
   }
 
   /// Rows of one sequence stand together, so its blocks are fetched once for all of them.
-  void attend(const std::vector<Row>& rows, uint32_t layer, Matrix& q, Matrix& out) const {
+  void attend(const std::vector<StepRow>& rows, uint32_t layer, Matrix& q, Matrix& out) const {
     const auto& c = w_.config;
     const uint32_t group = c.heads / c.kv_heads;
     for (size_t first = 0, end = 0; first < rows.size(); first = end) {
       while (end < rows.size() && rows[end].kv == rows[first].kv) ++end;
       for (uint32_t kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
-        const auto blocks = rows[first].kv->blocks(layer, kv_head, rows[end - 1].position + 1);
+        const auto blocks = kv_of(rows[first]).blocks(layer, kv_head, rows[end - 1].position + 1);
         for (size_t i = first; i < end; ++i)
           for (uint32_t head = kv_head * group; head < (kv_head + 1) * group; ++head)
             attention(q.row(i).subspan(size_t{head} * c.head_dim, c.head_dim), blocks, rows[i].position + 1,
@@ -163,7 +124,7 @@ class ReferenceBackend final : public Backend {
     }
   }
 
-  Status head(const std::vector<Row>& rows, Matrix& h, Logits& logits) const {
+  Status head(const std::vector<StepRow>& rows, Matrix& h, Logits& logits) const {
     const auto& c = w_.config;
     std::vector<float> wanted;  // (rows with logits, hidden)
     for (size_t i = 0; i < rows.size(); ++i)

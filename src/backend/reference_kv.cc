@@ -34,6 +34,12 @@ void ReferenceKv::truncate(uint32_t length) {
     }
 }
 
+std::unique_ptr<KvCache> ReferenceKv::prefix(uint32_t length) const {
+  auto other = std::make_unique<ReferenceKv>(*this);
+  other->truncate(length);
+  return other;
+}
+
 void ReferenceKv::append(uint32_t layer, std::span<const float> k, std::span<const float> v) {
   append(k_[layer], k);
   append(v_[layer], v);

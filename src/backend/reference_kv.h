@@ -14,6 +14,7 @@ class ReferenceKv final : public KvCache {
 
   uint32_t length() const override;
   void truncate(uint32_t length) override;
+  std::unique_ptr<KvCache> prefix(uint32_t length) const override;
 
   /// The next position's key and value, [kv_heads · head_dim] each, rounded to the KV type. Every layer
   /// of a step appends as many positions.

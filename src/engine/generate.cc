@@ -9,10 +9,6 @@
 namespace onebit {
 namespace {
 
-/// Tokens a prefill step computes at once: enough to share each unpacked weight, few enough to be
-/// interrupted soon.
-constexpr size_t kPrefillChunk = 64;
-
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
@@ -78,7 +74,7 @@ Result<uint32_t> Sequence::prefill(std::span<const TokenId> prompt, const std::f
   tokens_.resize(kept);
   for (size_t at = kept; at < prompt.size();) {
     if (cancelled && cancelled()) return fail("cancelled");
-    const auto chunk = prompt.subspan(at, std::min(kPrefillChunk, prompt.size() - at));
+    const auto chunk = prompt.subspan(at, std::min<size_t>(backend_.prefill_chunk(), prompt.size() - at));
     at += chunk.size();
     const BatchItem item{kv_.get(), chunk, at == prompt.size() ? LogitRows::kLast : LogitRows::kNone};
     RETURN_IF_ERROR(backend_.forward({&item, 1}, logits_));

@@ -4,20 +4,27 @@
 #include <memory>
 #include <string>
 
-#include "backend/reference_backend.h"
+#include "backend/backend.h"
+#include "backend/weights.h"
 #include "format/h1b_file.h"
 #include "tokenizer/tokenizer.h"
 
 namespace onebit {
 
+/// Both give the same bits. The reference computes on one thread, as plainly as it can be written.
+enum class Engine { kCpu, kReference };
+
 struct ModelOptions {
   KvType kv_type = KvType::kF16;
   HeadChoice head = HeadChoice::kStored;
+  Engine engine = Engine::kCpu;
+  unsigned threads = 0;  // of the engine cpu; 0: one for each processor this process may use
+  bool pin = false;      // each thread on a processor of its own
 };
 
 class Model {
  public:
-  /// Errors name the file and what is wrong with it.
+  /// Errors name the file and what is wrong with it, or an instruction set in $HALO_ISA that cannot be used.
   static Result<Model> open(const std::string& path, const ModelOptions& options = {});
 
   const H1bFile& file() const { return *file_; }

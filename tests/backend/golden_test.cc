@@ -8,6 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "backend/reference_backend.h"
 #include "base/utf8.h"
 #include "engine/generate.h"
 #include "engine/model.h"

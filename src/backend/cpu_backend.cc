@@ -1,0 +1,77 @@
+#include "backend/cpu_backend.h"
+
+#include <algorithm>
+
+#include "backend/cpu_step.h"
+
+namespace onebit {
+namespace {
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(ModelWeights weights, const CpuOptions& options)
+      : m_(std::move(weights), options.kv_type, options.kernels != nullptr ? *options.kernels : cpu::best_kernels()),
+        pool_(options.threads > 0 ? options.threads : available_processors(), options.pin) {}
+
+  const ModelConfig& config() const override { return m_.config; }
+  uint32_t prefill_chunk() const override { return CpuStep::kMostRows; }
+  std::unique_ptr<KvCache> new_kv_cache() override { return std::make_unique<PagedKv>(m_.kv); }
+
+  Status forward(std::span<const BatchItem> batch, Logits& logits) override {
+    RETURN_IF_ERROR(check_batch(m_.config, batch));
+    const auto rows = rows_of(batch, logits);
+    logits.vocabulary = m_.config.vocabulary;
+    logits.values.resize(size_t{logits.first_row.back()} * m_.config.vocabulary);
+    std::vector<uint32_t> lengths;
+    for (const auto& item : batch) lengths.push_back(item.kv->length());
+    auto status = forward_rows(rows, logits);
+    if (auto readable = m_.weights.file->check_readable(); !readable) status = std::move(readable);
+    if (!status)
+      for (size_t i = 0; i < batch.size(); ++i) batch[i].kv->truncate(lengths[i]);
+    return status;
+  }
+
+ private:
+  /// In steps of bounded size; that changes no bit.
+  Status forward_rows(std::span<const StepRow> rows, Logits& logits) {
+    float* out = logits.values.data();
+    for (size_t at = 0; at < rows.size();) {
+      const auto part = rows.subspan(at, std::min<size_t>(CpuStep::kMostRows, rows.size() - at));
+      at += part.size();
+      for (const auto& row : part) RETURN_IF_ERROR(cache_of(row).reserve(row.position + 1));
+      auto& step = idle_step();
+      step.prepare(part, out);
+      pool_.run(step);
+      for (const auto& row : part) {
+        cache_of(row).extend(row.position + 1);
+        if (row.wants_logits) out += m_.config.vocabulary;
+      }
+      if (step.problem() != CpuStep::Problem::kNone)
+        return fail("a value of {} is not a finite number: the model file is damaged or unfit",
+                    step.problem() == CpuStep::Problem::kLogits ? "the logits" : "the residual stream");
+    }
+    return {};
+  }
+
+  static PagedKv& cache_of(const StepRow& row) { return static_cast<PagedKv&>(*row.kv); }
+
+  /// Most often the same one; another where a thread that the system put aside has not left the last yet.
+  CpuStep& idle_step() {
+    const auto it = std::find_if(steps_.begin(), steps_.end(), [](const auto& step) { return step->idle(); });
+    if (it != steps_.end()) return **it;
+    steps_.push_back(std::make_unique<CpuStep>(m_, pool_.threads()));
+    return *steps_.back();
+  }
+
+  CpuModel m_;
+  std::vector<std::unique_ptr<CpuStep>> steps_;
+  ThreadPool pool_;  // ends before the steps that its threads may be inside of
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(ModelWeights weights, const CpuOptions& options) {
+  return std::make_unique<CpuBackend>(std::move(weights), options);
+}
+
+}  // namespace onebit

@@ -1,0 +1,50 @@
+#include "backend/cpu_model.h"
+
+#include <cmath>
+
+namespace onebit {
+namespace {
+
+cpu::PackedMatrix view_of(const IntegerMatrix& w) {
+  using cpu::PackedMatrix;
+  PackedMatrix m;
+  m.data = reinterpret_cast<const uint8_t*>(w.data.data());
+  m.rows = w.rows;
+  m.columns = w.columns;
+  m.groups = static_cast<uint32_t>(padded_rows(w.packing, w.rows) / kTileRows);
+  m.blocks = static_cast<uint32_t>(padded_columns(w.packing, w.columns) / columns_per_block(w.packing));
+  m.kind = w.packing == Packing::kT2     ? PackedMatrix::kT2
+           : w.packing == Packing::kT1_6 ? PackedMatrix::kT1_6
+                                         : PackedMatrix::kQ8;
+  m.scales = w.scales.data();
+  m.granularity = w.granularity == ScaleGranularity::kTensor ? PackedMatrix::kOne
+                  : w.granularity == ScaleGranularity::kRow  ? PackedMatrix::kPerRow
+                                                             : PackedMatrix::kPerGroup;
+  m.scale_group = w.group;
+  return m;
+}
+
+}  // namespace
+
+CpuModel::CpuModel(ModelWeights bound, KvType kv_type, const cpu::Kernels& table)
+    : weights(std::move(bound)),
+      config(weights.config),
+      kernels(table),
+      kv(weights.config, kv_type),
+      score_factor(static_cast<float>(1.0 / std::sqrt(static_cast<double>(weights.config.head_dim)))) {
+  for (const auto& w : weights.layers)
+    layers.push_back({.attn_norm = w.attn_norm.data(),
+                      .attn_sub_norm = w.attn_sub_norm.data(),
+                      .ffn_norm = w.ffn_norm.data(),
+                      .ffn_sub_norm = w.ffn_sub_norm.data(),
+                      .attn_q = view_of(w.attn_q),
+                      .attn_k = view_of(w.attn_k),
+                      .attn_v = view_of(w.attn_v),
+                      .attn_output = view_of(w.attn_output),
+                      .ffn_gate = view_of(w.ffn_gate),
+                      .ffn_up = view_of(w.ffn_up),
+                      .ffn_down = view_of(w.ffn_down)});
+  if (const auto* integer = std::get_if<IntegerMatrix>(&weights.head)) head = view_of(*integer);
+}
+
+}  // namespace onebit

@@ -1,0 +1,251 @@
+#include "backend/cpu_step.h"
+
+#include <algorithm>
+
+namespace onebit {
+namespace {
+
+using cpu::Output;
+
+/// Of packed weights, what a thread takes at once: little enough to be shared evenly when another process takes
+/// some of the time, enough that taking it costs nothing.
+constexpr size_t kChunkBytes = 48 << 10;
+
+/// Phases of the longest walk: the embedding, ten a layer, the head.
+constexpr size_t phases_of(const ModelConfig& c) {
+  return 4 + size_t{c.layers} * 10;
+}
+
+/// Groups of 16 rows in a chunk of a matrix.
+uint32_t chunk_groups(const cpu::PackedMatrix& w, uint32_t tokens, const cpu::Kernels& kernels) {
+  const auto groups = std::max<uint32_t>(1, static_cast<uint32_t>(kChunkBytes / w.group_bytes()));
+  if (tokens == 1) return groups;
+  return (groups + kernels.tile_groups - 1) / kernels.tile_groups * kernels.tile_groups;
+}
+
+uint32_t chunks_of(const cpu::PackedMatrix& w, uint32_t tokens, const cpu::Kernels& kernels) {
+  const uint32_t step = chunk_groups(w, tokens, kernels);
+  return (w.groups + step - 1) / step;
+}
+
+}  // namespace
+
+void QuantizedBuffer::resize(size_t rows, size_t columns) {
+  q_.resize(rows, columns + 20);  // a block of t1_6 holds 20 columns, the last of which may be padding
+  scale_.resize(std::max(scale_.size(), rows));
+  sum_.resize(std::max(sum_.size(), rows));
+}
+
+void QuantizedBuffer::set(const cpu::Kernels& kernels, size_t row, const float* x, uint32_t n) {
+  kernels.quantize(x, n, q_.row(row), q_.stride(), &scale_[row], &sum_[row]);
+}
+
+cpu::QuantizedRows QuantizedBuffer::rows(uint32_t tokens, size_t row) {
+  return {q_.row(row), q_.stride(), &scale_[row], &sum_[row], tokens};
+}
+
+CpuStep::CpuStep(const CpuModel& model, unsigned threads)
+    : Program(phases_of(model.config)), m_(model), attention_(model, threads) {
+  const auto& c = model.config;
+  wide_.resize(threads, std::max({c.hidden, c.query_width(), c.ffn}));
+  size_t scratch = 0;
+  const auto note = [&](const cpu::PackedMatrix& w) {
+    scratch = std::max(scratch, m_.kernels.multiply_scratch(w, kMostRows));
+  };
+  for (const auto& w : model.layers)
+    for (const auto* matrix : {&w.attn_q, &w.attn_k, &w.attn_v, &w.attn_output, &w.ffn_gate, &w.ffn_up, &w.ffn_down})
+      note(*matrix);
+  if (model.head.data != nullptr) note(model.head);
+  tile_.resize(threads, scratch);
+}
+
+void CpuStep::prepare(std::span<const StepRow> rows, float* logits) {
+  const auto& c = m_.config;
+  rows_.assign(rows.begin(), rows.end());
+  logits_ = logits;
+  problem_ = Problem::kNone;
+  wanted_ = 0;
+  logits_row_.clear();
+  for (const auto& row : rows) logits_row_.push_back(row.wants_logits ? int64_t{wanted_++} : -1);
+  const size_t n = rows.size();
+  x_.resize(n, c.hidden);
+  q_.resize(n, c.query_width());
+  k_.resize(n, c.kv_width());
+  v_.resize(n, c.kv_width());
+  gate_.resize(n, c.ffn);
+  up_.resize(n, c.ffn);
+  last_.resize(wanted_, c.hidden);
+  xq_.resize(n, std::max(c.hidden, c.query_width()));
+  hq_.resize(n, c.ffn);
+  lq_.resize(wanted_, c.hidden);
+  attention_.prepare(rows);
+}
+
+/// The model, top to bottom. A phase ends before the next begins; what stands in `each_row` needs one row only.
+void CpuStep::walk(Walker& walker) {
+  const auto& c = m_.config;
+  const auto& layers = m_.layers;
+  const unsigned thread = walker.thread();
+  each_row(walker, [&](uint32_t row) {
+    embed(row);
+    norm(thread, x_.row(row), layers[0].attn_norm, c.hidden, xq_, row);
+  });
+  for (uint32_t layer = 0; layer < c.layers; ++layer) {
+    const auto& w = layers[layer];
+    products(
+        walker,
+        {{&w.attn_q, q_.row(0), q_.stride()}, {&w.attn_k, k_.row(0), k_.stride()}, {&w.attn_v, v_.row(0), v_.stride()}},
+        xq_, rows(), Output::kStore, w.attn_output.data);
+    each_row(walker, [&](uint32_t row) { place(layer, row); });
+    walker.phase(attention_.tasks(),
+                 [&](uint32_t task, uint32_t) { attention_.run(task, layer, q_.row(0), q_.stride(), thread); });
+    each_row(walker, [&](uint32_t row) {
+      float* attended = q_.row(row);  // in place of the queries
+      attention_.finish(row, attended);
+      norm(thread, attended, w.attn_sub_norm, c.query_width(), xq_, row);
+    });
+    products(walker, {{&w.attn_output, x_.row(0), x_.stride()}}, xq_, rows(), Output::kAdd, w.ffn_gate.data);
+    each_row(walker, [&](uint32_t row) { norm(thread, x_.row(row), w.ffn_norm, c.hidden, xq_, row); });
+    feed_forward(walker, w);
+    each_row(walker, [&](uint32_t row) { norm(thread, gate_.row(row), w.ffn_sub_norm, c.ffn, hq_, row); });
+    const bool last = layer + 1 == c.layers;
+    products(walker, {{&w.ffn_down, x_.row(0), x_.stride()}}, hq_, rows(), Output::kAdd,
+             last ? m_.head.data : layers[layer + 1].attn_q.data);
+    each_row(walker, [&](uint32_t row) {
+      if (last)
+        output_norm(row, thread);
+      else
+        norm(thread, x_.row(row), layers[layer + 1].attn_norm, c.hidden, xq_, row);
+    });
+  }
+  if (wanted_ > 0) head(walker);
+}
+
+template <class Row>
+void CpuStep::each_row(Walker& walker, Row row) {
+  walker.phase(rows(), [&](uint32_t i, uint32_t) { row(i); });
+}
+
+void CpuStep::multiply(const cpu::PackedMatrix& w, uint32_t begin, uint32_t end, QuantizedBuffer& x, uint32_t tokens,
+                       float* y, size_t stride, Output output, const uint8_t* next, unsigned thread) {
+  if (tokens == 1 && w.granularity != cpu::PackedMatrix::kPerGroup)
+    m_.kernels.matvec(w, begin, end, x.rows(1), y, output, next);
+  else
+    m_.kernels.multiply(w, begin, end, x.rows(tokens), y, stride, output, tile_.row(thread));
+}
+
+/// Products of the same rows with several matrices, one after another in one phase. `following` is what is read
+/// in the phase after it.
+void CpuStep::products(Walker& walker, std::initializer_list<Product> list, QuantizedBuffer& x, uint32_t tokens,
+                       Output output, const uint8_t* following) {
+  uint32_t chunks = 0;
+  for (const auto& p : list) chunks += chunks_of(*p.w, tokens, m_.kernels);
+  // Which matrix a chunk belongs to, and its first group there.
+  const auto find = [&](uint32_t chunk) {
+    const Product* p = list.begin();
+    for (; p + 1 != list.end() && chunk >= chunks_of(*p->w, tokens, m_.kernels); ++p)
+      chunk -= chunks_of(*p->w, tokens, m_.kernels);
+    return std::pair(p, chunk * chunk_groups(*p->w, tokens, m_.kernels));
+  };
+  walker.phase(chunks, [&](uint32_t chunk, uint32_t likely_next) {
+    const auto [p, begin] = find(chunk);
+    const uint32_t end = std::min(p->w->groups, begin + chunk_groups(*p->w, tokens, m_.kernels));
+    const uint8_t* next = following;
+    if (likely_next < chunks) {
+      const auto [q, group] = find(likely_next);
+      next = q->w->data + group * q->w->group_bytes();
+    }
+    multiply(*p->w, begin, end, x, tokens, p->y, p->stride, output, next, walker.thread());
+  });
+}
+
+/// gate · relu² · up, each chunk finished where it was computed.
+void CpuStep::feed_forward(Walker& walker, const CpuModel::Layer& w) {
+  const uint32_t n = rows(), step = std::max(1u, chunk_groups(w.ffn_gate, n, m_.kernels) / (n == 1 ? 2 : 1));
+  const uint32_t chunks = (w.ffn_gate.groups + step - 1) / step;
+  walker.phase(chunks, [&](uint32_t chunk, uint32_t likely_next) {
+    const uint32_t begin = chunk * step, end = std::min(w.ffn_gate.groups, begin + step);
+    const uint8_t* up = w.ffn_up.data + begin * w.ffn_up.group_bytes();
+    const uint8_t* next = likely_next < chunks ? w.ffn_gate.data + size_t{likely_next} * step * w.ffn_gate.group_bytes()
+                                               : w.ffn_down.data;
+    multiply(w.ffn_gate, begin, end, xq_, n, gate_.row(0), gate_.stride(), Output::kStore, up, walker.thread());
+    multiply(w.ffn_up, begin, end, xq_, n, up_.row(0), up_.stride(), Output::kStore, next, walker.thread());
+    const uint32_t first = begin * 16, width = std::min(m_.config.ffn, end * 16) - first;
+    for (uint32_t row = 0; row < n; ++row)
+      m_.kernels.squared_relu_gate(gate_.row(row) + first, up_.row(row) + first, width, gate_.row(row) + first);
+  });
+}
+
+void CpuStep::head(Walker& walker) {
+  const auto& c = m_.config;
+  if (m_.head.data != nullptr) {
+    products(walker, {{&m_.head, logits_, c.vocabulary}}, lq_, wanted_, Output::kStore, m_.layers[0].attn_q.data);
+  } else {
+    const auto& half = std::get<HalfMatrix>(m_.weights.head);
+    constexpr uint32_t kRows = 256;
+    walker.phase((c.vocabulary + kRows - 1) / kRows, [&](uint32_t chunk, uint32_t) {
+      const uint32_t begin = chunk * kRows, end = std::min(c.vocabulary, begin + kRows);
+      for (uint32_t i = 0; i < wanted_; ++i)
+        m_.kernels.half_rows(half.data.data(), half.packing == Packing::kBf16, c.hidden, begin, end, last_.row(i),
+                             logits_ + size_t{i} * c.vocabulary);
+    });
+  }
+  constexpr uint32_t kPart = 16384;
+  const uint32_t parts = (c.vocabulary + kPart - 1) / kPart;
+  walker.phase(parts * wanted_, [&](uint32_t i, uint32_t) {
+    const uint32_t begin = i % parts * kPart;
+    check(logits_ + size_t{i / parts} * c.vocabulary + begin, std::min(kPart, c.vocabulary - begin), Problem::kLogits);
+  });
+}
+
+void CpuStep::norm(unsigned thread, const float* x, const float* weight, uint32_t n, QuantizedBuffer& into,
+                   uint32_t row) {
+  float* y = wide_.row(thread);
+  m_.kernels.rms_norm(x, weight, m_.config.rms_epsilon, n, y);
+  into.set(m_.kernels, row, y, n);
+}
+
+void CpuStep::embed(uint32_t row) {
+  const auto& table = m_.weights.embedding.data;
+  m_.kernels.widen_bf16(table.data() + static_cast<size_t>(rows_[row].token) * m_.config.hidden, m_.config.hidden,
+                        x_.row(row));
+}
+
+/// Queries and keys get their position, keys and values their place in the cache.
+void CpuStep::place(uint32_t layer, uint32_t row) {
+  const auto& c = m_.config;
+  const auto& r = rows_[row];
+  const size_t at = size_t{r.position} * (c.head_dim / 2);
+  const float *cos = m_.weights.rope_cos.data() + at, *sin = m_.weights.rope_sin.data() + at;
+  m_.kernels.rope(q_.row(row), c.heads, c.head_dim, cos, sin);
+  m_.kernels.rope(k_.row(row), c.kv_heads, c.head_dim, cos, sin);
+  attention_.quantize_query(row, q_.row(row));
+  const auto& page = static_cast<const PagedKv*>(r.kv)->page(r.position / kKvPagePositions);
+  for (uint32_t head = 0; head < c.kv_heads; ++head) {
+    auto* block = page.block(m_.kv, layer, head);
+    const size_t element = size_t{head} * c.head_dim;
+    const auto scales = [&](size_t offset) { return reinterpret_cast<float*>(block + offset); };
+    const uint32_t position = r.position % kKvPagePositions;
+    m_.kernels.append_key(m_.kv.format, k_.row(row) + element, c.head_dim, position, block,
+                          scales(m_.kv.k_scale_offset));
+    m_.kernels.append_value(m_.kv.format, v_.row(row) + element, c.head_dim, position, block + m_.kv.v_offset,
+                            scales(m_.kv.v_scale_offset));
+  }
+}
+
+void CpuStep::output_norm(uint32_t row, unsigned thread) {
+  const auto& c = m_.config;
+  const int64_t at = logits_row_[row];
+  float* y = at < 0 ? wide_.row(thread) : last_.row(static_cast<size_t>(at));
+  check(x_.row(row), c.hidden, Problem::kResidual);
+  m_.kernels.rms_norm(x_.row(row), m_.weights.output_norm.data(), c.rms_epsilon, c.hidden, y);
+  check(y, c.hidden, Problem::kResidual);
+  if (at >= 0) lq_.set(m_.kernels, static_cast<size_t>(at), y, c.hidden);
+}
+
+void CpuStep::check(const float* x, uint32_t n, Problem problem) {
+  constexpr uint32_t kInfinity = 0x7f800000;
+  if (m_.kernels.largest_magnitude(x, n) >= kInfinity && problem_ != Problem::kResidual) problem_ = problem;
+}
+
+}  // namespace onebit

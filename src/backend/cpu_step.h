@@ -1,0 +1,87 @@
+// One step of gen-2: the forward pass as a program that all threads walk through together.
+#pragma once
+
+#include <atomic>
+#include <initializer_list>
+#include <vector>
+
+#include "backend/aligned_rows.h"
+#include "backend/cpu_attention.h"
+#include "backend/cpu_model.h"
+#include "backend/step_rows.h"
+#include "base/thread_pool.h"
+
+namespace onebit {
+
+/// Rows of int8 with their scales, as products read them.
+class QuantizedBuffer {
+ public:
+  /// Room for `rows` of up to `columns`.
+  void resize(size_t rows, size_t columns);
+  void set(const cpu::Kernels& kernels, size_t row, const float* x, uint32_t n);
+  /// The first `tokens` rows, or one from `row` on.
+  cpu::QuantizedRows rows(uint32_t tokens, size_t row = 0);
+
+ private:
+  AlignedRows<int8_t> q_;
+  std::vector<float> scale_;
+  std::vector<int32_t> sum_;
+};
+
+class CpuStep final : public Program {
+ public:
+  CpuStep(const CpuModel& model, unsigned threads);
+
+  /// Rows of a step; more tokens take several steps.
+  static constexpr uint32_t kMostRows = 512;
+
+  /// Before each run. The rows' caches have room reserved; `logits` gets [rows that want them][vocabulary].
+  void prepare(std::span<const StepRow> rows, float* logits);
+
+  /// What a run met that is not a finite number.
+  enum class Problem : uint32_t { kNone, kResidual, kLogits };
+  Problem problem() const { return problem_.load(); }
+
+ protected:
+  void walk(Walker& walker) override;
+
+ private:
+  /// A matrix and where its product goes: [rows][y.stride()].
+  struct Product {
+    const cpu::PackedMatrix* w;
+    float* y;
+    size_t stride;
+  };
+  uint32_t rows() const { return static_cast<uint32_t>(rows_.size()); }
+  void products(Walker& walker, std::initializer_list<Product> list, QuantizedBuffer& x, uint32_t tokens,
+                cpu::Output output, const uint8_t* following);
+  template <class Row>
+  void each_row(Walker& walker, Row row);
+  void multiply(const cpu::PackedMatrix& w, uint32_t begin, uint32_t end, QuantizedBuffer& x, uint32_t tokens, float* y,
+                size_t stride, cpu::Output output, const uint8_t* next, unsigned thread);
+  void feed_forward(Walker& walker, const CpuModel::Layer& w);
+  void head(Walker& walker);
+  void norm(unsigned thread, const float* x, const float* weight, uint32_t n, QuantizedBuffer& into, uint32_t row);
+  void embed(uint32_t row);
+  void place(uint32_t layer, uint32_t row);
+  void output_norm(uint32_t row, unsigned thread);
+  void check(const float* x, uint32_t n, Problem problem);
+
+  const CpuModel& m_;
+  std::vector<StepRow> rows_;
+  std::vector<int64_t> logits_row_;  // of each row: where its logits go, or -1
+  uint32_t wanted_ = 0;              // rows that want logits
+  float* logits_ = nullptr;
+  std::atomic<Problem> problem_{Problem::kNone};
+
+  AlignedRows<float> x_;          // (n, hidden): the residual stream
+  AlignedRows<float> q_, k_, v_;  // (n, heads · head_dim), (n, kv_heads · head_dim)
+  AlignedRows<float> gate_, up_;  // (n, ffn)
+  AlignedRows<float> last_;       // (wanted, hidden): after the output norm
+  QuantizedBuffer xq_, hq_, lq_;  // (n, hidden or heads · head_dim), (n, ffn), (wanted, hidden)
+  AlignedRows<float> wide_;       // (threads, widest row)
+  AlignedRows<std::byte> tile_;   // (threads, scratch of `multiply`)
+  CpuAttention attention_;
+};
+
+}  // namespace onebit

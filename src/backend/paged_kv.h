@@ -1,0 +1,66 @@
+// gen-2's KV cache: pages of 64 positions, each the blocks of all layers and KV heads, shared by reference.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "backend/backend.h"
+#include "kernels/cpu/cpu_kernels.h"
+
+namespace onebit {
+
+inline constexpr uint32_t kKvPagePositions = 64;
+
+/// Where things lie in a page. A block is [k][v][k scales][v scales]; blocks are [layer][kv head].
+struct KvLayout {
+  KvLayout(const ModelConfig& config, KvType type);
+
+  cpu::KvFormat format;
+  uint32_t layers, kv_heads, head_dim;
+  size_t v_offset, k_scale_offset, v_scale_offset;  // in a block
+  size_t block_bytes, page_bytes;
+};
+
+/// 64-byte aligned memory of one page. Large ones ask for huge pages of the system.
+class KvPage {
+ public:
+  /// Null where there is no memory.
+  static std::shared_ptr<KvPage> create(const KvLayout& layout);
+  std::shared_ptr<KvPage> copy(const KvLayout& layout) const;
+
+  std::byte* block(const KvLayout& layout, uint32_t layer, uint32_t kv_head) const {
+    return data_.get() + (size_t{layer} * layout.kv_heads + kv_head) * layout.block_bytes;
+  }
+  cpu::KvBlockView view(const KvLayout& layout, uint32_t layer, uint32_t kv_head) const;
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const;
+  };
+  std::unique_ptr<std::byte, Free> data_;
+};
+
+class PagedKv final : public KvCache {
+ public:
+  explicit PagedKv(const KvLayout& layout) : layout_(layout) {}
+
+  uint32_t length() const override { return length_; }
+  void truncate(uint32_t length) override;
+  std::unique_ptr<KvCache> prefix(uint32_t length) const override;
+
+  /// Room for positions up to `length`, in pages that nobody else reads: shared ones are copied first. Changes
+  /// neither length() nor what is held.
+  Status reserve(uint32_t length);
+  /// Declares reserved positions up to `length` written.
+  void extend(uint32_t length) { length_ = length; }
+
+  const KvPage& page(uint32_t index) const { return *pages_[index]; }
+  size_t pages() const { return pages_.size(); }
+
+ private:
+  const KvLayout& layout_;  // the backend's
+  std::vector<std::shared_ptr<KvPage>> pages_;
+  uint32_t length_ = 0;
+};
+
+}  // namespace onebit

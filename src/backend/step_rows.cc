@@ -1,0 +1,38 @@
+#include "backend/step_rows.h"
+
+namespace onebit {
+
+Status check_batch(const ModelConfig& config, std::span<const BatchItem> batch) {
+  for (size_t i = 0; i < batch.size(); ++i) {
+    const auto& item = batch[i];
+    if (item.tokens.empty()) return fail("a sequence of the batch has no new token");
+    for (size_t j = 0; j < i; ++j)
+      if (batch[j].kv == item.kv) return fail("a sequence stands twice in one batch");
+    for (const TokenId token : item.tokens)
+      if (token < 0 || static_cast<uint32_t>(token) >= config.vocabulary)
+        return fail("token id {} is outside the vocabulary of {}", token, config.vocabulary);
+    if (item.tokens.size() > config.context - item.kv->length())
+      return fail("{} tokens are more than the model's context of {}", item.kv->length() + item.tokens.size(),
+                  config.context);
+  }
+  return {};
+}
+
+std::vector<StepRow> rows_of(std::span<const BatchItem> batch, Logits& logits) {
+  std::vector<StepRow> rows;
+  uint32_t wanted = 0;
+  logits.first_row = {0};
+  for (const auto& item : batch) {
+    const uint32_t begin = item.kv->length();
+    for (size_t i = 0; i < item.tokens.size(); ++i) {
+      const bool last = i + 1 == item.tokens.size();
+      const bool wants = item.rows == LogitRows::kAll || (item.rows == LogitRows::kLast && last);
+      rows.push_back({item.kv, item.tokens[i], begin + static_cast<uint32_t>(i), wants});
+      wanted += wants;
+    }
+    logits.first_row.push_back(wanted);
+  }
+  return rows;
+}
+
+}  // namespace onebit

@@ -1,0 +1,120 @@
+#include "base/thread_pool.h"
+
+#include <sched.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace onebit {
+namespace {
+
+/// Looks this often before it sleeps: a few microseconds, about what a phase's end takes to be seen. Longer
+/// spinning takes time from whoever else wants the processor, most of all from our own other threads.
+constexpr int kSpins = 100;
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// Until `value` is no longer `old`.
+void wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    pause_briefly();
+  }
+  value.wait(old);
+}
+
+void pin_to(unsigned thread) {
+  cpu_set_t allowed;
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  unsigned seen = 0;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed) || seen++ != thread % available_processors()) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    ::sched_setaffinity(0, sizeof one, &one);  // a wish: where it is refused, the thread runs anywhere
+    return;
+  }
+}
+
+}  // namespace
+
+void Walker::end(PhaseProgress& p) {
+  p.ended.store(1);
+  p.ended.notify_all();
+}
+
+void Walker::wait(PhaseProgress& p) {
+  wait_for_change(p.ended, 0);
+}
+
+ThreadPool::ThreadPool(unsigned threads, bool pin) {
+  for (unsigned i = 1; i < threads; ++i)
+    workers_.emplace_back([this, i, pin] {
+      if (pin) pin_to(i);
+      work(i);
+    });
+}
+
+ThreadPool::~ThreadPool() {
+  stop_ = true;
+  runs_.fetch_add(1);
+  runs_.notify_all();
+  for (auto& worker : workers_) worker.join();
+}
+
+void ThreadPool::run(Program& program) {
+  for (auto& p : program.phases_) {
+    p.next.store(0, std::memory_order_relaxed);
+    p.done.store(0, std::memory_order_relaxed);
+    p.ended.store(0, std::memory_order_relaxed);
+  }
+  if (!workers_.empty()) {
+    {
+      const std::lock_guard lock(mutex_);
+      current_ = &program;
+    }
+    runs_.fetch_add(1);
+    runs_.notify_all();
+  }
+  Walker walker(program.phases_, 0);
+  program.walk(walker);
+  if (workers_.empty()) return;
+  const std::lock_guard lock(mutex_);
+  current_ = nullptr;  // who comes late finds nothing to do
+}
+
+void ThreadPool::work(unsigned thread) {
+  uint32_t seen = 0;
+  while (true) {
+    wait_for_change(runs_, seen);
+    if (stop_) return;
+    seen = runs_.load();
+    Program* program = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      program = current_;
+      if (program != nullptr) program->visitors_.fetch_add(1);
+    }
+    if (program == nullptr) continue;
+    Walker walker(program->phases_, thread);
+    program->walk(walker);
+    program->visitors_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+unsigned available_processors() {
+  cpu_set_t allowed;
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
+  const int count = CPU_COUNT(&allowed);
+  return count > 0 ? static_cast<unsigned>(count) : 1;
+}
+
+}  // namespace onebit

@@ -1,0 +1,109 @@
+// Threads that walk through the same program together and share its work in small pieces.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+namespace onebit {
+
+/// How far a phase has come. Phases end when all their chunks are done, not when all threads arrive: a thread
+/// that the system has put aside between two chunks holds nobody up.
+struct PhaseProgress {
+  alignas(128) std::atomic<uint32_t> next{0};  // chunk to be taken
+  alignas(128) std::atomic<uint32_t> done{0};  // chunks done
+  std::atomic<uint32_t> ended{0};              // 1: the phase is over
+};
+
+/// One thread's way through a program.
+class Walker {
+ public:
+  Walker(std::span<PhaseProgress> phases, unsigned thread) : phases_(phases), thread_(thread) {}
+
+  /// 0 is the thread that runs the program, the others are workers.
+  unsigned thread() const { return thread_; }
+
+  /// Takes part in the next phase: body(chunk, likely_next) for chunks of 0 … chunks - 1 as they come, where
+  /// likely_next is the chunk this thread will probably take after it. Returns when all are done.
+  template <class Body>
+  void phase(uint32_t chunks, Body body) {
+    phase(chunks, body, [] {});
+  }
+  /// `after` is run once, by the thread that ends the last chunk, before the phase is over; not without chunks.
+  template <class Body, class After>
+  void phase(uint32_t chunks, Body body, After after) {
+    auto& p = phases_[at_++];
+    if (chunks == 0) return;
+    uint32_t mine = 0;
+    for (uint32_t i = p.next.fetch_add(1); i < chunks; i = p.next.fetch_add(1), ++mine)
+      body(i, p.next.load(std::memory_order_relaxed));
+    if (mine > 0 && p.done.fetch_add(mine) + mine == chunks) {
+      after();
+      end(p);
+    } else {
+      wait(p);
+    }
+  }
+
+ private:
+  static void end(PhaseProgress& p);
+  static void wait(PhaseProgress& p);
+
+  std::span<PhaseProgress> phases_;
+  size_t at_ = 0;
+  unsigned thread_;
+};
+
+/// What the threads do: the same phases in the same order on each. Between phases it may only read what does not
+/// change while a thread may be inside (see ThreadPool::run).
+class Program {
+ public:
+  explicit Program(size_t phases) : phases_(phases) {}
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+  virtual ~Program() = default;
+
+  /// True where no thread is inside any more; only then may it be changed or run again.
+  bool idle() const { return visitors_.load(std::memory_order_acquire) == 0; }
+
+ protected:
+  virtual void walk(Walker& walker) = 0;
+
+ private:
+  friend class ThreadPool;
+  std::vector<PhaseProgress> phases_;  // as many as the longest walk has
+  std::atomic<uint32_t> visitors_{0};
+};
+
+class ThreadPool {
+ public:
+  /// `threads` in all, the caller's among them: 1 starts none. `pin`: each on a processor of its own.
+  explicit ThreadPool(unsigned threads, bool pin = false);
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  /// Waits until no program has a visitor.
+  ~ThreadPool();
+
+  unsigned threads() const { return static_cast<unsigned>(workers_.size()) + 1; }
+
+  /// Runs an idle program on the caller and on whichever workers come in time; returns when its last phase is
+  /// over. Workers may still be on their way out: the program must outlive the pool or be idle before it goes.
+  void run(Program& program);
+
+ private:
+  void work(unsigned thread);
+
+  std::mutex mutex_;  // guards current_ and its visitors' entry
+  Program* current_ = nullptr;
+  std::atomic<uint32_t> runs_{0};  // counts programs; workers wait for a change
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> workers_;
+};
+
+/// Processors this process may use, at least 1.
+unsigned available_processors();
+
+}  // namespace onebit

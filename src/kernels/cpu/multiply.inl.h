@@ -1,0 +1,185 @@
+// Prefill and batches: many tokens times a packed matrix. Weights are unpacked once for all tokens, a panel of
+// columns at a time into the inner cache, then multiplied in register tiles of kTileGroups x kTileTokens.
+#pragma once
+
+#include "kernels/cpu/matvec.inl.h"
+
+namespace onebit {
+namespace {
+
+/// Columns of a panel: 4 groups of 16 rows are 32 KB unpacked. A multiple of what every packing's block holds.
+constexpr uint32_t kPanelColumns = 480;
+
+constexpr size_t round_up(size_t n, size_t to) {
+  return (n + to - 1) / to * to;
+}
+
+/// Columns in one 64-byte block.
+constexpr uint32_t columns_per_block(PackedMatrix::Kind kind) {
+  return kind == PackedMatrix::kQ8 ? 4 : kind == PackedMatrix::kT2 ? 16 : 20;
+}
+
+/// Blocks [first, first + count) of a group as 64-byte words of four columns each, `step` bytes apart: weights + 1
+/// (ternary), or as `dot` takes them (q8).
+template <PackedMatrix::Kind kind>
+void unpack_blocks(const uint8_t* group, uint32_t first, uint32_t count, uint8_t* out, size_t step) {
+  constexpr uint32_t kWords = columns_per_block(kind) / 4;
+  const auto mask = Simd::splat_byte(3);
+  for (uint32_t i = 0; i < count; ++i, out += kWords * step) {
+    const auto x = Simd::load_bytes(group + size_t{first + i} * 64);
+    if constexpr (kind == PackedMatrix::kQ8) {
+      Simd::store_bytes(out, signed_weights(x));
+    } else {
+      auto four = x;
+      if constexpr (kind == PackedMatrix::kT1_6) {
+        const auto trits = Simd::unpack_t1_6(x);
+        four = trits.four;
+        Simd::store_bytes(out + 4 * step, Simd::bit_and(Simd::template shift_right<6>(trits.fifth), mask));
+      }
+      Simd::store_bytes(out, Simd::bit_and(four, mask));
+      Simd::store_bytes(out + step, Simd::bit_and(Simd::template shift_right<2>(four), mask));
+      Simd::store_bytes(out + 2 * step, Simd::bit_and(Simd::template shift_right<4>(four), mask));
+      Simd::store_bytes(out + 3 * step, Simd::bit_and(Simd::template shift_right<6>(four), mask));
+    }
+  }
+}
+
+/// acc[token][group] += panel · q over `words` words of four columns. The tile lives in registers.
+template <int groups, int tokens>
+inline __attribute__((always_inline)) void multiply_tile(const uint8_t* panel, const int8_t* q, size_t q_stride,
+                                                         uint32_t words, int32_t* acc, size_t acc_stride) {
+  Simd::I32 a[tokens][groups];
+#pragma GCC unroll 8
+  for (int t = 0; t < tokens; ++t)
+#pragma GCC unroll 8
+    for (int g = 0; g < groups; ++g) a[t][g] = Simd::load_i32(acc + size_t(t) * acc_stride + 16 * g);
+  for (uint32_t k = 0; k < words; ++k) {
+    Simd::Bytes w[groups];
+#pragma GCC unroll 8
+    for (int g = 0; g < groups; ++g) w[g] = Simd::load_bytes(panel + (size_t{k} * groups + g) * 64);
+#pragma GCC unroll 8
+    for (int t = 0; t < tokens; ++t) {
+      const auto x = Simd::splat_i32(*reinterpret_cast<const int32_t*>(q + size_t(t) * q_stride + size_t{k} * 4));
+#pragma GCC unroll 8
+      for (int g = 0; g < groups; ++g) a[t][g] = Simd::dot(a[t][g], w[g], x);
+    }
+  }
+#pragma GCC unroll 8
+  for (int t = 0; t < tokens; ++t)
+#pragma GCC unroll 8
+    for (int g = 0; g < groups; ++g) Simd::store_i32(acc + size_t(t) * acc_stride + 16 * g, a[t][g]);
+}
+
+template <int groups>
+void multiply_panel(const uint8_t* panel, const QuantizedRows& x, size_t column, uint32_t words, int32_t* acc) {
+  constexpr size_t kStride = size_t{groups} * 16;
+  const int8_t* q = x.q + column;
+  uint32_t t = 0;
+  for (; t + Simd::kTileTokens <= x.tokens; t += Simd::kTileTokens)
+    multiply_tile<groups, Simd::kTileTokens>(panel, q + t * x.stride, x.stride, words, acc + t * kStride, kStride);
+  for (; t + 2 <= x.tokens; t += 2)
+    multiply_tile<groups, 2>(panel, q + t * x.stride, x.stride, words, acc + t * kStride, kStride);
+  if (t < x.tokens) multiply_tile<groups, 1>(panel, q + t * x.stride, x.stride, words, acc + t * kStride, kStride);
+}
+
+inline int32_t offset_of(PackedMatrix::Kind kind) {
+  return kind != PackedMatrix::kQ8 ? 1 : Simd::kSignedDot ? 0 : 128;
+}
+
+/// `groups` groups of 16 rows from `first` on, one scale for all columns. Scratch: panel, then acc [tokens][groups ·
+/// 16].
+template <PackedMatrix::Kind kind, int groups>
+void multiply_rows(const PackedMatrix& w, uint32_t first, const QuantizedRows& x, float* y, size_t y_stride,
+                   Output output, uint8_t* scratch) {
+  constexpr uint32_t kColumns = columns_per_block(kind), kPanelBlocks = kPanelColumns / kColumns;
+  constexpr size_t kStride = size_t{groups} * 16;
+  auto* panel = scratch;
+  auto* acc = reinterpret_cast<int32_t*>(scratch + size_t{kPanelColumns} / 4 * groups * 64);
+  for (size_t i = 0; i < x.tokens * kStride; i += 16) Simd::store_i32(acc + i, Simd::zero_i32());
+  for (uint32_t block = 0; block < w.blocks; block += kPanelBlocks) {
+    const uint32_t count = w.blocks - block < kPanelBlocks ? w.blocks - block : kPanelBlocks;
+    for (int g = 0; g < groups; ++g)
+      unpack_blocks<kind>(w.data + (first + g) * w.group_bytes(), block, count, panel + size_t(g) * 64, groups * 64);
+    multiply_panel<groups>(panel, x, size_t{block} * kColumns, count * kColumns / 4, acc);
+  }
+  for (uint32_t t = 0; t < x.tokens; ++t)
+    for (int g = 0; g < groups; ++g) {
+      const auto sum =
+          Simd::sub(Simd::load_i32(acc + t * kStride + 16 * g), Simd::splat_i32(offset_of(kind) * x.sum[t]));
+      const auto value = Simd::mul(Simd::to_f32(sum), scale_of(w, first + g, x.scale[t]));
+      store_rows(value, w.rows - (first + g) * 16, output, y + t * y_stride + size_t{first + g} * 16);
+    }
+}
+
+/// A group of 16 rows whose columns have several scales: a float sum over integer sums, columns ascending. The
+/// whole group is unpacked, since these groups of columns need not begin where a block does.
+template <PackedMatrix::Kind kind>
+void multiply_grouped(const PackedMatrix& w, uint32_t row_group, const QuantizedRows& x, float* y, size_t y_stride,
+                      Output output, uint8_t* scratch) {
+  unpack_blocks<kind>(w.data + row_group * w.group_bytes(), 0, w.blocks, scratch, 64);
+  const uint32_t count = (w.columns + w.scale_group - 1) / w.scale_group;
+  for (uint32_t t = 0; t < x.tokens; ++t) {
+    const int8_t* q = x.q + t * x.stride;
+    auto value = Simd::zero_f32();
+    for (uint32_t c = 0; c < count; ++c) {
+      const uint32_t begin = c * w.scale_group;
+      const uint32_t end = w.columns - begin < w.scale_group ? w.columns : begin + w.scale_group;
+      auto sum = Simd::zero_i32();
+      int32_t q_sum = 0;
+      for (uint32_t k = begin; k < end; ++k) q_sum += q[k];
+      for (uint32_t k = begin / 4; k < (end + 3) / 4; ++k)
+        sum = Simd::dot(sum, Simd::load_bytes(scratch + size_t{k} * 64),
+                        Simd::splat_i32(reinterpret_cast<const int32_t*>(q)[k]));
+      sum = Simd::sub(sum, Simd::splat_i32(offset_of(kind) * q_sum));
+      value = Simd::fma(Simd::to_f32(sum), Simd::load_f32(w.scales + (size_t{row_group} * count + c) * 16), value);
+    }
+    value = Simd::mul(value, Simd::splat_f32(x.scale[t]));
+    store_rows(value, w.rows - row_group * 16, output, y + t * y_stride + size_t{row_group} * 16);
+  }
+}
+
+template <PackedMatrix::Kind kind>
+void multiply_of(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y, size_t y_stride,
+                 Output output, void* scratch) {
+  auto* space = static_cast<uint8_t*>(scratch);
+  uint32_t g = begin;
+  if (w.granularity == PackedMatrix::kPerGroup) {
+    for (; g < end; ++g) multiply_grouped<kind>(w, g, x, y, y_stride, output, space);
+    return;
+  }
+  for (; g + Simd::kTileGroups <= end; g += Simd::kTileGroups)
+    multiply_rows<kind, Simd::kTileGroups>(w, g, x, y, y_stride, output, space);
+  for (; g < end; ++g) multiply_rows<kind, 1>(w, g, x, y, y_stride, output, space);
+}
+
+void multiply(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y, size_t y_stride,
+              Output output, void* scratch) {
+  switch (w.kind) {
+    case PackedMatrix::kT2:
+      return multiply_of<PackedMatrix::kT2>(w, begin, end, x, y, y_stride, output, scratch);
+    case PackedMatrix::kT1_6:
+      return multiply_of<PackedMatrix::kT1_6>(w, begin, end, x, y, y_stride, output, scratch);
+    case PackedMatrix::kQ8:
+      return multiply_of<PackedMatrix::kQ8>(w, begin, end, x, y, y_stride, output, scratch);
+  }
+}
+
+size_t multiply_scratch(const PackedMatrix& w, uint32_t tokens) {
+  if (w.granularity == PackedMatrix::kPerGroup) return (size_t{w.columns} / 4 + 8) * 64;
+  return (size_t{kPanelColumns} / 4 * 64 + size_t{tokens} * 64) * Simd::kTileGroups;
+}
+
+void matvec(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y, Output output,
+            const uint8_t* next) {
+  switch (w.kind) {
+    case PackedMatrix::kT2:
+      return matvec_of<PackedMatrix::kT2>(w, begin, end, x, y, output, next);
+    case PackedMatrix::kT1_6:
+      return matvec_of<PackedMatrix::kT1_6>(w, begin, end, x, y, output, next);
+    case PackedMatrix::kQ8:
+      return matvec_of<PackedMatrix::kQ8>(w, begin, end, x, y, output, next);
+  }
+}
+
+}  // namespace
+}  // namespace onebit

@@ -1,0 +1,237 @@
+// gen-2 against gen-1: the same logits, bit for bit, whatever the instruction set, the threads, the packing, and
+// however tokens are split over steps or share one.
+#include "backend/cpu_backend.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <cstring>
+#include <random>
+
+#include "backend/reference_backend.h"
+#include "format/synth.h"
+#include "tests/support/temp_folder.h"
+#include "tests/support/tiny_model.h"
+
+namespace onebit {
+namespace {
+
+struct Shape {
+  std::string name;
+  ModelConfig config;
+  ModelPackings packings;
+  KvType kv = KvType::kF16;
+  HeadChoice head = HeadChoice::kStored;
+};
+
+ModelConfig config_of(uint32_t hidden, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, uint32_t ffn) {
+  auto config = test::tiny_config();
+  config.hidden = hidden;
+  config.heads = heads;
+  config.kv_heads = kv_heads;
+  config.head_dim = head_dim;
+  config.ffn = ffn;
+  config.context = 1100;
+  return config;
+}
+
+/// A model in a temporary file, with gen-1 and whichever gen-2 is asked for.
+class Models {
+ public:
+  explicit Models(const Shape& shape) : shape_(shape) {
+    const auto path = folder_.path("model.h1b");
+    const auto written = write_synthetic_model(path, test::tiny_parts(shape.config), shape.packings, 1);
+    EXPECT_TRUE(written) << written.error().message;
+    auto file = H1bFile::open(path);
+    EXPECT_TRUE(file) << file.error().message;
+    file_ = std::make_unique<H1bFile>(*std::move(file));
+  }
+
+  std::unique_ptr<Backend> reference() const { return make_reference_backend(weights(), shape_.kv); }
+  std::unique_ptr<Backend> cpu(const cpu::Kernels* kernels, unsigned threads) const {
+    return make_cpu_backend(weights(), {.kv_type = shape_.kv, .threads = threads, .kernels = kernels});
+  }
+
+ private:
+  ModelWeights weights() const {
+    auto bound = bind_weights(*file_, shape_.head);
+    EXPECT_TRUE(bound) << bound.error().message;
+    return *std::move(bound);
+  }
+
+  Shape shape_;
+  test::TempFolder folder_;
+  std::unique_ptr<H1bFile> file_;
+};
+
+std::vector<TokenId> random_tokens(size_t n, uint32_t vocabulary, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<TokenId> ids(n);
+  for (auto& id : ids) id = static_cast<TokenId>(random() % vocabulary);
+  return ids;
+}
+
+/// Logits of every token, fed in steps of at most `chunk`.
+std::vector<float> run(Backend& backend, KvCache& kv, std::span<const TokenId> tokens, size_t chunk) {
+  std::vector<float> all;
+  Logits logits;
+  for (size_t at = 0; at < tokens.size(); at += chunk) {
+    const BatchItem item{&kv, tokens.subspan(at, std::min(chunk, tokens.size() - at)), LogitRows::kAll};
+    const auto status = backend.forward({&item, 1}, logits);
+    EXPECT_TRUE(status) << status.error().message;
+    all.insert(all.end(), logits.values.begin(), logits.values.end());
+  }
+  return all;
+}
+std::vector<float> run(Backend& backend, std::span<const TokenId> tokens, size_t chunk) {
+  return run(backend, *backend.new_kv_cache(), tokens, chunk);
+}
+
+bool same_bits(std::span<const float> a, std::span<const float> b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+std::vector<Shape> shapes() {
+  const auto plain = config_of(48, 4, 2, 16, 80);
+  auto untied = plain;
+  untied.tied_head = false;
+  return {
+      {"t2", plain, {}},
+      {"t1_6", plain, {.ternary = Packing::kT1_6}},
+      {"kv_f32", plain, {}, KvType::kF32},
+      {"kv_q8", plain, {.ternary = Packing::kT1_6}, KvType::kQ8},
+      {"head_bf16", plain, {}, KvType::kF16, HeadChoice::kEmbedding},
+      {"head_f16", untied, {.head = Packing::kF16}},
+      {"narrow_heads", config_of(40, 6, 2, 6, 36), {.ternary = Packing::kT1_6}, KvType::kQ8},
+      {"one_head_many_queries", config_of(64, 9, 1, 32, 100), {}},
+      {"as_wide_as_real_ones", config_of(640, 8, 2, 128, 1000), {}},
+      {"wide_q8", config_of(320, 4, 4, 80, 600), {.ternary = Packing::kT1_6}, KvType::kQ8},
+  };
+}
+
+class CpuBackendTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  static Shape shape() {
+    for (auto& s : shapes())
+      if (s.name == GetParam()) return s;
+    return {};
+  }
+  Models models_{shape()};
+};
+
+TEST_P(CpuBackendTest, EveryInstructionSetAndThreadCountGivesTheReferencesBits) {
+  const auto tokens = random_tokens(150, 300, 1);
+  const auto expected = run(*models_.reference(), tokens, tokens.size());
+  for (const auto* kernels : cpu::usable_kernels())
+    for (const unsigned threads : {1u, 2u, 3u, 7u})
+      for (const size_t chunk : {1u, 7u, 64u, 512u}) {
+        if (chunk == 1 && threads > 2) continue;
+        const auto backend = models_.cpu(kernels, threads);
+        EXPECT_TRUE(same_bits(expected, run(*backend, tokens, chunk)))
+            << kernels->name << ", " << threads << " threads, steps of " << chunk;
+      }
+}
+
+TEST_P(CpuBackendTest, LongContextsGiveTheReferencesBits) {
+  const auto tokens = random_tokens(1090, 300, 2);  // past a super-block of 16 KV blocks
+  const auto reference = models_.reference();
+  const auto kv = reference->new_kv_cache();
+  const auto expected = run(*reference, *kv, tokens, tokens.size());
+  for (const auto* kernels : cpu::usable_kernels()) {
+    const auto backend = models_.cpu(kernels, 2);
+    const auto long_kv = backend->new_kv_cache();
+    EXPECT_TRUE(same_bits(expected, run(*backend, *long_kv, tokens, 300))) << kernels->name;
+    // The last ones again, one, two, four and five at a time: every way of sharing attention out.
+    for (const size_t chunk : {1u, 2u, 4u, 5u}) {
+      long_kv->truncate(1070);
+      const auto last = run(*backend, *long_kv, std::span(tokens).subspan(1070), chunk);
+      EXPECT_TRUE(same_bits(std::span(expected).last(last.size()), last)) << kernels->name << " in steps of " << chunk;
+    }
+  }
+}
+
+TEST_P(CpuBackendTest, SequencesThatShareAStepOrAPrefixGiveTheReferencesBits) {
+  const auto backend = models_.cpu(nullptr, 2);
+  const auto reference = models_.reference();
+  const auto prompt = random_tokens(100, 300, 3);
+  const auto first = backend->new_kv_cache();
+  run(*backend, *first, prompt, 100);
+  // Three go on from the same prefix, a fourth is new; the prefix ends inside a page.
+  std::vector<std::unique_ptr<KvCache>> caches;
+  std::vector<std::vector<TokenId>> texts;
+  std::vector<BatchItem> batch;
+  for (const uint32_t kept : {70u, 100u, 64u, 0u}) {
+    caches.push_back(first->prefix(kept));
+    EXPECT_EQ(caches.back()->length(), kept);
+    texts.push_back(random_tokens(1 + kept / 9, 300, kept));
+  }
+  for (size_t i = 0; i < texts.size(); ++i) batch.push_back({caches[i].get(), texts[i], LogitRows::kAll});
+  batch[1].rows = LogitRows::kLast;
+  Logits together;
+  ASSERT_TRUE(backend->forward(batch, together));
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const size_t kept = caches[i]->length() - texts[i].size();
+    std::vector<TokenId> whole(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(kept));
+    whole.insert(whole.end(), texts[i].begin(), texts[i].end());
+    const auto expected = run(*reference, whole, whole.size());
+    const size_t rows = i == 1 ? 1 : texts[i].size();
+    EXPECT_TRUE(same_bits(std::span(expected).last(rows * 300),
+                          std::span(together.values).subspan(size_t{together.first_row[i]} * 300, rows * 300)))
+        << i;
+  }
+  // Nobody wrote into the pages of the first.
+  const auto more = random_tokens(5, 300, 9);
+  auto whole = prompt;
+  whole.insert(whole.end(), more.begin(), more.end());
+  const auto expected = run(*reference, whole, whole.size());
+  EXPECT_TRUE(same_bits(std::span(expected).last(5 * 300), run(*backend, *first, more, 5)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, CpuBackendTest, ::testing::ValuesIn([] {
+                           std::vector<std::string> names;
+                           for (const auto& s : shapes()) names.push_back(s.name);
+                           return names;
+                         }()),
+                         [](const auto& name) { return name.param; });
+
+TEST(CpuBackend, ErrorsAreTheReferencesAndLeaveTheCache) {
+  const Models models({"errors", config_of(48, 4, 2, 16, 80), {}});
+  const auto reference = models.reference(), backend = models.cpu(nullptr, 2);
+  const auto tokens = random_tokens(5, 300, 1);
+  const std::vector<TokenId> negative{1, -1}, large{300}, none, many(1096, 1);
+  for (const auto* bad : {&negative, &large, &none, &many}) {
+    std::vector<std::string> messages;
+    for (auto* engine : {reference.get(), backend.get()}) {
+      const auto kv = engine->new_kv_cache();
+      run(*engine, *kv, tokens, 5);
+      Logits logits;
+      const BatchItem item{kv.get(), *bad, LogitRows::kLast};
+      const auto status = engine->forward({&item, 1}, logits);
+      ASSERT_FALSE(status);
+      messages.push_back(status.error().message);
+      EXPECT_EQ(kv->length(), 5u);
+    }
+    EXPECT_EQ(messages[0], messages[1]);
+  }
+}
+
+RC_GTEST_PROP(CpuBackendProperty, AnyShapeAndSplitGivesTheReferencesBits, ()) {
+  const auto kv_heads = *rc::gen::inRange(1u, 4u), group = *rc::gen::inRange(1u, 5u);
+  Shape shape{"any",
+              config_of(4 * *rc::gen::inRange(1u, 60u), kv_heads * group, kv_heads, 2 * *rc::gen::inRange(1u, 40u),
+                        *rc::gen::inRange(1u, 300u)),
+              {}};
+  shape.config.layers = *rc::gen::inRange(1u, 3u);
+  shape.packings.ternary = *rc::gen::element(Packing::kT2, Packing::kT1_6);
+  shape.kv = *rc::gen::element(KvType::kF32, KvType::kF16, KvType::kQ8);
+  const Models models(shape);
+  const auto tokens = random_tokens(*rc::gen::inRange(1u, 140u), 300, *rc::gen::arbitrary<uint32_t>());
+  const auto expected = run(*models.reference(), tokens, tokens.size());
+  const auto* kernels =
+      *rc::gen::elementOf(std::vector<const cpu::Kernels*>(cpu::usable_kernels().begin(), cpu::usable_kernels().end()));
+  const auto backend = models.cpu(kernels, *rc::gen::inRange(1u, 5u));
+  RC_ASSERT(same_bits(expected, run(*backend, tokens, *rc::gen::inRange(1u, 80u))));
+}
+
+}  // namespace
+}  // namespace onebit
