@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "tests/support/hostile_cases.h"
 #include "tests/tokenizer/test_data.h"
 
 namespace onebit {
@@ -152,7 +153,10 @@ TEST(BytePairEncoder, GivesNoIdsForAnEmptyPiece) {
 
 TEST(BytePairEncoder, MergesAMegabyteOfOneLetter) {
   const auto data = small_tokenizer_data();
-  const auto ids = ids_of(BytePairEncoder(data), std::string(1 << 20, 'a'));
+  const std::string piece(1 << 20, 'a');
+  test::hostile("prompt", "runs");
+  test::count_case(piece);
+  const auto ids = ids_of(BytePairEncoder(data), piece);
   EXPECT_EQ(ids, Ids((1 << 20) / 8, id_of(data, "aaaaaaaa")));
 }
 
