@@ -60,3 +60,11 @@ configure() {
   if [ -f "$cache" ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$cache"; then fresh=(--fresh); fi
   (cd "$root" && cmake --preset "$preset" "${fresh[@]}" "$@")
 }
+
+# commit_state: "COMMIT DIRTY", what a record says about the checkout; tests/records themselves count for nothing.
+commit_state() {
+  local git=(git -C "$root" -c "safe.directory=$root") commit dirty=true
+  commit=$("${git[@]}" rev-parse --verify --quiet HEAD 2>/dev/null) || commit=unknown
+  if [ "$commit" != unknown ] && [ -z "$("${git[@]}" status --porcelain -- ':!tests/records')" ]; then dirty=false; fi
+  echo "$commit $dirty"
+}

@@ -10,6 +10,7 @@
 #include "format/import/convert.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/hf_folder.h"
+#include "tests/support/hostile_cases.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/tiny_model.h"
 
@@ -33,6 +34,7 @@ class HostileFolder : public ::testing::Test {
   /// Converts the source onto an absent file and onto an old one: an error with `parts` each time, and
   /// nothing new in the target's folder.
   void expect_not_converted(std::initializer_list<std::string_view> parts) {
+    test::count_folder(source_.path());
     const auto path = target_.path("model.h1b");
     fs::remove(path);
     expect_error(convert_hf_folder(options(source_.path(), path)), {source_.path()});
@@ -66,6 +68,7 @@ const auto kQuery = test::hf_name(0, Linear::kQuery);
 const auto kLastDown = test::hf_name(1, Linear::kDown);
 
 TEST_F(HostileFolder, AnyMissingTensorIsNamed) {
+  test::hostile("safetensors", "other");
   const auto names = make_hf_model(tiny_config(), TernaryStorage::kPackedMultiply).folder.tensors;
   EXPECT_EQ(names.size(), 2u + 2 * (4 + 2 * 7));
   for (const auto& [name, tensor] : names)
@@ -74,6 +77,7 @@ TEST_F(HostileFolder, AnyMissingTensorIsNamed) {
 }
 
 TEST_F(HostileFolder, AnyWrongShapeIsNamed) {
+  test::hostile("safetensors", "structure");
   const auto tensors = make_hf_model(tiny_config(), TernaryStorage::kPackedMultiply).folder.tensors;
   for (const auto& [name, tensor] : tensors)
     expect_tensor_refused(name, [](test::StTensor& t) { t.shape.push_back(1); }, {name, "shape is [", "expected ["});
@@ -82,6 +86,7 @@ TEST_F(HostileFolder, AnyWrongShapeIsNamed) {
 }
 
 TEST_F(HostileFolder, TypesThatCannotBeReadAreNamed) {
+  test::hostile("safetensors", "other");
   expect_tensor_refused(kQuery + ".weight", [](test::StTensor& t) { t.dtype = "I8"; }, {kQuery, "I8"});
   expect_tensor_refused("model.norm.weight", [](test::StTensor& t) { t.dtype = "I16"; }, {"model.norm.weight", "I16"});
   expect_tensor_refused(kQuery + ".weight",
@@ -92,16 +97,19 @@ TEST_F(HostileFolder, TypesThatCannotBeReadAreNamed) {
 }
 
 TEST_F(HostileFolder, AVocabularyWithoutAnEmbeddingOfItsSizeTakesNoMemory) {
+  test::hostile("config.json", "structure");
   expect_refused(TernaryStorage::kPackedMultiply, [](test::HfFolder& f) { f.config["vocab_size"] = 4194304; },
                  {"model.embed_tokens.weight", "shape is [300, 48], expected [4194304, 48]"});
 }
 
 TEST_F(HostileFolder, Code3IsNoWeight) {
+  test::hostile("safetensors", "values");
   expect_tensor_refused(kLastDown + ".weight", [](test::StTensor& t) { t.bytes[5 * 80 + 7] = '\x0c'; },
                         {kLastDown, "row 17, column 7: code 3"});
 }
 
 TEST_F(HostileFolder, ScalesMustBeFiniteAndAboveZero) {
+  test::hostile("safetensors", "values");
   for (const float bad : {0.0f, -0.0f, -1.0f, std::nanf(""), INFINITY, -INFINITY})
     expect_tensor_refused(kQuery + ".weight_scale", [&](test::StTensor& t) { t = test::bf16_tensor({1}, {bad}); },
                           {kQuery + ".weight_scale is", "above 0"});
@@ -112,6 +120,7 @@ TEST_F(HostileFolder, ScalesMustBeFiniteAndAboveZero) {
 }
 
 TEST_F(HostileFolder, ValuesMustBeFinite) {
+  test::hostile("safetensors", "values");
   for (const char* name : {"model.embed_tokens.weight", "model.norm.weight"})
     for (const auto* bits : {"\xc0\x7f", "\x80\x7f", "\x80\xff"})
       expect_tensor_refused(name, [&](test::StTensor& t) { t.bytes.replace(t.bytes.size() - 2, 2, bits); },
@@ -128,12 +137,14 @@ TEST_F(HostileFolder, ValuesMustBeFinite) {
 }
 
 TEST_F(HostileFolder, AHeadThatTheChosenPackingCannotHoldIsRefused) {
+  test::hostile("safetensors", "values");
   auto config = tiny_config();
   config.tied_head = false;
   auto model = make_hf_model(config, TernaryStorage::kPackedMultiply);
   std::vector<float> values(300 * 48, std::numeric_limits<float>::max());  // bf16 rounds it to infinity
   model.folder.tensors.at("lm_head.weight") = test::f32_tensor({300, 48}, values);
   test::write_hf_folder(source_.path(), model.folder);
+  test::count_folder(source_.path());
   auto to_bf16 = options(source_.path(), target_.path("model.h1b"));
   to_bf16.packings.head = Packing::kBf16;
   expect_error(convert_hf_folder(to_bf16), {"head", "bf16"});
@@ -141,13 +152,15 @@ TEST_F(HostileFolder, AHeadThatTheChosenPackingCannotHoldIsRefused) {
 }
 
 TEST_F(HostileFolder, RowsThatAreNoMultipleOfFourCannotBePacked) {
+  test::hostile("config.json", "structure");
   expect_refused(TernaryStorage::kPackedMultiply, [](test::HfFolder& f) { f.config["intermediate_size"] = 82; },
                  {"82"});
 }
 
 TEST_F(HostileFolder, MissingAndDamagedFilesAreNamed) {
   const auto model = make_hf_model(tiny_config(), TernaryStorage::kPackedMultiply);
-  for (const char* name : {"config.json", "tokenizer.json", "model.safetensors"}) {
+  for (const std::string name : {"config.json", "tokenizer.json", "model.safetensors"}) {
+    test::hostile(name == "model.safetensors" ? "safetensors" : name, "other");
     test::write_hf_folder(source_.path(), model.folder);
     fs::remove(source_.path(name));
     expect_not_converted({name});
@@ -157,6 +170,7 @@ TEST_F(HostileFolder, MissingAndDamagedFilesAreNamed) {
     test::write_file(source_.path(name), "");
     expect_not_converted({name});
   }
+  test::hostile("tokenizer.json", "other");
   for (const char* name : {"tokenizer_config.json", "generation_config.json"}) {
     test::write_hf_folder(source_.path(), model.folder);
     test::write_file(source_.path(name), "[");
@@ -166,6 +180,7 @@ TEST_F(HostileFolder, MissingAndDamagedFilesAreNamed) {
 }
 
 TEST_F(HostileFolder, ACutModelFileIsRefusedAtEveryStep) {
+  test::hostile("safetensors", "cut");
   const auto model = make_hf_model(tiny_config(), TernaryStorage::kPackedMultiply);
   test::write_hf_folder(source_.path(), model.folder);
   const auto whole = test::read_file(source_.path("model.safetensors"));

@@ -56,6 +56,7 @@ class HostilePart : public HostileModel {
 };
 
 TEST_F(HostilePart, InvalidCodesAndPaddingAreFoundBehindAGoodChecksum) {
+  test::hostile("h1b", "values");
   // blk.0.ffn_down is 48 x 80 in t2: 3 groups of 5 blocks, no padding. Byte 5 · 64 is in group 1.
   expect_error(check_value("blk.0.ffn_down", 5 * 64, uint8_t{0x57}), {path_, "tensor blk.0.ffn_down", "block 5"});
   // head is 300 x 48 in q8: rows 300..303 are padding, lane 12 on of the last group of 12 blocks.
@@ -64,6 +65,7 @@ TEST_F(HostilePart, InvalidCodesAndPaddingAreFoundBehindAGoodChecksum) {
 }
 
 TEST_F(HostilePart, ValuesThatAreNoNumbersAreFoundBehindAGoodChecksum) {
+  test::hostile("h1b", "values");
   for (const float bad : {std::nanf(""), INFINITY, -1.0f}) {  // the scale is the last value of a product
     const auto status = check_value("blk.1.attn_k", entry("blk.1.attn_k").bytes - sizeof bad, bad);
     expect_error(status, {path_, "tensor blk.1.attn_k", "scale 0"});
@@ -72,7 +74,32 @@ TEST_F(HostilePart, ValuesThatAreNoNumbersAreFoundBehindAGoodChecksum) {
   expect_error(check_value("token_embd", 200, uint16_t{0x7f80}), {path_, "tensor token_embd", "value 100"});
 }
 
+TEST_F(HostilePart, NoTensorMayHoldWhatItsPackingCannotMean) {
+  test::hostile("h1b", "values");
+  for (size_t i = 0; i < test::entry_count(sound_); ++i) {
+    const auto tensor = test::entry_of(sound_, i);
+    const auto name = test::name_of_entry(sound_, i);
+    const auto refuse = [&](uint64_t at, auto value) {
+      expect_error(check_value(name, at, value), {path_, "tensor " + name});
+    };
+    const float kBadScales[] = {std::nanf(""), INFINITY, -INFINITY, -1.0f, -1e-45f};
+    const bool bf16 = tensor.packing == static_cast<uint32_t>(Packing::kBf16);
+    for (const uint64_t at : {uint64_t{0}, tensor.bytes / 8 * 4, tensor.bytes - 4}) {
+      if (bf16) {
+        for (const int bad : {0x7f80, 0xff80, 0x7fc0, 0xffff}) refuse(at, static_cast<uint16_t>(bad));
+      } else if (tensor.packing == static_cast<uint32_t>(Packing::kF32)) {
+        for (const float bad : {std::nanf(""), INFINITY, -INFINITY}) refuse(at, bad);
+      }
+    }
+    if (tensor.granularity == 0) continue;
+    for (const float bad : kBadScales) refuse(tensor.bytes - sizeof bad, bad);
+    if (tensor.packing != static_cast<uint32_t>(Packing::kT2)) continue;
+    for (const int code3 : {0x03, 0x0c, 0x30, 0xc0, 0xff}) refuse(0, static_cast<uint8_t>(code3));
+  }
+}
+
 TEST_F(HostilePart, RopeValuesBeyondOneAreRefused) {
+  test::hostile("h1b", "values");
   for (const float bad : {std::nanf(""), 1.5f, -2.0f, INFINITY})
     expect_error(check_changed([&](std::string& file) {
                    std::memcpy(file.data() + test::header_of(file).rope.offset + 40, &bad, sizeof bad);
@@ -81,6 +108,7 @@ TEST_F(HostilePart, RopeValuesBeyondOneAreRefused) {
 }
 
 TEST_F(HostilePart, SectionsAndNamesEndInsideTheFile) {
+  test::hostile("h1b", "numbers");
   const auto header = test::header_of(sound_);
   for (const auto& [name, at, offset] :
        {std::tuple{"directory.bytes is", offsetof(h1b::Header, directory), header.directory.offset},
@@ -98,6 +126,7 @@ TEST_F(HostilePart, SectionsAndNamesEndInsideTheFile) {
 }
 
 TEST_F(HostilePart, ATensorWithTheNameOfAnotherIsRefused) {
+  test::hostile("h1b", "structure");
   const auto status = check_changed([&](std::string& file) {
     const size_t from = test::entry_at(file, index_of("blk.0.attn_k"));
     const size_t to = test::entry_at(file, index_of("blk.0.attn_v"));
@@ -108,6 +137,7 @@ TEST_F(HostilePart, ATensorWithTheNameOfAnotherIsRefused) {
 }
 
 TEST_F(HostilePart, TensorsThatShareBytesAreRefused) {
+  test::hostile("h1b", "structure");
   const auto status = check_changed([&](std::string& file) {
     const size_t from = test::entry_at(file, index_of("blk.0.attn_k"));
     const size_t to = test::entry_at(file, index_of("blk.0.attn_v"));
@@ -116,8 +146,63 @@ TEST_F(HostilePart, TensorsThatShareBytesAreRefused) {
   expect_error(status, {path_, "tensor blk.0.attn_v", "offset"});
 }
 
+TEST_F(HostilePart, AnyTwoTensorsThatShareBytesAreRefused) {
+  test::hostile("h1b", "structure");
+  const auto offset_at = [&](size_t i) { return test::entry_at(sound_, i) + offsetof(h1b::DirectoryEntry, offset); };
+  const size_t count = test::entry_count(sound_);
+  for (size_t from = 0; from < count; ++from)
+    for (size_t to = 0; to < count; ++to) {
+      if (from == to) continue;
+      const auto status =
+          check_changed([&](std::string& file) { put(file, offset_at(to), 8, get(file, offset_at(from))); });
+      expect_error(status, {path_, "offset is"});
+    }
+}
+
+TEST_F(HostilePart, ShapesThatDisagreeWithTheConfigAreRefusedWhenTheModelIsBound) {
+  test::hostile("h1b", "structure");
+  const size_t count = test::entry_count(sound_);
+  const auto same = [&](size_t a, size_t b) {
+    const auto one = test::entry_of(sound_, a), other = test::entry_of(sound_, b);
+    return one.kind == other.kind && one.rows == other.rows && one.columns == other.columns;
+  };
+  // Each tensor under the name of each other one.
+  for (size_t a = 0; a < count; ++a)
+    for (size_t b = a + 1; b < count; ++b) {
+      auto file = sound_;
+      for (const size_t field : {offsetof(h1b::DirectoryEntry, name_offset), offsetof(h1b::DirectoryEntry, name_bytes)})
+        for (const auto& [to, from] : {std::pair{a, b}, std::pair{b, a}})
+          put(file, test::entry_at(file, to) + field, 4, get(sound_, test::entry_at(sound_, from) + field, 4));
+      test::repair_checksums(file);
+      const auto result = use(file);
+      EXPECT_TRUE(result.verified);
+      EXPECT_EQ(result.file_errors.empty(), same(a, b))
+          << test::name_of_entry(sound_, a) << " as " << test::name_of_entry(sound_, b);
+    }
+}
+
+TEST_F(HostilePart, ASparseFileOfAnySizeIsRefusedAtOnce) {
+  test::hostile("h1b", "numbers");
+  for (const uint64_t claimed : {~uint64_t{0}, uint64_t{1} << 63, uint64_t{1} << 60, uint64_t{1} << 43}) {
+    expect_error(check_changed([&](std::string& file) { put(file, offsetof(h1b::Header, file_bytes), 8, claimed); }),
+                 {path_, "file_bytes"});
+    const size_t first = test::entry_at(sound_, 0) + offsetof(h1b::DirectoryEntry, offset);
+    expect_error(check_changed([&](std::string& file) { put(file, first, 8, claimed / 4096 * 4096); }),
+                 {path_, "offset is"});
+    // So large in truth, as far as the file system can say so; not counted, since not every one can.
+    test::write_file(path_, sound_);
+    std::error_code too_large;
+    std::filesystem::resize_file(path_, claimed, too_large);
+    if (too_large) continue;
+    expect_error(H1bFile::open(path_), {path_});
+  }
+}
+
 TEST_F(HostilePart, NamesThatNoTerminalShouldShowAreRefused) {
-  for (const char bad : {'\n', '\x1b', '\x7f', '\xff', '\0', ' '}) {
+  test::hostile("h1b", "text");
+  for (int byte = 0; byte < 256; ++byte) {
+    if (byte > ' ' && byte <= '~') continue;
+    const auto bad = static_cast<char>(byte);
     const auto status = check_changed([&](std::string& file) {
       file[test::entry_at(file, test::entry_count(file))] = bad;  // the first byte of the first name
     });
@@ -126,6 +211,7 @@ TEST_F(HostilePart, NamesThatNoTerminalShouldShowAreRefused) {
 }
 
 TEST_F(HostilePart, AMissingTensorIsNamedWhenTheModelIsBound) {
+  test::hostile("h1b", "other");
   auto file = sound_;
   const size_t name = test::entry_at(file, test::entry_count(file)) + entry("blk.1.ffn_up").name_offset;
   file[name] = 'x';
@@ -138,6 +224,7 @@ TEST_F(HostilePart, AMissingTensorIsNamedWhenTheModelIsBound) {
 }
 
 TEST_F(HostilePart, AVocabularyOtherThanTheTokenizersIsRefused) {
+  test::hostile("h1b", "structure");
   const auto status = check_changed([&](std::string& file) {
     put(file, test::header_of(file).config.offset + offsetof(h1b::Config, vocabulary), 4, 299);
   });
@@ -145,6 +232,7 @@ TEST_F(HostilePart, AVocabularyOtherThanTheTokenizersIsRefused) {
 }
 
 TEST_F(HostilePart, EveryNumberOfTheTokenizerIsChecked) {
+  test::hostile("h1b", "numbers");
   const auto section = test::header_of(sound_).tokenizer;
   std::mt19937_64 random(2);
   size_t refused = 0;
@@ -162,6 +250,7 @@ TEST_F(HostilePart, EveryNumberOfTheTokenizerIsChecked) {
 }
 
 TEST_F(HostilePart, ATokenizerThatIsCutIsRefused) {
+  test::hostile("h1b", "cut");
   const auto section = test::header_of(sound_).tokenizer;
   for (uint64_t bytes = 0; bytes < section.bytes; ++bytes) {
     auto file = sound_;
@@ -176,6 +265,7 @@ TEST_F(HostilePart, ATokenizerThatIsCutIsRefused) {
 }
 
 TEST_F(HostilePart, EveryNumberOfTheProvenanceIsChecked) {
+  test::hostile("h1b", "numbers");
   const auto at = test::header_of(sound_).provenance.offset;
   const auto bytes = test::header_of(sound_).provenance.bytes;
   for (const size_t field : {0u, 4u, 8u})  // the count, the first key's length, the first value's
@@ -191,8 +281,10 @@ TEST_F(HostilePart, EveryNumberOfTheProvenanceIsChecked) {
   expect_error(
       check_changed([&](std::string& file) { put(file, at + last_value, 4, get(file, at + last_value, 4) + 1); }),
       {path_, "provenance: an entry runs past the section's"});
+  test::hostile("h1b", "text");
   expect_error(check_changed([&](std::string& file) { file[at + 12] = '\xff'; }),
                {path_, "provenance: entry 0", "UTF-8"});
+  test::hostile("h1b", "cut");
   for (uint64_t cut = 0; cut < bytes; ++cut)
     expect_error(check_changed([&](std::string& file) {
                    put(file, offsetof(h1b::Header, provenance) + offsetof(h1b::Section, bytes), 8, cut);
@@ -201,6 +293,7 @@ TEST_F(HostilePart, EveryNumberOfTheProvenanceIsChecked) {
 }
 
 TEST_F(HostilePart, UnverifiedDamageIsAnErrorOrANumberInTheForwardPassAndNoCrash) {
+  test::hostile("h1b", "bytes");
   std::mt19937_64 random(3);
   const auto first = test::header_of(sound_).data_offset;
   size_t used = 0;
@@ -247,14 +340,17 @@ TEST_F(HostileBundledModel, ItIsSound) {
 }
 
 TEST_F(HostileBundledModel, CutAtAnyPageItIsRefused) {
+  test::hostile("h1b", "cut");
   for (uint64_t size = std::filesystem::file_size(path_); size > 0;) {
     size = (size - 1) / 4096 * 4096;
+    test::count_case(fmt::format("{} bytes", size));
     std::filesystem::resize_file(path_, size);
     expect_error(H1bFile::open(path_), {path_, "header"});
   }
 }
 
 TEST_F(HostileBundledModel, AFlippedByteIsFound) {
+  test::hostile("h1b", "bytes");
   const auto bytes = test::read_file(path_);
   std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
   const auto set = [&](size_t offset, char byte) {
@@ -270,6 +366,7 @@ TEST_F(HostileBundledModel, AFlippedByteIsFound) {
 #endif
   for (int round = 0; round < kRounds; ++round) {
     const size_t offset = random() % bytes.size();
+    test::count_case(fmt::format("byte {}", offset));
     set(offset, static_cast<char>(bytes[offset] ^ 0x10));
     const auto opened = H1bFile::open(path_);
     if (opened) {

@@ -29,17 +29,15 @@ TEST_F(HostileModel, TheUnchangedFileIsSoundAndRepairingItChangesNothing) {
 }
 
 TEST_F(HostileModel, ACutFileIsRefusedAtEveryLength) {
+  test::hostile("h1b", "cut");
   std::vector<size_t> sizes{0, 1, 3, 4, 5, 255, 256, 257, 263, 264, 511, 512, 513, 1000, 4095, 4097, sound_.size() - 1};
   for (size_t size = 0; size < sound_.size(); size += 4096) sizes.push_back(size);
-  for (const size_t size : sizes) {
-    test::write_file(path_, std::string_view(sound_).substr(0, size));
-    expect_error(H1bFile::open(path_), {path_, "header"});
-  }
-  test::write_file(path_, sound_ + '\0');
-  expect_error(H1bFile::open(path_), {path_, "file_bytes"});
+  for (const size_t size : sizes) expect_error(open(std::string_view(sound_).substr(0, size)), {path_, "header"});
+  expect_error(open(sound_ + '\0'), {path_, "file_bytes"});
 }
 
 TEST_F(HostileModel, ACutFileWhoseHeaderWasMadeToFitIsRefused) {
+  test::hostile("h1b", "cut");
   for (size_t size = 256; size < sound_.size(); size += 64) {
     auto cut = sound_.substr(0, size);
     put(cut, offsetof(h1b::Header, file_bytes), 8, size);
@@ -79,6 +77,7 @@ class Flipper {
   ~Flipper() { ::close(fd_); }
 
   Status check_flipped(size_t offset, uint8_t mask) {
+    test::count_case(fmt::format("bits {} of byte {}", mask, offset));
     flip(offset, mask);
     Status status;
     if (const auto file = H1bFile::open(path_)) {
@@ -103,6 +102,7 @@ class Flipper {
 };
 
 TEST_F(HostileModel, AnyFlippedByteIsFoundAndItsPartNamed) {
+  test::hostile("h1b", "bytes");
   write_model(test::least_config());
   Flipper flipper(path_);
   for (size_t offset = 0; offset < sound_.size(); ++offset)
@@ -154,6 +154,7 @@ class FieldChanges {
 };
 
 TEST_F(HostileModel, AnyChangedHeaderFieldIsRefused) {
+  test::hostile("h1b", "numbers");
   FieldChanges(sound_).each(0, test::header_fields(), [&](const Field& field, const std::string& file, bool repaired) {
     if (file == sound_) return;  // a repaired checksum is the old one again
     const auto result = use(file);
@@ -164,6 +165,7 @@ TEST_F(HostileModel, AnyChangedHeaderFieldIsRefused) {
 }
 
 TEST_F(HostileModel, AnyChangedConfigFieldIsRefusedOrHarmless) {
+  test::hostile("h1b", "numbers");
   Counts counts;
   FieldChanges(sound_).each(test::header_of(sound_).config.offset, test::config_fields(),
                             [&](const Field& field, const std::string& file, bool repaired) {
@@ -182,6 +184,7 @@ TEST_F(HostileModel, AnyChangedConfigFieldIsRefusedOrHarmless) {
 }
 
 TEST_F(HostileModel, AnyChangedDirectoryEntryIsRefusedOrHarmless) {
+  test::hostile("h1b", "numbers");
   Counts counts;
   for (size_t i = 0; i < test::entry_count(sound_); ++i)
     FieldChanges(sound_).each(test::entry_at(sound_, i), test::entry_fields(),
@@ -198,6 +201,7 @@ TEST_F(HostileModel, AnyChangedDirectoryEntryIsRefusedOrHarmless) {
 }
 
 TEST_F(HostileModel, TheNumberOfEntriesIsChecked) {
+  test::hostile("h1b", "numbers");
   const size_t at = test::header_of(sound_).directory.offset;
   FieldChanges(sound_).each(at, std::array{Field{"count", 0, 8}}, [&](const Field&, const std::string& file, bool) {
     const auto result = use(file);
@@ -215,6 +219,7 @@ struct BadField {
 };
 
 TEST_F(HostileModel, ABadFieldIsNamedWithWhatWasFoundAndExpected) {
+  test::hostile("h1b", "numbers");
   const auto at = [&](const BadField& bad) -> std::pair<size_t, size_t> {
     const auto field = [&](std::span<const Field> fields) {
       for (const auto& f : fields)
@@ -284,6 +289,7 @@ TEST_F(HostileModel, ABadFieldIsNamedWithWhatWasFoundAndExpected) {
 }
 
 TEST_F(HostileModel, OtherVersionsAreRefusedWithWhatToDo) {
+  test::hostile("h1b", "numbers");
   for (const auto& [version, advice] :
        {std::pair{1u, "version 1 belongs to an earlier program: convert the original"},
         std::pair{2u, "version 2 belongs to an earlier program: convert the original"},
@@ -298,12 +304,10 @@ TEST_F(HostileModel, OtherVersionsAreRefusedWithWhatToDo) {
 }
 
 TEST_F(HostileModel, OtherFilesAreNoModel) {
-  for (const std::string_view text : {"", "H", "H1B", "GGUF", "{\"a\": 1}", "#!/bin/sh\n"}) {
-    test::write_file(path_, text);
-    expect_error(H1bFile::open(path_), {path_, "not an .h1b model file"});
-  }
-  test::write_file(path_, std::string("H1B\0\3\0\0\0", 8));
-  expect_error(H1bFile::open(path_), {path_, "8 bytes"});
+  test::hostile("h1b", "other");
+  for (const std::string_view text : {"", "H", "H1B", "GGUF", "{\"a\": 1}", "#!/bin/sh\n"})
+    expect_error(open(text), {path_, "not an .h1b model file"});
+  expect_error(open(std::string("H1B\0\3\0\0\0", 8)), {path_, "8 bytes"});
   expect_error(H1bFile::open(folder_.path()), {folder_.path(), "directory"});
   expect_error(H1bFile::open(folder_.path("absent")), {folder_.path("absent"), "No such file"});
 }

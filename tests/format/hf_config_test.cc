@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/support/expect_error.h"
+#include "tests/support/hostile_cases.h"
 
 namespace onebit {
 namespace {
@@ -26,8 +27,12 @@ json config_2b() {
   })");
 }
 
+Result<HfConfig> parse(const std::string& text) {
+  test::count_case(text);
+  return parse_hf_config(text, kPath);
+}
 Result<HfConfig> parse(const json& root) {
-  return parse_hf_config(root.dump(), kPath);
+  return parse(root.dump());
 }
 
 /// `change` spoils a good config; the message names the file and each of `parts`.
@@ -90,6 +95,7 @@ TEST(HfConfig, TheStorageFollowsTheQuantizationConfig) {
 }
 
 TEST(HfConfig, WhatWouldChangeTheForwardPassIsRefusedByName) {
+  test::hostile("config.json", "other");
   expect_refused([](json& c) { c["model_type"] = "llama"; }, {"model_type is llama, this version knows bitnet"});
   expect_refused([](json& c) { c.erase("model_type"); }, {"model_type"});
   expect_refused([](json& c) { c["hidden_act"] = "silu"; }, {"hidden_act is silu"});
@@ -102,6 +108,7 @@ TEST(HfConfig, WhatWouldChangeTheForwardPassIsRefusedByName) {
 }
 
 TEST(HfConfig, EverySizeMustBeAWholeNumberInItsRange) {
+  test::hostile("config.json", "numbers");
   for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
                           "intermediate_size", "vocab_size", "max_position_embeddings"}) {
     for (const json& value : {json(-1), json(1.5), json("64"), json(json::array({64})), json(true),
@@ -117,6 +124,7 @@ TEST(HfConfig, EverySizeMustBeAWholeNumberInItsRange) {
 }
 
 TEST(HfConfig, NumbersMustBeNumbersInTheirRange) {
+  test::hostile("config.json", "types");
   for (const char* key : {"rms_norm_eps", "rope_theta"}) {
     for (const json& value : {json("1"), json(nullptr), json(true), json(json::array())})
       expect_refused([&](json& c) { c[key] = value; }, {key, "missing or no number"});
@@ -136,6 +144,7 @@ TEST(HfConfig, RopeParametersAreReadOrRefusedByName) {
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->model.rope_theta, 10000.0);
 
+  test::hostile("config.json", "other");
   const auto refuse = [](const json& parameters, bool at_top, std::initializer_list<std::string_view> parts) {
     expect_refused(
         [&](json& c) {
@@ -156,6 +165,7 @@ TEST(HfConfig, RopeParametersAreReadOrRefusedByName) {
 }
 
 TEST(HfConfig, MessagesStayShortAndPrintable) {
+  test::hostile("config.json", "text");
   const auto nasty = "\n\x1b[31m\xc3\xa4" + std::string(10000, 'x');
   for (const char* key : {"model_type", "hidden_act", "hidden_size", "rms_norm_eps", "attention_bias"})
     expect_refused([&](json& c) { c[key] = nasty; }, {key});
@@ -168,12 +178,14 @@ TEST(HfConfig, MessagesStayShortAndPrintable) {
 }
 
 TEST(HfConfig, TextThatIsNoJsonObjectIsRefused) {
+  test::hostile("config.json", "other");
   for (const char* text : {"", "{", "[]", "3", "{\"a\": 1, \"a\": 2}", "\xff\xfe", "{\"a\": 1e999}", "{\"\n"})
-    test::expect_error(parse_hf_config(text, kPath), {kPath});
-  test::expect_error(parse_hf_config(std::string(100000, '['), kPath), {kPath, "nested deeper"});
+    test::expect_error(parse(std::string(text)), {kPath});
+  test::hostile("config.json", "nesting");
+  test::expect_error(parse(std::string(100000, '[')), {kPath, "nested deeper"});
   std::string deep = "{\"a\":";
   for (int i = 0; i < 100000; ++i) deep += "{\"a\":";
-  test::expect_error(parse_hf_config(deep, kPath), {kPath, "nested deeper"});
+  test::expect_error(parse(deep), {kPath, "nested deeper"});
 }
 
 }  // namespace

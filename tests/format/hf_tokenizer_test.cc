@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/utf8.h"
+#include "tests/support/hostile_cases.h"
 #include "tests/tokenizer/test_data.h"
 
 namespace onebit {
@@ -67,14 +68,20 @@ HfTokenizerFiles files_of(const json& tokenizer) {
   return files;
 }
 
+Result<TokenizerData> import(const HfTokenizerFiles& files, uint32_t vocabulary = kVocabulary) {
+  test::count_case(fmt::format("{}\n{}\n{}\n{}\n{}", vocabulary, files.tokenizer_json, files.tokenizer_config_json,
+                               files.generation_config_json, files.config_json));
+  return import_hf_tokenizer(files, vocabulary);
+}
+
 TokenizerData import_or_fail(const HfTokenizerFiles& files) {
-  auto data = import_hf_tokenizer(files, kVocabulary);
+  auto data = import(files);
   EXPECT_TRUE(data.has_value()) << (data ? "" : data.error().message);
   return data.value_or(TokenizerData{});
 }
 
 void expect_refused(const HfTokenizerFiles& files, std::initializer_list<std::string> parts) {
-  const auto data = import_hf_tokenizer(files, kVocabulary);
+  const auto data = import(files);
   ASSERT_FALSE(data.has_value()) << "expected: " << *parts.begin();
   for (const auto& part : parts)
     EXPECT_NE(data.error().message.find(part), std::string::npos) << part << " not in: " << data.error().message;
@@ -121,6 +128,7 @@ TEST(HfTokenizer, ReadsMergesAsPairsToo) {
 }
 
 TEST(HfTokenizer, RefusesEverySettingThatWouldChangeIds) {
+  test::hostile("tokenizer.json", "other");
   expect_setting_refused("/normalizer", {{"type", "NFC"}}, "normalizer");
   expect_setting_refused("/truncation", {{"max_length", 8}}, "truncation");
   expect_setting_refused("/padding", {{"direction", "Right"}}, "padding");
@@ -160,45 +168,56 @@ TEST(HfTokenizer, AcceptsSettingsThatChangeNothing) {
 }
 
 TEST(HfTokenizer, RefusesAddedTokensItCannotFindAsTheFileSays) {
+  test::hostile("tokenizer.json", "types");
   expect_setting_refused("/added_tokens", "none", "added_tokens");
   expect_setting_refused("/added_tokens/1", 7, "added_tokens[1]");
+  test::hostile("tokenizer.json", "other");
   expect_setting_refused("/added_tokens/1/lstrip", true, "added_tokens[1].lstrip");
   expect_setting_refused("/added_tokens/1/rstrip", true, "added_tokens[1].rstrip");
   expect_setting_refused("/added_tokens/1/single_word", true, "added_tokens[1].single_word");
   expect_setting_refused("/added_tokens/1/special", false, "added_tokens[1].special");
+  test::hostile("tokenizer.json", "structure");
   expect_setting_refused("/added_tokens/1/content", "", "added_tokens[1].content");
   expect_setting_refused("/added_tokens/1/content", "<|eot_id|>", "added_tokens[2].content");
   expect_setting_refused("/added_tokens/1/id", 260, "added_tokens[1].id");
+  test::hostile("tokenizer.json", "numbers");
   expect_setting_refused("/added_tokens/1/id", 300, "from 0 to 299");
   expect_setting_refused("/added_tokens/1/id", -1, "added_tokens[1].id: found -1");
 }
 
 TEST(HfTokenizer, RefusesIdsThatAreNotIds) {
+  test::hostile("tokenizer.json", "numbers");
   for (const json& id : {json(-1), json(300), json(1.5), json("7"), json(nullptr), json(18446744073709551615u)})
     expect_setting_refused("/model/vocab/the", id, "token \"the\": found " + id.dump());
+  test::hostile("tokenizer.json", "structure");
   expect_setting_refused("/model/vocab/the", 256, "id 256 is given to another token too");
   expect_setting_refused("/model/vocab/the", 261, "id 261 is given to another token too");
 }
 
 TEST(HfTokenizer, TakesASpecialTokenThatIsInTheVocabularyOnce) {
   expect_setting_harmless("/model/vocab/<|eot_id|>", 262);
+  test::hostile("tokenizer.json", "structure");
   expect_setting_refused("/model/vocab/<|eot_id|>", 270, "\"<|eot_id|>\": has id 270, but 262 in added_tokens");
 }
 
 TEST(HfTokenizer, RefusesTokensThatAreNotBytes) {
+  test::hostile("tokenizer.json", "text");
   expect_setting_refused("/model/vocab/\u65e5", 270, "stands for no byte");
   expect_setting_refused("/model/vocab/a b", 270, "stands for no byte");
   expect_setting_refused("/model/vocab/", 270, "is empty");
+  test::hostile("tokenizer.json", "types");
   expect_setting_refused("/model/vocab", json::array(), "model.vocab");
 }
 
 TEST(HfTokenizer, NeedsAllBytesInTheVocabulary) {
+  test::hostile("tokenizer.json", "structure");
   auto tokenizer = llama3_tokenizer();
   tokenizer["model"]["vocab"].erase("Q");
   expect_refused(files_of(tokenizer), {"some/model/tokenizer.json", "single byte 0x51"});
 }
 
 TEST(HfTokenizer, RefusesMergesOutsideTheVocabulary) {
+  test::hostile("tokenizer.json", "structure");
   expect_setting_refused("/model/merges/1", "zz e", "model.merges[1]: \"zz e\": its first part");
   expect_setting_refused("/model/merges/1", "t zz", "model.merges[1]: \"t zz\": its second part");
   expect_setting_refused("/model/merges/1", "t q", "model.merges[1]: \"t q\": its result");
@@ -211,7 +230,8 @@ TEST(HfTokenizer, RefusesMergesOutsideTheVocabulary) {
 }
 
 TEST(HfTokenizer, RefusesATokenizerLargerThanTheModelsVocabulary) {
-  const auto data = import_hf_tokenizer(files_of(llama3_tokenizer()), 262);
+  test::hostile("tokenizer.json", "structure");
+  const auto data = import(files_of(llama3_tokenizer()), 262);
   ASSERT_FALSE(data.has_value());
   EXPECT_NE(data.error().message.find("from 0 to 261"), std::string::npos) << data.error().message;
 }
@@ -226,6 +246,7 @@ TEST(HfTokenizer, TakesBosFromTheTokenizersConfigThenTheModels) {
   EXPECT_EQ(import_or_fail(files).bos, 260);
   files.tokenizer_config_json = R"({"bos_token": null})";
   EXPECT_EQ(import_or_fail(files).bos, 261);
+  test::hostile("tokenizer.json", "structure");
   files.tokenizer_config_json = R"({"bos_token": "<s>"})";
   expect_refused(files, {"some/model/tokenizer_config.json: bos_token", "<s>"});
   files.tokenizer_config_json = "";
@@ -246,6 +267,7 @@ TEST(HfTokenizer, TakesStopTokensFromTheFirstFileThatHasSome) {
   EXPECT_EQ(import_or_fail(files).stop_tokens, (Ids{261, 262}));
   files.generation_config_json = R"({"eos_token_id": 261})";
   EXPECT_EQ(import_or_fail(files).stop_tokens, (Ids{261}));
+  test::hostile("tokenizer.json", "numbers");
   for (const std::string bad : {"7", "-1", "300", "\"<|eot_id|>\"", "[261, 1.5]", "{}"}) {
     files.generation_config_json = R"({"eos_token_id": )" + bad + "}";
     expect_refused(files, {"some/model/generation_config.json: eos_token_id"});
@@ -314,7 +336,9 @@ TEST(HfTokenizer, MakesTheEndOfALayoutsAnswerAStopToken) {
 }
 
 TEST(HfTokenizer, RefusesALayoutAskedForWhoseMarkersItLacksByName) {
+  test::hostile("layout", "structure");
   const auto refuse = [](const ChatChoice& choice, const std::string& part) {
+    test::count_case(part);
     const auto data = import_hf_tokenizer(files_of(tokenizer_with({"<|im_start|>"})), kVocabulary, choice);
     ASSERT_FALSE(data.has_value()) << part;
     EXPECT_NE(data.error().message.find(part), std::string::npos) << data.error().message;
@@ -366,11 +390,36 @@ TEST(ChatDescription, IsRefusedWithFileAndField) {
       {R"({"user": ["", ""], "assistant": ["", ""], "trim": "yes"})", "trim: expected true or false"},
       {R"({"user": ["", ""], "assistant": ["", ""], "tool": ["", ""]})", "tool: this version does not know"},
       {R"({"user": ["", ""], "user": ["", ""]})", "'user' stands twice"}};
+  test::hostile("layout", "types");
   for (const auto& [text, part] : cases) {
+    test::count_case(text);
     const auto format = parse_chat_description(text, "my/layout.json");
     ASSERT_FALSE(format.has_value()) << text;
     EXPECT_EQ(format.error().message.find("my/layout.json: "), 0u) << format.error().message;
     EXPECT_NE(format.error().message.find(part), std::string::npos) << format.error().message;
+  }
+}
+
+TEST(HfTokenizer, TakesNamesThatLookLikeByteTokensAsTheirLetters) {
+  test::hostile("tokenizer.json", "text");
+  for (const std::string name : {"<0x-1>", "<0x100>", "<0x>", "<0x41>", "<0xFFFFFFFFFFFFFFFFF>"}) {
+    auto tokenizer = llama3_tokenizer();
+    tokenizer["model"]["vocab"][name] = 270;
+    EXPECT_EQ(import_or_fail(files_of(tokenizer)).tokens[270], name);
+    tokenizer["model"]["vocab"].erase("A");  // and none of them is the byte
+    expect_refused(files_of(tokenizer), {"some/model/tokenizer.json", "single byte 0x41"});
+  }
+}
+
+TEST(HfTokenizer, RefusesMergesThatGoInACircle) {
+  test::hostile("tokenizer.json", "structure");
+  const auto refuse = [](const json& merge) { expect_setting_refused("/model/merges/1", merge, "model.merges[1]"); };
+  for (const char* token : {"", "t", "th", "the", "\u0120"}) {
+    refuse(json::array({"", token}));  // a result that is one of its own parts
+    refuse(json::array({token, ""}));
+    refuse(std::string(" ") + token);
+    refuse(std::string(token) + " ");
+    if (*token != '\0') refuse(json::array({token, token}));  // a result that is no token
   }
 }
 
@@ -396,6 +445,7 @@ TEST(HfTokenizer, RecognisesChatTemplatesByTheirMarkers) {
 }
 
 TEST(HfTokenizer, RefusesWhatIsNoJson) {
+  test::hostile("tokenizer.json", "other");
   const std::string good = llama3_tokenizer().dump();
   for (const std::string& text : {std::string(), std::string("{"), std::string("[]"), std::string("null"),
                                   good.substr(0, good.size() / 2), good + "x", "\xff" + good}) {
@@ -413,6 +463,7 @@ TEST(HfTokenizer, RefusesWhatIsNoJson) {
 }
 
 TEST(HfTokenizer, RefusesNestingThatWouldExhaustTheStack) {
+  test::hostile("tokenizer.json", "nesting");
   for (const std::string open : {"[", "{\"model\":"}) {
     HfTokenizerFiles files;
     files.folder = "some/model";
@@ -424,6 +475,7 @@ TEST(HfTokenizer, RefusesNestingThatWouldExhaustTheStack) {
 
 /// Any value in any place is an answer, not a crash.
 TEST(HfTokenizer, TakesAnyTypeInAnyField) {
+  test::hostile("tokenizer.json", "types");
   const auto base = llama3_tokenizer();
   const json values[] = {json(nullptr),        json(true),   json(-1),
                          json(1e300),          json("text"), json::array({1, "x", nullptr}),
@@ -432,7 +484,7 @@ TEST(HfTokenizer, TakesAnyTypeInAnyField) {
     for (const auto& value : values) {
       auto tokenizer = base;
       tokenizer[at] = value;
-      (void)import_hf_tokenizer(files_of(tokenizer), kVocabulary);
+      (void)import(files_of(tokenizer));
     }
     if (!node.is_structured() || depth == 0) return;
     int visited = 0;

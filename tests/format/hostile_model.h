@@ -6,8 +6,10 @@
 
 #include <string>
 
+#include "format/h1b_file.h"
 #include "format/synth.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/hostile_cases.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/tiny_model.h"
 #include "tests/support/use_model.h"
@@ -36,11 +38,19 @@ class HostileModel : public ::testing::Test {
 
   /// Writes `bytes`, uses the file, and expects that whatever is refused is refused in one sentence.
   test::Use use(const std::string& bytes) {
+    test::count_case(bytes);
     test::write_file(path_, bytes);
     auto use = test::use_model(path_);
     for (const auto& error : use.file_errors) test::expect_sentence(error, {path_});
     if (use.forward_error) test::expect_sentence(*use.forward_error);
     return use;
+  }
+
+  /// H1bFile::open alone.
+  Result<H1bFile> open(std::string_view bytes) {
+    test::count_case(bytes);
+    test::write_file(path_, bytes);
+    return H1bFile::open(path_);
   }
 
   /// The first error of open or verify.

@@ -6,6 +6,7 @@
 
 #include "tests/support/expect_error.h"
 #include "tests/support/hf_folder.h"
+#include "tests/support/hostile_cases.h"
 #include "tests/support/temp_folder.h"
 
 namespace onebit {
@@ -19,6 +20,7 @@ class SafetensorsTest : public ::testing::Test {
   std::string path() const { return folder_.path("model.safetensors"); }
 
   Result<Safetensors> open(const std::string& bytes) {
+    test::count_case(bytes);
     test::write_file(path(), bytes);
     return Safetensors::open_file(path());
   }
@@ -72,20 +74,62 @@ TEST_F(SafetensorsTest, TypesThatAreNotImportedAreNotListed) {
 }
 
 TEST_F(SafetensorsTest, AHeaderLengthBeyondTheFileIsRefused) {
+  test::hostile("safetensors", "numbers");
   for (const uint64_t length : {uint64_t{1} << 60, ~uint64_t{0}, uint64_t{1} << 32, uint64_t{3}}) {
     std::string file(8, '\0');
     std::memcpy(file.data(), &length, sizeof length);
     expect_error(open(file + "{}"), {path(), "header length is " + std::to_string(length) + ","});
   }
+  test::hostile("safetensors", "cut");
   for (size_t size = 0; size < 8; ++size) expect_error(open(std::string(size, '\0')), {path(), "too short"});
 }
 
+TEST_F(SafetensorsTest, ASparseFileOfAnySizeIsRefusedAtOnce) {
+  test::hostile("safetensors", "numbers");
+  for (const uint64_t claimed : {~uint64_t{0}, uint64_t{1} << 63, uint64_t{1} << 60, uint64_t{1} << 43}) {
+    expect_refused(fmt::format("{{'w': {{'dtype': 'U8', 'shape': [{0}], 'data_offsets': [0, {0}]}}}}", claimed),
+                   {"tensor w", "data_offsets"});
+    // So large in truth, as far as the file system can say so; not counted, since not every one can.
+    const uint64_t header_bytes = claimed - sizeof claimed;
+    std::string file(sizeof header_bytes, '\0');
+    std::memcpy(file.data(), &header_bytes, sizeof header_bytes);
+    test::write_file(path(), file);
+    std::error_code too_large;
+    std::filesystem::resize_file(path(), claimed, too_large);
+    if (too_large) continue;
+    expect_error(Safetensors::open_file(path()), {path()});
+  }
+}
+
+TEST_F(SafetensorsTest, AnyChangedByteIsAnErrorOrStaysInsideTheFile) {
+  test::hostile("safetensors", "bytes");
+  const auto whole = safetensors_file({{"a", test::f32_tensor({2, 3}, {1, 2, 3, 4, 5, 6})}, {"b", {"U8", {3}, "xyz"}}});
+  for (size_t at = 0; at < whole.size(); ++at)
+    for (int bit = 0; bit < 8; ++bit) {
+      auto changed = whole;
+      changed[at] = static_cast<char>(changed[at] ^ (1 << bit));
+      const auto file = open(changed);
+      if (!file) {
+        expect_error(file, {path()});
+        continue;
+      }
+      for (const auto& [name, tensor] : file->tensors()) {
+        uint64_t expected = element_bytes(tensor.dtype);
+        for (const uint64_t n : tensor.shape) expected *= n;
+        EXPECT_EQ(tensor.bytes.size(), expected);
+        EXPECT_LE(tensor.bytes.size(), 27u) << name;
+      }
+    }
+}
+
 TEST_F(SafetensorsTest, ACutFileIsRefusedAtEveryLength) {
+  test::hostile("safetensors", "cut");
   const auto whole = safetensors_file({{"a", test::f32_tensor({2, 3}, {1, 2, 3, 4, 5, 6})}, {"b", {"U8", {3}, "xyz"}}});
   for (size_t size = 0; size < whole.size(); ++size) expect_error(open(whole.substr(0, size)), {path()});
 }
 
 TEST_F(SafetensorsTest, HeadersThatAreNoJsonObjectAreRefused) {
+  test::hostile("safetensors", "other");
   for (const char* header : {"", "x", "[]", "1", "null", "{", "{'a':}", "{} x", "\xff"}) expect_refused(header, {});
   expect_refused(std::string("{\n'a': \x01}"), {"not valid JSON"});
   // A message of bearable length, whatever stands in the file.
@@ -94,6 +138,7 @@ TEST_F(SafetensorsTest, HeadersThatAreNoJsonObjectAreRefused) {
 }
 
 TEST_F(SafetensorsTest, DeepNestingIsRefusedAndUsesNoStack) {
+  test::hostile("safetensors", "nesting");
   for (const auto& [open_bracket, close_bracket] : {std::pair{"[", "]"}, std::pair{"{'a':", "}"}}) {
     std::string deep = "{'a': ";
     for (int i = 0; i < 100000; ++i) deep += open_bracket;
@@ -109,15 +154,18 @@ TEST_F(SafetensorsTest, EntriesThatMakeNoSenseAreRefused) {
     return fmt::format("{{'w': {{'dtype': {}, 'shape': {}, 'data_offsets': {}}}}}", dtype, shape, offsets);
   };
   ASSERT_TRUE(open_header(entry("'U8'", "[4, 4]", "[0, 16]")));
-  expect_refused("{'w': 1}", {"tensor w", "no object"});
+  test::hostile("safetensors", "other");
   expect_refused("{'w': {}}", {"tensor w", "dtype"});
   expect_refused("{'w': {'dtype': 'U8', 'data_offsets': [0, 1]}}", {"tensor w", "shape is missing"});
   expect_refused("{'w': {'dtype': 'U8', 'shape': [1]}}", {"tensor w", "data_offsets is missing"});
+  test::hostile("safetensors", "types");
+  expect_refused("{'w': 1}", {"tensor w", "no object"});
   expect_refused(entry("7", "[16]", "[0, 16]"), {"tensor w", "dtype"});
   expect_refused(entry("'U8'", "16", "[0, 16]"), {"tensor w", "shape"});
   expect_refused(entry("'U8'", "[-16]", "[0, 16]"), {"tensor w", "shape holds -16"});
   expect_refused(entry("'U8'", "[16.0]", "[0, 16]"), {"tensor w", "shape holds 16.0"});
   expect_refused(entry("'U8'", "['16']", "[0, 16]"), {"tensor w", "shape holds"});
+  test::hostile("safetensors", "numbers");
   expect_refused(entry("'U8'", "[1e400]", "[0, 16]"), {"not valid JSON"});
   expect_refused(entry("'U8'", "[99999999999999999999]", "[0, 16]"), {"tensor w", "shape holds"});
   expect_refused(entry("'U8'", "[1,1,1,1,1,1,1,1,16]", "[0, 16]"), {"tensor w", "9 dimensions"});
@@ -133,6 +181,7 @@ TEST_F(SafetensorsTest, EntriesThatMakeNoSenseAreRefused) {
 }
 
 TEST_F(SafetensorsTest, ProductsOfShapesDoNotOverflow) {
+  test::hostile("safetensors", "numbers");
   for (const char* shape : {"[4294967296, 4294967296]", "[4294967296, 4294967297]", "[9223372036854775808, 2]",
                             "[18446744073709551615]", "[65536, 65536, 65536, 65536]", "[3, 6148914691236517206]"})
     expect_refused(fmt::format("{{'w': {{'dtype': 'U8', 'shape': {}, 'data_offsets': [0, 0]}}}}", shape),
@@ -147,12 +196,14 @@ TEST_F(SafetensorsTest, OverlappingTensorsAreRefused) {
         a, b);
   };
   EXPECT_TRUE(open_header(two("[8, 16]", "[0, 8]")));
+  test::hostile("safetensors", "structure");
   expect_refused(two("[0, 8]", "[7, 15]"), {"a and b overlap"});
   expect_refused(two("[8, 16]", "[1, 9]"), {"b and a overlap"});
   expect_refused(two("[0, 8]", "[0, 8]"), {"overlap"});
 }
 
 TEST_F(SafetensorsTest, AKeyGivenTwiceIsRefused) {
+  test::hostile("safetensors", "structure");
   expect_refused(
       "{'w': {'dtype': 'U8', 'shape': [1], 'data_offsets': [0, 1]}, "
       "'w': {'dtype': 'U8', 'shape': [1], 'data_offsets': [1, 2]}}",
@@ -161,6 +212,7 @@ TEST_F(SafetensorsTest, AKeyGivenTwiceIsRefused) {
 }
 
 TEST_F(SafetensorsTest, NamesInMessagesAreShortAndPrintable) {
+  test::hostile("safetensors", "text");
   const std::string name = "bad\\n\\u001b[31m" + std::string(5000, 'x');
   expect_refused("{'" + name + "': 1}", {"bad", "no object"});
   expect_refused("{'" + name + "': 1, '" + name + "': 2}", {"bad", "twice"});
@@ -172,6 +224,7 @@ class SafetensorsFolderTest : public SafetensorsTest {
     test::write_file(folder_.path("model.safetensors.index.json"), index.dump());
   }
   void expect_folder_refused(std::initializer_list<std::string_view> parts) {
+    test::count_folder(folder_.path());
     expect_error(Safetensors::open_folder(folder_.path()), parts);
   }
 };
@@ -190,10 +243,12 @@ TEST_F(SafetensorsFolderTest, ShardsAreOneModel) {
 }
 
 TEST_F(SafetensorsFolderTest, AFolderWithoutTensorsIsRefused) {
+  test::hostile("safetensors", "other");
   expect_folder_refused({folder_.path(), "no model.safetensors"});
 }
 
 TEST_F(SafetensorsFolderTest, AnIndexCannotReachOutOfItsFolder) {
+  test::hostile("safetensors", "text");
   const std::string long_name(256, 'x');
   for (const auto& name :
        {std::string("../x"), std::string("/etc/passwd"), std::string(".."), std::string("."), std::string(),
@@ -204,20 +259,25 @@ TEST_F(SafetensorsFolderTest, AnIndexCannotReachOutOfItsFolder) {
 }
 
 TEST_F(SafetensorsFolderTest, AnIndexThatIsNoneIsRefused) {
+  test::hostile("safetensors", "other");
   const auto path = folder_.path("model.safetensors.index.json");
   for (const auto& index : {nlohmann::json::object(), nlohmann::json{{"weight_map", 1}}}) {
     write_index(index);
     expect_folder_refused({path, "weight_map is missing"});
   }
+  test::hostile("safetensors", "types");
   write_index({{"weight_map", {{"w", 1}}}});
   expect_folder_refused({path, "weight_map: w is no file name"});
+  test::hostile("safetensors", "text");
   write_index({{"weight_map", {{"w\n" + std::string(1000, 'x'), std::string(1000, '\n')}}}});
   expect_folder_refused({folder_.path()});
+  test::hostile("safetensors", "other");
   test::write_file(path, "[]");
   expect_folder_refused({path, "expected a JSON object"});
 }
 
 TEST_F(SafetensorsFolderTest, ShardsThatDoNotFitTheIndexAreRefused) {
+  test::hostile("safetensors", "structure");
   const auto index = folder_.path("model.safetensors.index.json");
   write_index({{"weight_map", {{"a", "1.safetensors"}}}});
   expect_folder_refused({folder_.path("1.safetensors"), "No such file"});

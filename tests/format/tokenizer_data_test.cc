@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "tests/support/hostile_cases.h"
 #include "tests/tokenizer/test_data.h"
 
 namespace onebit {
@@ -14,11 +15,13 @@ using test::id_of;
 using test::small_tokenizer_data;
 
 Result<TokenizerData> parse(std::string_view bytes) {
+  test::count_case(bytes);
   return parse_tokenizer_data(std::as_bytes(std::span(bytes)));
 }
 
 /// Expects that `data` is refused with a message that has each of `parts`.
 void expect_invalid(const TokenizerData& data, std::initializer_list<std::string> parts) {
+  test::count_case(fmt::format("{}", fmt::join(parts, "\n")));  // not all of it could be serialized
   const auto status = validate(data);
   ASSERT_FALSE(status.has_value()) << "expected: " << *parts.begin();
   for (const auto& part : parts)
@@ -86,16 +89,19 @@ TEST(TokenizerData, ReadsBackWhatItWrote) {
 }
 
 TEST(TokenizerData, RefusesASectionCutShortAtAnyByte) {
+  test::hostile("tokenizer", "cut");
   const auto bytes = serialize(small_tokenizer_data());
   for (size_t size = 0; size < bytes.size(); ++size)
     EXPECT_FALSE(parse(std::string_view(bytes).substr(0, size)).has_value()) << size << " of " << bytes.size();
 }
 
 TEST(TokenizerData, RefusesBytesAfterTheEnd) {
+  test::hostile("tokenizer", "numbers");
   expect_unreadable(serialize(small_tokenizer_data()) + "x", "1 bytes after");
 }
 
 TEST(TokenizerData, TakesAnyDamagedByteAsAnErrorOrAsOtherData) {
+  test::hostile("tokenizer", "bytes");
   const auto bytes = serialize(small_tokenizer_data());
   for (size_t at = 0; at < bytes.size(); ++at) {
     for (const int flip : {0x01, 0x80, 0xff}) {
@@ -108,6 +114,7 @@ TEST(TokenizerData, TakesAnyDamagedByteAsAnErrorOrAsOtherData) {
 }
 
 RC_GTEST_PROP(TokenizerData, TakesAnyBytesAsAnErrorOrAsData, ()) {
+  test::hostile("tokenizer", "bytes");
   auto bytes = serialize(small_tokenizer_data());
   const auto edits = *rc::gen::container<std::vector<std::pair<uint16_t, uint8_t>>>(
       rc::gen::arbitrary<std::pair<uint16_t, uint8_t>>());
@@ -118,6 +125,7 @@ RC_GTEST_PROP(TokenizerData, TakesAnyBytesAsAnErrorOrAsData, ()) {
 }
 
 TEST(TokenizerData, RefusesCountsBeyondTheSectionWithoutAllocatingThem) {
+  test::hostile("tokenizer", "numbers");
   const auto bytes = serialize(small_tokenizer_data());
   const std::pair<size_t, const char*> counts[] = {{kTokensAt, "token ends"},
                                                    {kBlobAt, "token bytes"},
@@ -130,6 +138,7 @@ TEST(TokenizerData, RefusesCountsBeyondTheSectionWithoutAllocatingThem) {
 }
 
 TEST(TokenizerData, RefusesWhatThisVersionDoesNotKnow) {
+  test::hostile("tokenizer", "numbers");
   const auto bytes = serialize(small_tokenizer_data());
   expect_unreadable(with(bytes, kPreTokenizerAt, 2), "pre-tokenizer: found 2, this version knows 1");
   expect_unreadable(with(bytes, kPreTokenizerAt, 0), "pre-tokenizer: found 0");
@@ -140,10 +149,12 @@ TEST(TokenizerData, RefusesWhatThisVersionDoesNotKnow) {
 }
 
 TEST(TokenizerData, RefusesAChatFormatCutLengthenedOrOfUnknownKind) {
+  test::hostile("tokenizer", "cut");
   const auto [bytes, at] = described_section();
   const auto size = static_cast<uint32_t>(bytes.size() - at);
   for (uint32_t left = 0; left < size; ++left)
     expect_unreadable(with(bytes.substr(0, at + left), kChatFormatAt, left), "chat format: cut short");
+  test::hostile("tokenizer", "numbers");
   expect_unreadable(with(bytes + "x", kChatFormatAt, size + 1), "chat format: 1 bytes after its end");
   expect_unreadable(with(bytes, kChatFormatAt, size + 1), "chat format:");
   expect_unreadable(with(bytes, kChatFormatAt, 0xffffffffu), "chat format: 4294967295 of");
@@ -151,12 +162,13 @@ TEST(TokenizerData, RefusesAChatFormatCutLengthenedOrOfUnknownKind) {
   expect_unreadable(with(bytes, at, 0x80000000u), "chat format: flags");
   for (const uint32_t length : {0xffffffffu, 0x80000000u, size})
     expect_unreadable(with(bytes, at + 4, length), "chat format: cut short");
-  auto invalid = bytes;
-  invalid[at + 8] = '\xff';
-  expect_unreadable(invalid, "chat format: a text is not UTF-8");
+  test::hostile("tokenizer", "text");
+  for (const std::string bad : {"\xff", "\x80", "\xc0\x80", "\xed\xa0\x80", "\xe2\x82", "\xf5\x80\x80\x80"})
+    expect_unreadable(std::string(bytes).replace(at + 8, bad.size(), bad), "chat format: a text is not UTF-8");
 }
 
 TEST(TokenizerData, RefusesAChatFormatOfALayoutThatHasAName) {
+  test::hostile("tokenizer", "structure");
   const auto bytes = described_section().first;
   expect_unreadable(with(bytes, kChatLayoutAt, static_cast<uint32_t>(ChatLayout::kChatml)),
                     "expected none for the chatml layout");
@@ -165,6 +177,7 @@ TEST(TokenizerData, RefusesAChatFormatOfALayoutThatHasAName) {
 }
 
 TEST(TokenizerData, TakesAnyDamagedByteOfAChatFormatAsAnErrorOrAsOtherData) {
+  test::hostile("tokenizer", "bytes");
   const auto [bytes, begin] = described_section();
   for (size_t at = begin; at < bytes.size(); ++at)
     for (int value = 0; value < 256; ++value) {
@@ -189,6 +202,7 @@ TEST(ChatFormat, IsReadBackWithEveryChoiceOfFlags) {
 }
 
 TEST(TokenizerData, RefusesTokenEndsOutOfOrder) {
+  test::hostile("tokenizer", "numbers");
   const auto data = small_tokenizer_data();
   const auto bytes = serialize(data);
   expect_unreadable(with(bytes, kEndsAt + 4, 0), "token 1: ends at byte 0");
@@ -200,6 +214,7 @@ TEST(TokenizerData, RefusesTokenEndsOutOfOrder) {
 }
 
 TEST(TokenizerData, RefusesSpecialTokensOutOfOrderOrRange) {
+  test::hostile("tokenizer", "numbers");
   const auto data = small_tokenizer_data();
   const auto bytes = serialize(data);
   const size_t at = bytes.size() - 4 * (data.stop_tokens.size() + 8);  // the data has eight
@@ -208,6 +223,7 @@ TEST(TokenizerData, RefusesSpecialTokensOutOfOrderOrRange) {
 }
 
 TEST(TokenizerData, NeedsAllSingleBytes) {
+  test::hostile("tokenizer", "structure");
   auto data = small_tokenizer_data();
   data.tokens[id_of(data, "Q")].clear();
   expect_invalid(data, {"single byte 0x51"});
@@ -218,6 +234,7 @@ TEST(TokenizerData, NeedsAllSingleBytes) {
 }
 
 TEST(TokenizerData, RefusesTwoTokensOfTheSameBytes) {
+  test::hostile("tokenizer", "structure");
   auto data = small_tokenizer_data();
   data.tokens.emplace_back("the");
   data.special.push_back(false);
@@ -225,6 +242,7 @@ TEST(TokenizerData, RefusesTwoTokensOfTheSameBytes) {
 }
 
 TEST(TokenizerData, NeedsAUniqueNameForEachSpecialToken) {
+  test::hostile("tokenizer", "structure");
   auto data = small_tokenizer_data();
   test::add_special(data, "[A]");
   expect_invalid(data, {"special tokens", "'[A]'"});
@@ -240,12 +258,14 @@ TEST(TokenizerData, LetsASpecialTokenHaveTheNameOfAnOrdinaryOne) {
 }
 
 TEST(TokenizerData, NeedsASpecialFlagForEachToken) {
+  test::hostile("tokenizer", "structure");
   auto data = small_tokenizer_data();
   data.special.pop_back();
   expect_invalid(data, {"special", std::to_string(data.special.size())});
 }
 
 TEST(TokenizerData, NeedsMergesOfOrdinaryTokensThatMakeTheirResult) {
+  test::hostile("tokenizer", "structure");
   const auto base = small_tokenizer_data();
   const TokenId a = id_of(base, "a"), b = id_of(base, "b"), ab = id_of(base, "ab"), gap = id_of(base, "");
   const auto refuse = [&](TokenizerData::Merge merge, std::initializer_list<std::string> parts) {
@@ -262,13 +282,39 @@ TEST(TokenizerData, NeedsMergesOfOrdinaryTokensThatMakeTheirResult) {
   refuse({base.bos, b, ab}, {"merge 3", "special", "<|begin_of_text|>"});
 }
 
+TEST(TokenizerData, RefusesMergesThatGoInACircle) {
+  test::hostile("tokenizer", "structure");
+  const auto base = small_tokenizer_data();
+  const auto sound = serialize(base);
+  const TokenId a = id_of(base, "a"), b = id_of(base, "b"), ab = id_of(base, "ab");
+  const auto read = [&](std::initializer_list<TokenizerData::Merge> merges) {
+    auto data = base;
+    std::copy(merges.begin(), merges.end(), data.merges.begin());
+    return parse(serialize(data));
+  };
+  // A result that is its own part, and two that are each other's.
+  for (const auto& merge : {TokenizerData::Merge{ab, b, ab}, {a, ab, ab}, {ab, ab, ab}, {a, a, a}, {a, b, a}})
+    EXPECT_FALSE(read({merge}).has_value());
+  EXPECT_FALSE(read({{ab, b, a}, {a, b, ab}}).has_value());
+  EXPECT_FALSE(read({{a, b, ab}, {ab, a, b}, {b, a, a}}).has_value());
+  // Nor is any place of a merge not checked.
+  test::hostile("tokenizer", "numbers");
+  const size_t at = sound.find(std::string(reinterpret_cast<const char*>(base.merges.data()), 3 * sizeof(TokenId)));
+  ASSERT_NE(at, std::string::npos);
+  for (size_t word = 0; word < 3 * base.merges.size(); ++word)
+    for (const uint32_t id : {0xffffffffu, 0x80000000u, static_cast<uint32_t>(base.tokens.size())})
+      expect_unreadable(with(sound, at + 4 * word, id), fmt::format("merge {}: ", word / 3));
+}
+
 TEST(TokenizerData, RefusesAMergeGivenTwice) {
+  test::hostile("tokenizer", "structure");
   auto data = small_tokenizer_data();
   data.merges.push_back(data.merges[1]);
   expect_invalid(data, {"merges", "'h' and 'e'", "twice"});
 }
 
 TEST(TokenizerData, NeedsASpecialTokenAsBos) {
+  test::hostile("tokenizer", "numbers");
   auto data = small_tokenizer_data();
   data.bos = id_of(data, "the");
   expect_invalid(data, {"BOS", "'the'"});
@@ -280,6 +326,7 @@ TEST(TokenizerData, NeedsASpecialTokenAsBos) {
 }
 
 TEST(TokenizerData, NeedsSpecialStopTokensInOrder) {
+  test::hostile("tokenizer", "numbers");
   auto data = small_tokenizer_data();
   data.stop_tokens = {id_of(data, "the")};
   expect_invalid(data, {"stop tokens", "'the'"});
@@ -292,6 +339,7 @@ TEST(TokenizerData, NeedsSpecialStopTokensInOrder) {
 }
 
 TEST(TokenizerData, RefusesKindsThatAreNone) {
+  test::hostile("tokenizer", "numbers");
   auto data = small_tokenizer_data();
   data.pre_tokenizer = static_cast<PreTokenizer>(7);
   expect_invalid(data, {"pre-tokenizer: found 7"});
@@ -307,6 +355,8 @@ TEST(TokenizerData, ShowsTokensInErrorsPrintableAndShort) {
     data.tokens.push_back(token);
     data.special.push_back(false);
   }
+  test::hostile("tokenizer", "text");
+  test::count_case(token);
   const auto status = validate(data);
   ASSERT_FALSE(status.has_value());
   EXPECT_LT(status.error().message.size(), 200u);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include "tests/support/hostile_cases.h"
 #include "tests/support/merge_by_definition.h"
 #include "tests/tokenizer/test_data.h"
 
@@ -129,7 +130,10 @@ TEST(BytePairEncoder, GivesNoIdsForAnEmptyPiece) {
 
 TEST(BytePairEncoder, MergesAMegabyteOfOneLetter) {
   const auto data = small_tokenizer_data();
-  const auto ids = ids_of(BytePairEncoder(data), std::string(1 << 20, 'a'));
+  const std::string piece(1 << 20, 'a');
+  test::hostile("prompt", "runs");
+  test::count_case(piece);
+  const auto ids = ids_of(BytePairEncoder(data), piece);
   EXPECT_EQ(ids, Ids((1 << 20) / 8, id_of(data, "aaaaaaaa")));
 }
 

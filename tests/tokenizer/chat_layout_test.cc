@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include "tests/support/hostile_cases.h"
 #include "tests/tokenizer/test_data.h"
 
 namespace onebit {
@@ -89,7 +90,9 @@ TEST(ChatLayout, RefusesASystemMessageWhereTheLayoutHasNone) {
 }
 
 TEST(ChatLayout, RefusesADescriptionWhoseMarkersAreNoTokens) {
+  test::hostile("layout", "text");
   const auto refuse = [](const std::string& before, const std::string& part) {
+    test::count_case(before);
     auto format = kDescription;
     format.user.before = before;
     const auto ids = encode_chat(make_marked(ChatLayout::kDescribed, format), Messages{{"user", "x"}}, true);
@@ -106,9 +109,11 @@ TEST(ChatLayout, RefusesADescriptionWhoseMarkersAreNoTokens) {
 }
 
 RC_GTEST_PROP(ChatLayout, LetsNoContentAddASpecialTokenToAnyLayout, ()) {
+  test::hostile("prompt", "text");
   const auto tokenizer =
       make_marked(*rc::gen::element(ChatLayout::kChatml, ChatLayout::kFalcon3, ChatLayout::kDescribed), kDescription);
   const auto specials = [&](const std::string& content) {
+    if (content != "x") test::count_case(content);
     const auto ids = encode_chat(tokenizer, Messages{{"user", content}, {"assistant", content}}, true);
     Ids found;
     for (const TokenId id : *ids)
@@ -134,9 +139,11 @@ RC_GTEST_PROP(ChatLayout, GivesTheIdsOfThePromptThatTheTemplateWrites, ()) {
 }
 
 RC_GTEST_PROP(ChatLayout, LetsNoContentAddASpecialToken, ()) {
+  test::hostile("prompt", "text");
   const auto layout = *rc::gen::element(ChatLayout::kLlama3, ChatLayout::kBitnet2B4T);
   const auto tokenizer = make_tokenizer(layout);
   const auto specials = [&](const std::string& content) {
+    if (content != "x") test::count_case(content);
     const auto ids = encode_chat(tokenizer, Messages{{"user", content}}, true);
     Ids found;
     for (const TokenId id : *ids)
@@ -171,7 +178,9 @@ TEST(ChatLayout, RefusesModelsWithoutALayout) {
 }
 
 TEST(ChatLayout, RefusesRolesItDoesNotKnow) {
+  test::hostile("prompt", "text");
   for (const std::string role : {"tool", "", "User", "user ", "<|eot_id|>"}) {
+    test::count_case(role);
     const auto ids = encode_chat(make_tokenizer(ChatLayout::kLlama3), Messages{{role, "x"}}, true);
     ASSERT_FALSE(ids.has_value()) << role;
     EXPECT_NE(ids.error().message.find("'" + role + "'"), std::string::npos) << ids.error().message;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include "tests/support/hostile_cases.h"
 #include "tests/tokenizer/test_data.h"
 
 namespace onebit {
@@ -18,6 +19,7 @@ PieceSplitter make_splitter(bool jit = true) {
 }
 
 Pieces split(const PieceSplitter& splitter, std::string_view text) {
+  test::count_case(text);
   Pieces pieces;
   PieceSplitter::Cursor cursor(splitter, text);
   for (auto piece = cursor.next(); !piece.empty(); piece = cursor.next()) pieces.emplace_back(piece);
@@ -115,6 +117,7 @@ RC_GTEST_PROP(PieceSplitter, SplitsAsciiAsThePatternReadByHandDoes, ()) {
 }
 
 RC_GTEST_PROP(PieceSplitter, LosesNoByteOfAnyText, ()) {
+  test::hostile("prompt", "bytes");
   const auto text = *rc::gen::oneOf(test::arbitrary_bytes(), test::arbitrary_text(), test::arbitrary_mixture());
   RC_ASSERT(joined(split(text)) == text);
 }
@@ -158,6 +161,7 @@ TEST(PieceSplitter, KnowsTheLettersAndNumbersOfUnicode16) {
 }
 
 TEST(PieceSplitter, MakesOnePieceOfEachStretchOfInvalidBytes) {
+  test::hostile("prompt", "text");
   EXPECT_EQ(split("ab\xff\xfe\x80"
                   "cd"),
             (Pieces{"ab", "\xff\xfe\x80", "cd"}));
@@ -185,6 +189,7 @@ void expect_long_run(const PieceSplitter& splitter, const std::string& unit, siz
   std::string text;
   while (text.size() < 10'000'000) text += unit;
   text += "x";
+  test::count_case(text);
   size_t bytes = 0;
   size_t pieces = 0;
   PieceSplitter::Cursor cursor(splitter, text);
@@ -194,6 +199,7 @@ void expect_long_run(const PieceSplitter& splitter, const std::string& unit, siz
 }
 
 TEST(PieceSplitter, TakesRunsOfTenMegabytesWhole) {
+  test::hostile("prompt", "runs");
   for (const bool jit : {true, false}) {
     const PieceSplitter splitter = make_splitter(jit);
     expect_long_run(splitter, "a", 1);

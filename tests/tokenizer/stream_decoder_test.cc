@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include "tests/support/hostile_cases.h"
 #include "tests/tokenizer/test_data.h"
 
 namespace onebit {
@@ -31,6 +32,8 @@ rc::Gen<Ids> arbitrary_ids() {
 
 RC_GTEST_PROP(StreamDecoder, GivesValidTextWhoseWholeIsTheDecodedText, (bool skip_special)) {
   const auto ids = *arbitrary_ids();
+  test::hostile("prompt", "numbers");
+  test::count_case(fmt::format("{}", fmt::join(ids, " ")));
   StreamDecoder decoder(small_tokenizer(), skip_special);
   std::string whole;
   for (const TokenId id : ids) {

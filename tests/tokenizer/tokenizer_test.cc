@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "tests/support/hostile_cases.h"
 #include "tests/tokenizer/test_data.h"
 
 namespace onebit {
@@ -30,16 +31,20 @@ rc::Gen<std::string> any_text() {
 }
 
 RC_GTEST_PROP(Tokenizer, DecodesWhatItEncodedToTheSameBytes, ()) {
+  test::hostile("prompt", "bytes");
   const auto text = *any_text();
+  test::count_case(text);
   for (const auto special : {SpecialTokens::kAsText, SpecialTokens::kParse})
     RC_ASSERT(small_tokenizer().decode(small_tokenizer().encode(text, special), false) == text);
 }
 
 RC_GTEST_PROP(Tokenizer, GivesNoSpecialTokenForPlainTextWhateverItSays, ()) {
+  test::hostile("prompt", "text");
   auto data = small_tokenizer_data();
   data.ignore_merges = *rc::gen::arbitrary<bool>();
   const auto tokenizer = make_tokenizer(std::move(data));
   const auto text = *any_text();
+  test::count_case(text);
   for (const TokenId id : tokenizer.encode(text, SpecialTokens::kAsText)) RC_ASSERT(!tokenizer.is_special(id));
 }
 
@@ -103,12 +108,14 @@ TEST(Tokenizer, LeavesSpecialTokensOutWhereAsked) {
 }
 
 TEST(Tokenizer, SkipsIdsOutsideTheVocabularyAndGaps) {
+  test::hostile("prompt", "numbers");
   const auto& tokenizer = small_tokenizer();
   const TokenId gap = id_of(small_tokenizer_data(), "");
   const TokenId the = id_of(small_tokenizer_data(), "the");
   const auto beyond = static_cast<TokenId>(tokenizer.vocabulary_size());
   EXPECT_EQ(tokenizer.decode(Ids{-1, the, gap, beyond, the, INT32_MAX, INT32_MIN}, false), "thethe");
   for (const TokenId id : {-1, beyond, INT32_MAX, INT32_MIN}) {
+    test::count_case(std::to_string(id));
     EXPECT_EQ(tokenizer.token_bytes(id), "");
     EXPECT_FALSE(tokenizer.is_special(id));
     EXPECT_FALSE(tokenizer.is_stop(id));
@@ -149,14 +156,28 @@ TEST(Tokenizer, StaysUsableAfterAMove) {
 }
 
 TEST(Tokenizer, RoundTripsMegabytesOfOneCharacter) {
+  test::hostile("prompt", "runs");
   for (const std::string unit : {"a", " ", "\n", "!", "7", "\u00e9", "\xff", "<", "<|eot_id|>", "[A", " a",
                                  "\xff"
                                  "a"}) {
     std::string text;
     while (text.size() < 1'000'000) text += unit;
+    test::count_case(text);
     const Ids ids = small_tokenizer().encode(text, SpecialTokens::kParse);
     EXPECT_TRUE(small_tokenizer().decode(ids, false) == text) << unit;
   }
+}
+
+TEST(Tokenizer, RoundTripsATextCutInsideAnyCharacter) {
+  test::hostile("prompt", "cut");
+  const std::string text = "a\u00e9\u65e5\U0001f600 <|eot_id|>\u0301 the\u3000\r\n12\u0663[A][B]\u180e";
+  for (size_t from = 0; from < text.size(); ++from)
+    for (size_t size = 0; from + size <= text.size(); ++size) {
+      const auto cut = text.substr(from, size);
+      test::count_case(cut);
+      for (const auto special : {SpecialTokens::kAsText, SpecialTokens::kParse})
+        EXPECT_EQ(small_tokenizer().decode(small_tokenizer().encode(cut, special), false), cut);
+    }
 }
 
 TEST(Tokenizer, GivesManyThreadsTheSameIds) {

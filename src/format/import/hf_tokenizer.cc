@@ -29,11 +29,11 @@ const json* find(const json& object, std::string_view key) {
   return it == object.end() || it->is_null() ? nullptr : &*it;
 }
 
-/// A value in an error message.
+/// A value in an error message, in ASCII: a terminal may obey other characters (DEL, U+009B) or be fooled by them.
 std::string shown(const json& value) {
   constexpr size_t kLimit = 80;
-  std::string text = value.dump();
-  return text.size() <= kLimit ? text : utf8_replace_invalid(text.substr(0, kLimit)) + "…";
+  std::string text = value.dump(-1, ' ', true);
+  return text.size() <= kLimit ? text : text.substr(0, kLimit) + "…";
 }
 
 /// The name of a field in an error message: of the file itself ("…/tokenizer.json: model") or of an object in
