@@ -71,14 +71,15 @@ void ModelArguments::add_to(CLI::App& command) {
   command.add_flag("--pin", pin, "Keep each thread on a processor of its own");
 }
 
-Result<Model> ModelArguments::open() const {
+Result<Model> ModelArguments::open(StepProfile* profile) const {
   ASSIGN_OR_RETURN(const auto file, model_path(path));
   ASSIGN_OR_RETURN(const auto kv_type, kv_type_by_name(kv));
   return Model::open(file, {.kv_type = kv_type,
                             .head = head == "bf16" ? HeadChoice::kEmbedding : HeadChoice::kStored,
                             .engine = engine == "reference" ? Engine::kReference : Engine::kCpu,
                             .threads = threads,
-                            .pin = pin});
+                            .pin = pin,
+                            .profile = profile});
 }
 
 void GenerateArguments::add_to(CLI::App& command) {

@@ -23,7 +23,7 @@ struct ModelArguments {
   bool pin = false;
 
   void add_to(CLI::App& command);
-  Result<Model> open() const;
+  Result<Model> open(StepProfile* profile = nullptr) const;
 };
 
 /// -n, --temp, --top-k, …, --stop.

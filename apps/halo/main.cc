@@ -71,6 +71,8 @@ int run(int argc, char** argv) {
   add_synth(app, exit_code);
   add_inspect(app, exit_code);
   add_verify(app, exit_code);
+  add_bench(app, exit_code);
+  add_roofline(app, exit_code);
   add_list(app);
   add_completion(app);
   add_man(app, exit_code);

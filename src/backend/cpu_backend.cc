@@ -11,6 +11,7 @@ class CpuBackend final : public Backend {
  public:
   CpuBackend(ModelWeights weights, const CpuOptions& options)
       : m_(std::move(weights), options.kv_type, options.kernels != nullptr ? *options.kernels : cpu::best_kernels()),
+        profile_(options.profile),
         pool_(options.threads > 0 ? options.threads : available_processors(), options.pin) {}
 
   const ModelConfig& config() const override { return m_.config; }
@@ -59,11 +60,12 @@ class CpuBackend final : public Backend {
   CpuStep& idle_step() {
     const auto it = std::find_if(steps_.begin(), steps_.end(), [](const auto& step) { return step->idle(); });
     if (it != steps_.end()) return **it;
-    steps_.push_back(std::make_unique<CpuStep>(m_, pool_.threads()));
+    steps_.push_back(std::make_unique<CpuStep>(m_, pool_.threads(), profile_));
     return *steps_.back();
   }
 
   CpuModel m_;
+  StepProfile* profile_;
   std::vector<std::unique_ptr<CpuStep>> steps_;
   ThreadPool pool_;  // ends before the steps that its threads may be inside of
 };

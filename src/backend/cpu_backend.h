@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "backend/backend.h"
+#include "backend/step_profile.h"
 #include "backend/weights.h"
 #include "kernels/cpu/select.h"
 
@@ -13,6 +14,7 @@ struct CpuOptions {
   KvType kv_type = KvType::kF16;
   unsigned threads = 0;                   // 0: one for each processor this process may use
   bool pin = false;                       // each thread on a processor of its own
+  StepProfile* profile = nullptr;         // where times are added, if anywhere
   const cpu::Kernels* kernels = nullptr;  // null: the best of this machine
 };
 

@@ -44,8 +44,8 @@ cpu::QuantizedRows QuantizedBuffer::rows(uint32_t tokens, size_t row) {
   return {q_.row(row), q_.stride(), &scale_[row], &sum_[row], tokens};
 }
 
-CpuStep::CpuStep(const CpuModel& model, unsigned threads)
-    : Program(phases_of(model.config)), m_(model), attention_(model, threads) {
+CpuStep::CpuStep(const CpuModel& model, unsigned threads, StepProfile* profile)
+    : Program(phases_of(model.config)), m_(model), profile_(profile), attention_(model, threads) {
   const auto& c = model.config;
   wide_.resize(threads, std::max({c.hidden, c.query_width(), c.ffn}));
   size_t scratch = 0;
@@ -81,11 +81,22 @@ void CpuStep::prepare(std::span<const StepRow> rows, float* logits) {
   attention_.prepare(rows);
 }
 
+void CpuStep::spent(const Walker& walker, StepPart part) {
+  if (profile_ == nullptr || walker.thread() != 0) return;
+  const auto now = std::chrono::steady_clock::now();
+  (*profile_)[part] += std::chrono::duration<double>(now - since_).count();
+  since_ = now;
+}
+
 /// The model, top to bottom. A phase ends before the next begins; what stands in `each_row` needs one row only.
 void CpuStep::walk(Walker& walker) {
   const auto& c = m_.config;
   const auto& layers = m_.layers;
   const unsigned thread = walker.thread();
+  if (profile_ != nullptr && thread == 0) {
+    since_ = std::chrono::steady_clock::now();
+    ++profile_->steps;
+  }
   each_row(walker, [&](uint32_t row) {
     embed(row);
     norm(thread, x_.row(row), layers[0].attn_norm, c.hidden, xq_, row);
@@ -93,23 +104,25 @@ void CpuStep::walk(Walker& walker) {
   for (uint32_t layer = 0; layer < c.layers; ++layer) {
     const auto& w = layers[layer];
     products(
-        walker,
+        walker, StepPart::kQkv,
         {{&w.attn_q, q_.row(0), q_.stride()}, {&w.attn_k, k_.row(0), k_.stride()}, {&w.attn_v, v_.row(0), v_.stride()}},
         xq_, rows(), Output::kStore, w.attn_output.data);
     each_row(walker, [&](uint32_t row) { place(layer, row); });
     walker.phase(attention_.tasks(),
                  [&](uint32_t task, uint32_t) { attention_.run(task, layer, q_.row(0), q_.stride(), thread); });
+    spent(walker, StepPart::kAttention);
     each_row(walker, [&](uint32_t row) {
       float* attended = q_.row(row);  // in place of the queries
       attention_.finish(row, attended);
       norm(thread, attended, w.attn_sub_norm, c.query_width(), xq_, row);
     });
-    products(walker, {{&w.attn_output, x_.row(0), x_.stride()}}, xq_, rows(), Output::kAdd, w.ffn_gate.data);
+    products(walker, StepPart::kAttentionOutput, {{&w.attn_output, x_.row(0), x_.stride()}}, xq_, rows(), Output::kAdd,
+             w.ffn_gate.data);
     each_row(walker, [&](uint32_t row) { norm(thread, x_.row(row), w.ffn_norm, c.hidden, xq_, row); });
     feed_forward(walker, w);
     each_row(walker, [&](uint32_t row) { norm(thread, gate_.row(row), w.ffn_sub_norm, c.ffn, hq_, row); });
     const bool last = layer + 1 == c.layers;
-    products(walker, {{&w.ffn_down, x_.row(0), x_.stride()}}, hq_, rows(), Output::kAdd,
+    products(walker, StepPart::kDown, {{&w.ffn_down, x_.row(0), x_.stride()}}, hq_, rows(), Output::kAdd,
              last ? m_.head.data : layers[layer + 1].attn_q.data);
     each_row(walker, [&](uint32_t row) {
       if (last)
@@ -124,6 +137,7 @@ void CpuStep::walk(Walker& walker) {
 template <class Row>
 void CpuStep::each_row(Walker& walker, Row row) {
   walker.phase(rows(), [&](uint32_t i, uint32_t) { row(i); });
+  spent(walker, StepPart::kRows);
 }
 
 void CpuStep::multiply(const cpu::PackedMatrix& w, uint32_t begin, uint32_t end, QuantizedBuffer& x, uint32_t tokens,
@@ -136,8 +150,8 @@ void CpuStep::multiply(const cpu::PackedMatrix& w, uint32_t begin, uint32_t end,
 
 /// Products of the same rows with several matrices, one after another in one phase. `following` is what is read
 /// in the phase after it.
-void CpuStep::products(Walker& walker, std::initializer_list<Product> list, QuantizedBuffer& x, uint32_t tokens,
-                       Output output, const uint8_t* following) {
+void CpuStep::products(Walker& walker, StepPart part, std::initializer_list<Product> list, QuantizedBuffer& x,
+                       uint32_t tokens, Output output, const uint8_t* following) {
   uint32_t chunks = 0;
   for (const auto& p : list) chunks += chunks_of(*p.w, tokens, m_.kernels);
   // Which matrix a chunk belongs to, and its first group there.
@@ -157,6 +171,7 @@ void CpuStep::products(Walker& walker, std::initializer_list<Product> list, Quan
     }
     multiply(*p->w, begin, end, x, tokens, p->y, p->stride, output, next, walker.thread());
   });
+  spent(walker, part);
 }
 
 /// gate · relu² · up, each chunk finished where it was computed.
@@ -174,12 +189,14 @@ void CpuStep::feed_forward(Walker& walker, const CpuModel::Layer& w) {
     for (uint32_t row = 0; row < n; ++row)
       m_.kernels.squared_relu_gate(gate_.row(row) + first, up_.row(row) + first, width, gate_.row(row) + first);
   });
+  spent(walker, StepPart::kGateUp);
 }
 
 void CpuStep::head(Walker& walker) {
   const auto& c = m_.config;
   if (m_.head.data != nullptr) {
-    products(walker, {{&m_.head, logits_, c.vocabulary}}, lq_, wanted_, Output::kStore, m_.layers[0].attn_q.data);
+    products(walker, StepPart::kHead, {{&m_.head, logits_, c.vocabulary}}, lq_, wanted_, Output::kStore,
+             m_.layers[0].attn_q.data);
   } else {
     const auto& half = std::get<HalfMatrix>(m_.weights.head);
     constexpr uint32_t kRows = 256;
@@ -196,6 +213,7 @@ void CpuStep::head(Walker& walker) {
     const uint32_t begin = i % parts * kPart;
     check(logits_ + size_t{i / parts} * c.vocabulary + begin, std::min(kPart, c.vocabulary - begin), Problem::kLogits);
   });
+  spent(walker, StepPart::kHead);
 }
 
 void CpuStep::norm(unsigned thread, const float* x, const float* weight, uint32_t n, QuantizedBuffer& into,

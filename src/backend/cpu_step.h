@@ -2,12 +2,14 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <initializer_list>
 #include <vector>
 
 #include "backend/aligned_rows.h"
 #include "backend/cpu_attention.h"
 #include "backend/cpu_model.h"
+#include "backend/step_profile.h"
 #include "backend/step_rows.h"
 #include "base/thread_pool.h"
 
@@ -30,7 +32,8 @@ class QuantizedBuffer {
 
 class CpuStep final : public Program {
  public:
-  CpuStep(const CpuModel& model, unsigned threads);
+  /// Times are added to `profile` where there is one.
+  CpuStep(const CpuModel& model, unsigned threads, StepProfile* profile = nullptr);
 
   /// Rows of a step; more tokens take several steps.
   static constexpr uint32_t kMostRows = 512;
@@ -53,7 +56,7 @@ class CpuStep final : public Program {
     size_t stride;
   };
   uint32_t rows() const { return static_cast<uint32_t>(rows_.size()); }
-  void products(Walker& walker, std::initializer_list<Product> list, QuantizedBuffer& x, uint32_t tokens,
+  void products(Walker& walker, StepPart part, std::initializer_list<Product> list, QuantizedBuffer& x, uint32_t tokens,
                 cpu::Output output, const uint8_t* following);
   template <class Row>
   void each_row(Walker& walker, Row row);
@@ -67,7 +70,11 @@ class CpuStep final : public Program {
   void output_norm(uint32_t row, unsigned thread);
   void check(const float* x, uint32_t n, Problem problem);
 
+  void spent(const Walker& walker, StepPart part);
+
   const CpuModel& m_;
+  StepProfile* profile_;
+  std::chrono::steady_clock::time_point since_;  // of thread 0: the last phase's end
   std::vector<StepRow> rows_;
   std::vector<int64_t> logits_row_;  // of each row: where its logits go, or -1
   uint32_t wanted_ = 0;              // rows that want logits

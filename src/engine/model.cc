@@ -21,9 +21,11 @@ Result<Model> Model::open(const std::string& path, const ModelOptions& options) 
     model.backend_ = make_reference_backend(std::move(weights), options.kv_type);
   } else {
     ASSIGN_OR_RETURN(const auto* kernels, cpu::chosen_kernels());
-    model.backend_ = make_cpu_backend(
-        std::move(weights),
-        {.kv_type = options.kv_type, .threads = options.threads, .pin = options.pin, .kernels = kernels});
+    model.backend_ = make_cpu_backend(std::move(weights), {.kv_type = options.kv_type,
+                                                           .threads = options.threads,
+                                                           .pin = options.pin,
+                                                           .profile = options.profile,
+                                                           .kernels = kernels});
   }
   return model;
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "backend/step_profile.h"
 #include "backend/weights.h"
 #include "format/h1b_file.h"
 #include "tokenizer/tokenizer.h"
@@ -18,8 +19,9 @@ struct ModelOptions {
   KvType kv_type = KvType::kF16;
   HeadChoice head = HeadChoice::kStored;
   Engine engine = Engine::kCpu;
-  unsigned threads = 0;  // of the engine cpu; 0: one for each processor this process may use
-  bool pin = false;      // each thread on a processor of its own
+  unsigned threads = 0;            // of the engine cpu; 0: one for each processor this process may use
+  bool pin = false;                // each thread on a processor of its own
+  StepProfile* profile = nullptr;  // where the engine cpu adds its times, if anywhere
 };
 
 class Model {

@@ -60,9 +60,10 @@ run 'echo "What is the capital of France?" | halo chat'
 see 'The capital of France is Paris\.'
 see 'done-0'
 
-# A chat: an answer, then one that Ctrl-C stops, then the conversation goes on.
+# A chat: an answer, then one that Ctrl-C stops, then the conversation goes on. The reference engine is slow enough to
+# be stopped within an answer.
 tmux send-keys C-l
-type 'clear; halo chat --ignore-eos -n 2000'
+type 'clear; halo chat --engine reference --ignore-eos -n 2000'
 see '/help lists commands'
 type '/set max_tokens 8'
 type 'What is the capital of France?'

@@ -288,8 +288,11 @@ TEST(HfTokenizer, TakesTheDefaultOfSeveralChatTemplates) {
   auto files = files_of(llama3_tokenizer());
   files.tokenizer_config_json = R"({"chat_template": [
     {"name": "tools", "template": "no"},
-    {"name": "default", "template": "<|start_header_id|>user<|end_header_id|>hi<|eot_id|>"}]})";
-  EXPECT_EQ(import_or_fail(files).chat.layout, ChatLayout::kLlama3);
+    {"name": "default", "template": "{{ role | capitalize + ': ' + content + '<|eot_id|>' }}{{ 'Assistant: ' }}"}]})";
+  EXPECT_EQ(import_or_fail(files).chat.layout, ChatLayout::kBitnet2B4T);
+  // A template that only resembles a layout: its markers are no special tokens here.
+  files.tokenizer_config_json = R"({"chat_template": "<|start_header_id|>user<|end_header_id|>hi<|eot_id|>"})";
+  EXPECT_EQ(import_or_fail(files).chat.layout, ChatLayout::kNone);
   files.tokenizer_config_json = R"({"chat_template": [5, {"name": 1}]})";
   EXPECT_EQ(import_or_fail(files).chat.layout, ChatLayout::kNone);
 }

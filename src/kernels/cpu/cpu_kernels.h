@@ -98,6 +98,12 @@ struct Kernels {
   void (*divide)(const float* o, const float* l, uint32_t n, float* y);
   /// The bits of the largest |x|, at least those of 1e-5: from 0x7f800000 on, something is not finite.
   uint32_t (*largest_magnitude)(const float* x, uint32_t n);
+
+  /// For the roofline: reads `bytes` (a multiple of 512), fetching `ahead` bytes further (0: not); the result only
+  /// keeps the reads from being left out.
+  uint32_t (*read_bytes)(const uint8_t* data, size_t bytes, size_t ahead);
+  /// Products of int8 in registers; returns how many. A round is about a thousand.
+  uint64_t (*dot_peak)(uint64_t rounds);
 };
 
 /// Best first; null where this build or this machine lacks it.

@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/attention.inl.h"
 #include "kernels/cpu/multiply.inl.h"
+#include "kernels/cpu/peak.inl.h"
 #include "kernels/cpu/rows.inl.h"
 
 namespace onebit {
@@ -25,7 +26,9 @@ constexpr cpu::Kernels make_kernels(const char* name) {
           .attend = attend,
           .fold = fold,
           .divide = divide,
-          .largest_magnitude = largest_magnitude};
+          .largest_magnitude = largest_magnitude,
+          .read_bytes = read_bytes,
+          .dot_peak = dot_peak};
 }
 
 }  // namespace

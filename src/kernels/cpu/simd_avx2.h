@@ -20,6 +20,7 @@ struct Simd {
     __m256 a, b;
   };
 
+  static constexpr int kPeakChains = 6;  // products in flight when only the processor's peak counts
   static constexpr bool kSignedDot = false, kFieldsInPlace = true;
   static constexpr int kTileGroups = 1, kTileTokens = 4;  // 8 of 16 registers are accumulators
   static constexpr int kScoreQueries = 2, kScoreVectors = 2;
@@ -78,6 +79,9 @@ struct Simd {
   static I32 dot_small(I32 acc, Bytes w, I32 x) {
     return {dot_half_small(acc.a, w.a, x.a), dot_half_small(acc.b, w.b, x.b)};
   }
+
+  /// Makes the compiler believe that x is used and changed here.
+  static void keep(I32& x) { asm volatile("" : "+x"(x.a), "+x"(x.b)); }
 
   static F32 zero_f32() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static F32 splat_f32(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }

@@ -16,6 +16,7 @@ struct Simd {
   using I32 = __m512i;    // 16 lanes
   using F32 = __m512;     // 16 lanes
 
+  static constexpr int kPeakChains = 16;        // products in flight when only the processor's peak counts
   static constexpr bool kSignedDot = false;     // dot takes unsigned weights
   static constexpr bool kFieldsInPlace = true;  // field j of a byte keeps its weight 4^j until the end
   static constexpr int kTileGroups = 4;         // register tile of the matrix product: groups of 16 rows …
@@ -51,6 +52,9 @@ struct Simd {
   static I32 dot(I32 acc, Bytes w, I32 x) { return _mm512_dpbusd_epi32(acc, w, x); }
   /// The same for weights of at most 128.
   static I32 dot_small(I32 acc, Bytes w, I32 x) { return _mm512_dpbusd_epi32(acc, w, x); }
+
+  /// Makes the compiler believe that x is used and changed here.
+  static void keep(I32& x) { asm volatile("" : "+v"(x)); }
 
   static F32 zero_f32() { return _mm512_setzero_ps(); }
   static F32 splat_f32(float x) { return _mm512_set1_ps(x); }

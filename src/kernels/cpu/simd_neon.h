@@ -22,6 +22,7 @@ struct Simd {
     float32x4_t of[4];
   };
 
+  static constexpr int kPeakChains = 6;  // products in flight when only the processor's peak counts
   static constexpr bool kSignedDot = true, kFieldsInPlace = false;
   static constexpr int kTileGroups = 1, kTileTokens = 4;  // 16 of 32 registers are accumulators
   static constexpr int kScoreQueries = 2, kScoreVectors = 2;
@@ -80,6 +81,11 @@ struct Simd {
         [&](int i) { return vdotq_s32(acc.of[i], vreinterpretq_s8_u8(w.of[i]), vreinterpretq_s8_s32(x.of[i])); });
   }
   static I32 dot_small(I32 acc, Bytes w, I32 x) { return dot(acc, w, x); }
+
+  /// Makes the compiler believe that x is used and changed here.
+  static void keep(I32& x) {
+    for (auto& part : x.of) asm volatile("" : "+w"(part));
+  }
 
   static F32 zero_f32() { return splat_f32(0.0f); }
   static F32 splat_f32(float x) {

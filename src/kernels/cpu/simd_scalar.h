@@ -21,6 +21,7 @@ struct Simd {
     float of[16];
   };
 
+  static constexpr int kPeakChains = 1;  // products in flight when only the processor's peak counts
   static constexpr bool kSignedDot = false, kFieldsInPlace = false;
   static constexpr int kTileGroups = 1, kTileTokens = 2, kScoreQueries = 1, kScoreVectors = 1;
 
@@ -78,6 +79,9 @@ struct Simd {
     });
   }
   static I32 dot_small(I32 acc, Bytes w, I32 x) { return dot(acc, w, x); }
+
+  /// Makes the compiler believe that x is used and changed here.
+  static void keep(I32& x) { asm volatile("" : "+m"(x)); }
 
   static F32 zero_f32() { return {}; }
   static F32 splat_f32(float x) {
