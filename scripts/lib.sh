@@ -63,6 +63,7 @@ configure() {
 
 # commit_state: "COMMIT DIRTY", what a record says about the checkout; tests/records themselves count for nothing.
 commit_state() {
+  if [ -n "${ONEBIT_COMMIT-}" ]; then echo "$ONEBIT_COMMIT false"; return; fi  # a copy without its history
   local git=(git -C "$root" -c "safe.directory=$root") commit dirty=true
   commit=$("${git[@]}" rev-parse --verify --quiet HEAD 2>/dev/null) || commit=unknown
   if [ "$commit" != unknown ] && [ -z "$("${git[@]}" status --porcelain -- ':!tests/records')" ]; then dirty=false; fi

@@ -91,6 +91,13 @@ void GenerateArguments::add_to(CLI::App& command) {
       ->type_name("TEXT")
       ->allow_extra_args(false);
   command.add_flag("--ignore-eos", p.ignore_eos, "Go on past an end token");
+  command
+      .add_option("--lookup", p.lookup,
+                  "Draft up to K tokens from the text so far and check them in one step: the same answer, faster where "
+                  "it repeats what was said")
+      ->type_name("K")
+      ->check(CLI::Range(0u, 64u))
+      ->capture_default_str();
   command.add_option("--temp", s.temperature, "Temperature; 0 takes the most likely token every time")
       ->group(group)
       ->capture_default_str();
@@ -154,9 +161,12 @@ std::string timings_text(const Generation& g) {
   };
   const uint32_t computed = g.prompt_tokens - g.cached_tokens;
   const auto kept = g.cached_tokens > 0 ? fmt::format(" + {} kept", g.cached_tokens) : std::string();
-  return fmt::format("prompt {}{} tokens in {:.2f} s, {:.1f} tok/s; answer {} tokens in {:.2f} s, {:.1f} tok/s",
+  const auto drafted = g.drafts.computed > 0
+                           ? fmt::format("; {} of {} drafted tokens accepted", g.drafts.accepted, g.drafts.computed)
+                           : std::string();
+  return fmt::format("prompt {}{} tokens in {:.2f} s, {:.1f} tok/s; answer {} tokens in {:.2f} s, {:.1f} tok/s{}",
                      computed, kept, g.prompt_seconds, rate(computed, g.prompt_seconds), g.tokens.size(),
-                     g.answer_seconds, rate(g.tokens.size(), g.answer_seconds));
+                     g.answer_seconds, rate(g.tokens.size(), g.answer_seconds), drafted);
 }
 
 void print_timings(const Generation& g) {

@@ -46,6 +46,8 @@ void print_json(const Generation& g, std::span<const TokenId> prompt, const RunA
       {"prompt_tokens", g.prompt_tokens},
       {"prompt_ms", prompt_ms},
       {"prompt_tokens_per_second", prompt_ms > 0 ? g.prompt_tokens / g.prompt_seconds : 0.0},
+      {"drafted_tokens", g.drafts.computed},
+      {"accepted_tokens", g.drafts.accepted},
       {"answer_tokens", g.tokens.size()},
       {"answer_ms", answer_ms},
       {"answer_tokens_per_second", answer_ms > 0 ? static_cast<double>(g.tokens.size()) / g.answer_seconds : 0.0}};

@@ -1,8 +1,10 @@
 #include "engine/generate.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 
+#include "engine/lookup.h"
 #include "engine/stop_strings.h"
 #include "tokenizer/stream_decoder.h"
 
@@ -72,6 +74,8 @@ Result<uint32_t> Sequence::prefill(std::span<const TokenId> prompt, const std::f
   const size_t kept = std::min<size_t>(static_cast<size_t>(shared.first - tokens_.begin()), prompt.size() - 1);
   kv_->truncate(static_cast<uint32_t>(kept));
   tokens_.resize(kept);
+  draft_.clear();
+  row_ = 0;
   for (size_t at = kept; at < prompt.size();) {
     if (cancelled && cancelled()) return fail("cancelled");
     const auto chunk = prompt.subspan(at, std::min<size_t>(backend_.prefill_chunk(), prompt.size() - at));
@@ -84,9 +88,31 @@ Result<uint32_t> Sequence::prefill(std::span<const TokenId> prompt, const std::f
 }
 
 Status Sequence::append(TokenId token) {
-  const BatchItem item{kv_.get(), {&token, 1}, LogitRows::kLast};
-  RETURN_IF_ERROR(backend_.forward({&item, 1}, logits_));
+  if (row_ < draft_.size() && draft_[row_] == token) {  // already computed
+    tokens_.push_back(token);
+    ++row_;
+    ++drafts_.accepted;
+    return {};
+  }
+  kv_->truncate(length());
+  draft_.clear();
+  row_ = 0;
   tokens_.push_back(token);
+  auto draft = onebit::draft_by_lookup(tokens_, std::min(most_drafted_, backend_.config().context - length()));
+  std::vector<TokenId> inputs{token};
+  inputs.insert(inputs.end(), draft.begin(), draft.end());
+  auto status = backend_.forward(std::array{BatchItem{kv_.get(), inputs, LogitRows::kAll}}, logits_);
+  if (!status && !draft.empty()) {  // what was drafted must not be what fails
+    draft.clear();
+    inputs.resize(1);
+    status = backend_.forward(std::array{BatchItem{kv_.get(), inputs, LogitRows::kAll}}, logits_);
+  }
+  if (!status) {
+    tokens_.pop_back();
+    return status;
+  }
+  drafts_.computed += draft.size();
+  draft_ = std::move(draft);
   return {};
 }
 
@@ -102,6 +128,8 @@ Result<Generation> generate(Sequence& sequence, const Tokenizer& tokenizer, cons
   Generation result;
   result.prompt_tokens = static_cast<uint32_t>(prompt.size());
   auto begin = std::chrono::steady_clock::now();
+  sequence.draft_by_lookup(params.lookup);
+  const auto drafts_before = sequence.drafts();
   ASSIGN_OR_RETURN(const uint32_t computed, sequence.prefill(prompt));
   result.cached_tokens = result.prompt_tokens - computed;
   result.prompt_seconds = seconds_since(begin);
@@ -123,6 +151,8 @@ Result<Generation> generate(Sequence& sequence, const Tokenizer& tokenizer, cons
   text.finish();
   if (text.cancelled()) result.finish_reason = FinishReason::kCancelled;
   result.answer_seconds = seconds_since(begin);
+  result.drafts = {sequence.drafts().computed - drafts_before.computed,
+                   sequence.drafts().accepted - drafts_before.accepted};
   return result;
 }
 

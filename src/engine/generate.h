@@ -25,7 +25,15 @@ class Sequence {
   /// Appends one token and computes the logits after it.
   Status append(TokenId token);
 
-  std::span<const float> logits() const { return logits_.row(0); }
+  /// From now on, append() computes up to so many tokens more that may follow (engine/lookup.h), and takes their
+  /// logits where they did; 0: none. Changes no bit of any logits.
+  void draft_by_lookup(uint32_t most) { most_drafted_ = most; }
+  struct Drafts {
+    uint64_t computed = 0, accepted = 0;
+  };
+  const Drafts& drafts() const { return drafts_; }
+
+  std::span<const float> logits() const { return logits_.row(0, row_); }
   const std::vector<TokenId>& tokens() const { return tokens_; }
   uint32_t length() const { return static_cast<uint32_t>(tokens_.size()); }
 
@@ -33,7 +41,11 @@ class Sequence {
   Backend& backend_;
   std::unique_ptr<KvCache> kv_;
   std::vector<TokenId> tokens_;
-  Logits logits_;
+  Logits logits_;               // after the last token, and after each drafted one
+  size_t row_ = 0;              // of logits_, that of the last token
+  std::vector<TokenId> draft_;  // computed beyond the tokens; row_ of them were accepted
+  uint32_t most_drafted_ = 0;
+  Drafts drafts_;
 };
 
 struct GenerateParams {
@@ -42,6 +54,7 @@ struct GenerateParams {
   std::vector<std::string> stop{};
   bool ignore_eos = false;  // go on past an end token
   bool logprobs = false;
+  uint32_t lookup = 0;        // tokens drafted from the text so far; changes speed only
   uint32_t top_logprobs = 0;  // how many of the most likely tokens to tell beside each chosen one
 };
 
@@ -60,6 +73,7 @@ struct Generation {
   FinishReason finish_reason = FinishReason::kStop;
   uint32_t prompt_tokens = 0;
   uint32_t cached_tokens = 0;  // of the prompt, already held by the sequence
+  Sequence::Drafts drafts;             // by lookup
   double prompt_seconds = 0;   // until the first logits
   double answer_seconds = 0;   // from there to the end
 };

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/utf8.h"
+#include "engine/lookup.h"
 #include "engine/model.h"
 #include "format/synth.h"
 #include "tests/support/temp_folder.h"
@@ -131,6 +132,57 @@ TEST_F(GenerateTest, ErrorsAreAnswersAndTheSequenceGoesOn) {
   EXPECT_NE(error(std::vector<TokenId>(4096, 1), {}).find("4096"), std::string::npos);
   EXPECT_NE(error({1}, {.sampling = {.top_p = 2.0f}}).find("top_p"), std::string::npos);
   EXPECT_EQ(answer(question("What is the capital of France?")).text, "The capital of France is Paris.");
+}
+
+TEST_F(GenerateTest, LookupChangesNoTokenAndNoLogprob) {
+  // A text that repeats itself is drafted well; an answer at random hardly.
+  const auto prompt = model_.tokenizer().encode("one two three four five, one two three four five, one two three",
+                                                SpecialTokens::kAsText);
+  for (const float temperature : {0.0f, 0.9f}) {
+    GenerateParams params;
+    params.max_tokens = 80;
+    params.ignore_eos = true;
+    params.logprobs = true;
+    params.sampling.temperature = temperature;
+    params.sampling.seed = 5;
+    params.sampling.repetition_penalty = 1.05f;
+    Sequence plain(model_.backend());
+    const auto expected = generate(plain, model_.tokenizer(), model_.file().config(), prompt, params);
+    ASSERT_TRUE(expected);
+    EXPECT_EQ(expected->drafts.computed, 0u);
+    for (const uint32_t lookup : {1u, 3u, 8u, 64u}) {
+      params.lookup = lookup;
+      Sequence sequence(model_.backend());
+      const auto g = generate(sequence, model_.tokenizer(), model_.file().config(), prompt, params);
+      ASSERT_TRUE(g);
+      EXPECT_EQ(ids(*g), ids(*expected));
+      for (size_t i = 0; i < g->tokens.size(); ++i) EXPECT_EQ(g->tokens[i].logprob, expected->tokens[i].logprob);
+      EXPECT_GT(g->drafts.computed, 0u);
+      EXPECT_LE(g->drafts.accepted, g->drafts.computed);
+      // What was drafted beyond the answer is forgotten: the conversation goes on as without it.
+      auto next = prompt;
+      next.push_back(g->tokens[0].id);
+      params.lookup = 0;
+      const auto again = generate(sequence, model_.tokenizer(), model_.file().config(), next, params);
+      Sequence fresh(model_.backend());
+      const auto from_start = generate(fresh, model_.tokenizer(), model_.file().config(), next, params);
+      ASSERT_TRUE(again && from_start);
+      EXPECT_EQ(ids(*again), ids(*from_start));
+    }
+  }
+}
+
+TEST(Lookup, DraftsWhatFollowedTheLongestMatchLast) {
+  const auto draft = [](std::vector<TokenId> tokens, uint32_t most) { return draft_by_lookup(tokens, most); };
+  using Ids = std::vector<TokenId>;
+  EXPECT_EQ(draft({1, 2, 3, 9, 1, 2}, 8), (Ids{3, 9, 1, 2}));
+  EXPECT_EQ(draft({1, 2, 3, 9, 1, 2}, 1), (Ids{3}));
+  EXPECT_EQ(draft({1, 2, 3, 1, 2, 4, 1, 2}, 1), (Ids{4})) << "the later one";
+  EXPECT_EQ(draft({5, 1, 2, 3, 6, 1, 2, 4, 5, 1, 2}, 1), (Ids{3})) << "the longer one";
+  EXPECT_EQ(draft({1, 1, 1, 1, 1}, 3), (Ids{1}));
+  EXPECT_EQ(draft({1, 2, 3}, 3), Ids{});
+  EXPECT_EQ(draft({1, 2, 1, 2}, 0), Ids{});
+  EXPECT_EQ(draft({}, 3), Ids{});
 }
 
 }  // namespace

@@ -1,0 +1,184 @@
+#include "eval/roofline.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/thread_pool.h"
+#include "eval/bench.h"
+#include "halo/commands.h"
+#include "halo/common.h"
+#include "kernels/cpu/select.h"
+
+namespace onebit::halo {
+namespace {
+
+struct RooflineArguments {
+  ModelArguments model;
+  uint32_t depth = 64, tokens = 32, prompt = 256, rounds = 5;
+  bool json = false;
+};
+
+struct Measured {
+  std::vector<double> bandwidth;  // bytes a second, before and after each round
+  std::vector<double> decode;     // tokens a second of each round
+  std::vector<double> prefill;
+  double dot_peak = 0;
+  StepProfile profile;  // of the decode rounds
+  double best_bandwidth() const { return *std::max_element(bandwidth.begin(), bandwidth.end()); }
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+/// Bandwidth, decode, prefill, and again: what else the machine does meets all alike.
+Result<Measured> measure(const RooflineArguments& a, Backend& backend, StepProfile& profile, unsigned threads) {
+  Measured m;
+  for (uint32_t round = 0; round < a.rounds; ++round) {
+    m.bandwidth.push_back(measure_read_bandwidth(threads, 1));
+    profile = {};
+    ASSIGN_OR_RETURN(const auto decode, run_bench(backend, {.answer = a.tokens, .depth = a.depth}, 1));
+    m.decode.push_back(decode.median());
+    for (size_t i = 0; i < kStepParts; ++i) m.profile.seconds[i] += profile.seconds[i];
+    m.profile.steps += profile.steps;
+    m.bandwidth.push_back(measure_read_bandwidth(threads, 1));
+    if (a.prompt == 0) continue;
+    m.dot_peak = std::max(m.dot_peak, measure_dot_peak(threads, 3));
+    ASSIGN_OR_RETURN(const auto prefill, run_bench(backend, {.prompt = a.prompt}, 1));
+    m.prefill.push_back(prefill.median());
+  }
+  return m;
+}
+
+/// Bytes that each part of a step reads, by StepPart.
+std::array<double, kStepParts> bytes_by_part(const ModelWeights& weights, const TokenBytes& token) {
+  std::array<double, kStepParts> bytes{};
+  const auto add = [&](StepPart part, const IntegerMatrix& w) {
+    bytes[static_cast<size_t>(part)] += static_cast<double>(w.data.size() + w.scales.size_bytes());
+  };
+  for (const auto& w : weights.layers) {
+    for (const auto* m : {&w.attn_q, &w.attn_k, &w.attn_v}) add(StepPart::kQkv, *m);
+    add(StepPart::kAttentionOutput, w.attn_output);
+    for (const auto* m : {&w.ffn_gate, &w.ffn_up}) add(StepPart::kGateUp, *m);
+    add(StepPart::kDown, w.ffn_down);
+  }
+  bytes[static_cast<size_t>(StepPart::kAttention)] = static_cast<double>(token.kv);
+  bytes[static_cast<size_t>(StepPart::kHead)] = static_cast<double>(token.head);
+  return bytes;
+}
+
+nlohmann::ordered_json describe(const RooflineArguments& a, const ModelWeights& weights, const Measured& m,
+                                unsigned threads) {
+  const auto token = token_bytes(weights, *kv_type_by_name(a.model.kv), a.depth + a.tokens / 2);
+  const double bandwidth = m.best_bandwidth(), limit = bandwidth / static_cast<double>(token.total());
+  const double decode = median(m.decode);
+  nlohmann::ordered_json root;
+  root["isa"] = (*cpu::chosen_kernels())->name;
+  root["threads"] = threads;
+  root["kv"] = a.model.kv;
+  root["depth"] = a.depth;
+  root["bandwidth_gb_s"] = bandwidth / 1e9;
+  root["bandwidth_seen_gb_s"] = nlohmann::json::array();
+  for (const double b : m.bandwidth) root["bandwidth_seen_gb_s"].push_back(b / 1e9);
+  root["token_bytes"] = {{"ternary", token.ternary},
+                         {"head", token.head},
+                         {"kv", token.kv},
+                         {"other", token.other},
+                         {"total", token.total()}};
+  root["limit_tokens_s"] = limit;
+  root["decode_tokens_s"] = decode;
+  root["decode_seen_tokens_s"] = m.decode;
+  root["token_fraction"] = decode / limit;
+  const auto bytes = bytes_by_part(weights, token);
+  for (size_t i = 0; i < kStepParts; ++i) {
+    const double seconds = m.profile.seconds[i] / static_cast<double>(m.profile.steps);
+    root["parts"][std::string(name_of(static_cast<StepPart>(i)))] = {
+        {"us", seconds * 1e6}, {"bytes", bytes[i]}, {"fraction", bytes[i] / seconds / bandwidth}};
+  }
+  if (!m.prefill.empty()) {
+    const double products = static_cast<double>(token.ternary_weights) * median(m.prefill);
+    root["prefill"] = {{"tokens", a.prompt},
+                       {"tokens_s", median(m.prefill)},
+                       {"int8_products_s", products},
+                       {"int8_peak_s", m.dot_peak},
+                       {"fraction", products / m.dot_peak}};
+  }
+  for (const auto& [name, gigabytes] :
+       {std::pair{"Strix Halo, 202 GB/s measured elsewhere", 202.0}, {"Strix Halo, 256 GB/s nominal", 256.0}}) {
+    const double there = gigabytes * 1e9 / static_cast<double>(token.total());
+    root["projected"][name] = {{"limit_tokens_s", there}, {"at_this_fraction_tokens_s", there * decode / limit}};
+  }
+  return root;
+}
+
+void print_table(const nlohmann::ordered_json& r) {
+  const auto number = [](const nlohmann::ordered_json& value) { return value.get<double>(); };
+  fmt::print("{}, {} threads, {} KV, depth {}\n", r["isa"].get<std::string>(), r["threads"].get<unsigned>(),
+             r["kv"].get<std::string>(), r["depth"].get<unsigned>());
+  fmt::print("read bandwidth   {:8.2f} GB/s\n", number(r["bandwidth_gb_s"]));
+  const auto& b = r["token_bytes"];
+  fmt::print("bytes a token    {:8.1f} MB: ternary {:.1f}, head {:.1f}, KV {:.1f}, other {:.1f}\n",
+             number(b["total"]) / 1e6, number(b["ternary"]) / 1e6, number(b["head"]) / 1e6, number(b["kv"]) / 1e6,
+             number(b["other"]) / 1e6);
+  fmt::print("limit            {:8.2f} tok/s\n", number(r["limit_tokens_s"]));
+  fmt::print("decode           {:8.2f} tok/s, {:.3f} of the limit\n\n", number(r["decode_tokens_s"]),
+             number(r["token_fraction"]));
+  for (const auto& [name, part] : r["parts"].items())
+    fmt::print("  {:<14} {:9.1f} us {:9.2f} MB  {}\n", name, number(part["us"]), number(part["bytes"]) / 1e6,
+               number(part["bytes"]) > 0 ? fmt::format("{:.3f}", number(part["fraction"])) : "");
+  if (r.contains("prefill")) {
+    const auto& p = r["prefill"];
+    fmt::print("\nprefill {}      {:8.2f} tok/s, {:.1f} of {:.1f} G int8 products/s, {:.3f} of the peak\n",
+               p["tokens"].get<unsigned>(), number(p["tokens_s"]), number(p["int8_products_s"]) / 1e9,
+               number(p["int8_peak_s"]) / 1e9, number(p["fraction"]));
+  }
+  fmt::print("\nprojected, not measured:\n");
+  for (const auto& [name, p] : r["projected"].items())
+    fmt::print("  {:<40} limit {:.0f} tok/s, at this fraction {:.0f}\n", name, number(p["limit_tokens_s"]),
+               number(p["at_this_fraction_tokens_s"]));
+}
+
+Status roofline(const RooflineArguments& a) {
+  if (a.model.engine != "cpu") return fail("--engine: a roofline is of the engine cpu");
+  const unsigned threads = a.model.threads > 0 ? a.model.threads : available_processors();
+  StepProfile profile;
+  ASSIGN_OR_RETURN(auto model, a.model.open(&profile));
+  ASSIGN_OR_RETURN(const auto weights,
+                   bind_weights(model.file(), a.model.head == "bf16" ? HeadChoice::kEmbedding : HeadChoice::kStored));
+  ASSIGN_OR_RETURN(const auto measured, measure(a, model.backend(), profile, threads));
+  const auto root = describe(a, weights, measured, threads);
+  if (a.json) {
+    fmt::print("{}\n", root.dump(2));
+  } else {
+    print_table(root);
+  }
+  return {};
+}
+
+}  // namespace
+
+void add_roofline(CLI::App& app, int& exit_code) {
+  auto a = std::make_shared<RooflineArguments>();
+  auto* command = app.add_subcommand("roofline", "What this machine could do at most, and how much of it is reached");
+  a->model.add_to(*command);
+  command->add_option("-d,--n-depth", a->depth, "Positions held before the measured tokens")->capture_default_str();
+  command->add_option("-n,--n-gen", a->tokens, "Tokens decoded a round")
+      ->check(CLI::Range(1u, 4096u))
+      ->capture_default_str();
+  command->add_option("-p,--n-prompt", a->prompt, "Tokens of the measured prompt; 0: none")->capture_default_str();
+  command->add_option("-r,--rounds", a->rounds, "Rounds: bandwidth and speed in turn")
+      ->check(CLI::Range(1u, 1000u))
+      ->capture_default_str();
+  command->add_flag("--json", a->json, "Print one JSON object");
+  command->footer(
+      "The limit of decode is the best read bandwidth seen (several patterns and thread counts, beside each round) "
+      "over\n"
+      "the bytes that a token reads; that of prefill the peak of int8 products in registers.");
+  command->callback([a, &exit_code] {
+    if (auto status = roofline(*a); !status) exit_code = report(status.error());
+  });
+}
+
+}  // namespace onebit::halo
