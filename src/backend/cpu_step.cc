@@ -123,7 +123,7 @@ void CpuStep::walk(Walker& walker) {
     each_row(walker, [&](uint32_t row) { norm(thread, gate_.row(row), w.ffn_sub_norm, c.ffn, hq_, row); });
     const bool last = layer + 1 == c.layers;
     products(walker, StepPart::kDown, {{&w.ffn_down, x_.row(0), x_.stride()}}, hq_, rows(), Output::kAdd,
-             last ? m_.head.data : layers[layer + 1].attn_q.data);
+             last && m_.head.data != nullptr ? m_.head.data : layers[(layer + 1) % c.layers].attn_q.data);
     each_row(walker, [&](uint32_t row) {
       if (last)
         output_norm(row, thread);

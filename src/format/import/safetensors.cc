@@ -78,7 +78,7 @@ Status check_overlaps(const std::vector<std::pair<uint64_t, std::string>>& begin
 /// A name, not a path: an index must not reach files outside its folder.
 bool is_file_name(const std::string& name) {
   constexpr size_t kLongest = 255;  // that file systems take
-  const auto unfit = [](char c) { return c == '/' || (c >= 0 && c < ' ') || c == 0x7f; };
+  const auto unfit = [](char c) { return c == '/' || static_cast<unsigned char>(c) < ' ' || c == 0x7f; };
   return !name.empty() && name.size() <= kLongest && name != "." && name != ".." &&
          std::none_of(name.begin(), name.end(), unfit);
 }
