@@ -51,12 +51,13 @@ std::vector<FoundModel> find_models() {
       if (it->path().extension() == kExtension) found.emplace(it->path().stem().string(), it->path().string());
   }
   std::vector<FoundModel> models;
+  models.reserve(found.size());
   for (const auto& [name, path] : found) models.push_back({name, path});
   return models;
 }
 
 Result<std::string> model_path(const std::string& given) {
-  const auto chosen = given.empty() ? environment("HALO_MODEL", "") : given;
+  auto chosen = given.empty() ? environment("HALO_MODEL", "") : given;
   std::error_code error;
   if (!chosen.empty() &&
       (chosen.find('/') != std::string::npos || chosen.ends_with(kExtension) || fs::exists(chosen, error)))

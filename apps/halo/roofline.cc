@@ -19,12 +19,11 @@ struct RooflineArguments {
 };
 
 struct Measured {
-  std::vector<double> bandwidth;  // bytes a second, before and after each round
+  std::vector<double> bandwidth;  // bytes a second: the best seen just before and just after each round
   std::vector<double> decode;     // tokens a second of each round
   std::vector<double> prefill;
   double dot_peak = 0;
   StepProfile profile;  // of the decode rounds
-  double best_bandwidth() const { return *std::max_element(bandwidth.begin(), bandwidth.end()); }
 };
 
 double median(std::vector<double> values) {
@@ -37,13 +36,16 @@ double median(std::vector<double> values) {
 Result<Measured> measure(const RooflineArguments& a, Backend& backend, StepProfile& profile, unsigned threads) {
   Measured m;
   for (uint32_t round = 0; round < a.rounds; ++round) {
-    m.bandwidth.push_back(measure_read_bandwidth(threads, 1));
-    profile = {};
-    ASSIGN_OR_RETURN(const auto decode, run_bench(backend, {.answer = a.tokens, .depth = a.depth}, 1));
+    const double before = measure_read_bandwidth(threads, 1);
+    const auto forget_the_first_run = [&](uint32_t done) {
+      if (done == 0) profile = {};
+    };
+    ASSIGN_OR_RETURN(const auto decode,
+                     run_bench(backend, {.answer = a.tokens, .depth = a.depth}, 1, forget_the_first_run));
     m.decode.push_back(decode.median());
     for (size_t i = 0; i < kStepParts; ++i) m.profile.seconds[i] += profile.seconds[i];
     m.profile.steps += profile.steps;
-    m.bandwidth.push_back(measure_read_bandwidth(threads, 1));
+    m.bandwidth.push_back(std::max(before, measure_read_bandwidth(threads, 1)));
     if (a.prompt == 0) continue;
     m.dot_peak = std::max(m.dot_peak, measure_dot_peak(threads, 3));
     ASSIGN_OR_RETURN(const auto prefill, run_bench(backend, {.prompt = a.prompt}, 1));
@@ -72,8 +74,11 @@ std::array<double, kStepParts> bytes_by_part(const ModelWeights& weights, const 
 nlohmann::ordered_json describe(const RooflineArguments& a, const ModelWeights& weights, const Measured& m,
                                 unsigned threads) {
   const auto token = token_bytes(weights, *kv_type_by_name(a.model.kv), a.depth + a.tokens / 2);
-  const double bandwidth = m.best_bandwidth(), limit = bandwidth / static_cast<double>(token.total());
+  const double bandwidth = median(m.bandwidth), limit = bandwidth / static_cast<double>(token.total());
   const double decode = median(m.decode);
+  std::vector<double> fractions;  // each round against its own bandwidth: shared machines change from minute to minute
+  for (size_t i = 0; i < m.decode.size(); ++i)
+    fractions.push_back(m.decode[i] * static_cast<double>(token.total()) / m.bandwidth[i]);
   nlohmann::ordered_json root;
   root["isa"] = (*cpu::chosen_kernels())->name;
   root["threads"] = threads;
@@ -90,7 +95,8 @@ nlohmann::ordered_json describe(const RooflineArguments& a, const ModelWeights& 
   root["limit_tokens_s"] = limit;
   root["decode_tokens_s"] = decode;
   root["decode_seen_tokens_s"] = m.decode;
-  root["token_fraction"] = decode / limit;
+  root["token_fraction"] = median(fractions);
+  root["token_fractions_seen"] = fractions;
   const auto bytes = bytes_by_part(weights, token);
   for (size_t i = 0; i < kStepParts; ++i) {
     const double seconds = m.profile.seconds[i] / static_cast<double>(m.profile.steps);
@@ -108,7 +114,7 @@ nlohmann::ordered_json describe(const RooflineArguments& a, const ModelWeights& 
   for (const auto& [name, gigabytes] :
        {std::pair{"Strix Halo, 202 GB/s measured elsewhere", 202.0}, {"Strix Halo, 256 GB/s nominal", 256.0}}) {
     const double there = gigabytes * 1e9 / static_cast<double>(token.total());
-    root["projected"][name] = {{"limit_tokens_s", there}, {"at_this_fraction_tokens_s", there * decode / limit}};
+    root["projected"][name] = {{"limit_tokens_s", there}, {"at_this_fraction_tokens_s", there * median(fractions)}};
   }
   return root;
 }

@@ -176,7 +176,7 @@ void CpuStep::products(Walker& walker, StepPart part, std::initializer_list<Prod
 
 /// gate · relu² · up, each chunk finished where it was computed.
 void CpuStep::feed_forward(Walker& walker, const CpuModel::Layer& w) {
-  const uint32_t n = rows(), step = std::max(1u, chunk_groups(w.ffn_gate, n, m_.kernels) / (n == 1 ? 2 : 1));
+  const uint32_t n = rows(), step = chunk_groups(w.ffn_gate, n, m_.kernels);
   const uint32_t chunks = (w.ffn_gate.groups + step - 1) / step;
   walker.phase(chunks, [&](uint32_t chunk, uint32_t likely_next) {
     const uint32_t begin = chunk * step, end = std::min(w.ffn_gate.groups, begin + step);

@@ -6,7 +6,7 @@
 namespace onebit::bus_guard {
 
 /// Models and the shards of one conversion, with room to spare; the handler searches them all.
-inline constexpr size_t kMostMappings = 4096;
+inline constexpr size_t kMostMappings = 512;
 
 /// Registers [begin, begin + size). Returns a slot, or -1 where the table is full (kMostMappings).
 int add(const void* begin, size_t size);

@@ -46,7 +46,18 @@ void pin_to(unsigned thread) {
 
 }  // namespace
 
-void Walker::end(PhaseProgress& p) {
+bool ChunkRange::take(bool front, uint32_t size, uint32_t& count) {
+  uint64_t old = taken.load(std::memory_order_relaxed);
+  while (true) {
+    const auto from_front = static_cast<uint32_t>(old), from_back = static_cast<uint32_t>(old >> 32);
+    if (from_front + from_back >= size) return false;
+    count = front ? from_front : from_back;
+    const uint64_t one = front ? 1 : uint64_t{1} << 32;
+    if (taken.compare_exchange_weak(old, old + one, std::memory_order_acq_rel, std::memory_order_relaxed)) return true;
+  }
+}
+
+void Walker::end_phase(PhaseProgress& p) {
   p.ended.store(1);
   p.ended.notify_all();
 }
@@ -55,7 +66,7 @@ void Walker::wait(PhaseProgress& p) {
   wait_for_change(p.ended, 0);
 }
 
-ThreadPool::ThreadPool(unsigned threads, bool pin) {
+ThreadPool::ThreadPool(unsigned threads, bool pin) : threads_(threads) {
   for (unsigned i = 1; i < threads; ++i)
     workers_.emplace_back([this, i, pin] {
       if (pin) pin_to(i);
@@ -71,8 +82,10 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::run(Program& program) {
+  if (program.ranges_.size() != program.phases_.size() * threads())
+    program.ranges_ = std::vector<ChunkRange>(program.phases_.size() * threads());
+  for (auto& range : program.ranges_) range.taken.store(0, std::memory_order_relaxed);
   for (auto& p : program.phases_) {
-    p.next.store(0, std::memory_order_relaxed);
     p.done.store(0, std::memory_order_relaxed);
     p.ended.store(0, std::memory_order_relaxed);
   }
@@ -84,7 +97,7 @@ void ThreadPool::run(Program& program) {
     runs_.fetch_add(1);
     runs_.notify_all();
   }
-  Walker walker(program.phases_, 0);
+  Walker walker(program.phases_, program.ranges_, threads(), 0);
   program.walk(walker);
   if (workers_.empty()) return;
   const std::lock_guard lock(mutex_);
@@ -104,7 +117,7 @@ void ThreadPool::work(unsigned thread) {
       if (program != nullptr) program->visitors_.fetch_add(1);
     }
     if (program == nullptr) continue;
-    Walker walker(program->phases_, thread);
+    Walker walker(program->phases_, program->ranges_, threads(), thread);
     program->walk(walker);
     program->visitors_.fetch_sub(1, std::memory_order_release);
   }

@@ -10,18 +10,27 @@
 
 namespace onebit {
 
+/// Chunks of a phase that one thread begins with: a run of neighbours, so that each thread reads memory as a stream of
+/// its own. Its thread takes them from the front; who has finished his own takes from the back.
+struct alignas(64) ChunkRange {
+  std::atomic<uint64_t> taken{0};  // from the front in the low half, from the back in the high half
+
+  /// One more from the front or the back of a range of `size`; false where none is left. `count`: taken before there.
+  bool take(bool front, uint32_t size, uint32_t& count);
+};
+
 /// How far a phase has come. Phases end when all their chunks are done, not when all threads arrive: a thread
 /// that the system has put aside between two chunks holds nobody up.
 struct PhaseProgress {
-  alignas(128) std::atomic<uint32_t> next{0};  // chunk to be taken
-  alignas(128) std::atomic<uint32_t> done{0};  // chunks done
-  std::atomic<uint32_t> ended{0};              // 1: the phase is over
+  alignas(64) std::atomic<uint32_t> done{0};   // chunks done
+  alignas(64) std::atomic<uint32_t> ended{0};  // 1: the phase is over
 };
 
 /// One thread's way through a program.
 class Walker {
  public:
-  Walker(std::span<PhaseProgress> phases, unsigned thread) : phases_(phases), thread_(thread) {}
+  Walker(std::span<PhaseProgress> phases, std::span<ChunkRange> ranges, unsigned threads, unsigned thread)
+      : phases_(phases), ranges_(ranges), threads_(threads), thread_(thread) {}
 
   /// 0 is the thread that runs the program, the others are workers.
   unsigned thread() const { return thread_; }
@@ -35,26 +44,36 @@ class Walker {
   /// `after` is run once, by the thread that ends the last chunk, before the phase is over; not without chunks.
   template <class Body, class After>
   void phase(uint32_t chunks, Body body, After after) {
-    auto& p = phases_[at_++];
+    auto& p = phases_[at_];
+    const auto ranges = ranges_.subspan(at_++ * threads_, threads_);
     if (chunks == 0) return;
     uint32_t mine = 0;
-    for (uint32_t i = p.next.fetch_add(1); i < chunks; i = p.next.fetch_add(1), ++mine)
-      body(i, p.next.load(std::memory_order_relaxed));
+    for (unsigned i = 0; i < threads_; ++i) {
+      const unsigned owner = (thread_ + i) % threads_;
+      const auto first_of = [&](unsigned t) { return static_cast<uint32_t>(uint64_t{chunks} * t / threads_); };
+      const uint32_t begin = first_of(owner), end = first_of(owner + 1);
+      const bool own = i == 0;
+      for (uint32_t n = 0; ranges[owner].take(own, end - begin, n); ++mine) {
+        const uint32_t chunk = own ? begin + n : end - 1 - n;
+        body(chunk, own ? chunk + 1 : chunk == 0 ? 0 : chunk - 1);
+      }
+    }
     if (mine > 0 && p.done.fetch_add(mine) + mine == chunks) {
       after();
-      end(p);
+      end_phase(p);
     } else {
       wait(p);
     }
   }
 
  private:
-  static void end(PhaseProgress& p);
+  static void end_phase(PhaseProgress& p);
   static void wait(PhaseProgress& p);
 
   std::span<PhaseProgress> phases_;
+  std::span<ChunkRange> ranges_;  // [phases][threads]
   size_t at_ = 0;
-  unsigned thread_;
+  unsigned threads_, thread_;
 };
 
 /// What the threads do: the same phases in the same order on each. Between phases it may only read what does not
@@ -75,6 +94,7 @@ class Program {
  private:
   friend class ThreadPool;
   std::vector<PhaseProgress> phases_;  // as many as the longest walk has
+  std::vector<ChunkRange> ranges_;     // [phases][threads]
   std::atomic<uint32_t> visitors_{0};
 };
 
@@ -87,7 +107,7 @@ class ThreadPool {
   /// Waits until no program has a visitor.
   ~ThreadPool();
 
-  unsigned threads() const { return static_cast<unsigned>(workers_.size()) + 1; }
+  unsigned threads() const { return threads_; }
 
   /// Runs an idle program on the caller and on whichever workers come in time; returns when its last phase is
   /// over. Workers may still be on their way out: the program must outlive the pool or be idle before it goes.
@@ -96,6 +116,7 @@ class ThreadPool {
  private:
   void work(unsigned thread);
 
+  const unsigned threads_;
   std::mutex mutex_;  // guards current_ and its visitors' entry
   Program* current_ = nullptr;
   std::atomic<uint32_t> runs_{0};  // counts programs; workers wait for a change

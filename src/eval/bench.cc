@@ -12,6 +12,7 @@ using Clock = std::chrono::steady_clock;
 
 std::vector<double> rates(const BenchResult& r) {
   std::vector<double> all;
+  all.reserve(r.seconds.size());
   for (const double s : r.seconds) all.push_back(static_cast<double>(r.tokens) / s);
   return all;
 }

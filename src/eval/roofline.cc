@@ -107,7 +107,7 @@ double measure_read_bandwidth(unsigned threads, unsigned rounds) {
 
 double measure_dot_peak(unsigned threads, unsigned rounds) {
   const auto& kernels = cpu::best_kernels();
-  constexpr uint64_t kRounds = 1000000;
+  constexpr uint64_t kRounds = 4000000;
   double best = 0;
   for (unsigned round = 0; round < rounds; ++round) {
     std::atomic<uint64_t> products{0};

@@ -151,13 +151,16 @@ TEST_F(BusGuardTest, SlotsAreFreeAgainAfterUnmappingAndUnmarked) {
   }
 }
 
-TEST_F(BusGuardTest, MoreMappingsThanSlotsStillMap) {
+TEST_F(BusGuardTest, MoreMappingsThanCanBeGuardedAreRefused) {
   std::vector<MappedFile> files;
-  for (int i = 0; i < 300; ++i) files.push_back(make(std::to_string(i), 1));
-  for (const auto& file : files) {
-    EXPECT_EQ(at(file, 0), 'x');
-    EXPECT_TRUE(file.check_readable());
-  }
+  for (size_t i = 0; i < bus_guard::kMostMappings; ++i) files.push_back(make(std::to_string(i), 1));
+  write_file(path("more"), "x");
+  const auto one_more = MappedFile::open(path("more"));
+  ASSERT_FALSE(one_more);
+  EXPECT_NE(one_more.error().message.find("512 files"), std::string::npos);
+  files.pop_back();
+  EXPECT_TRUE(MappedFile::open(path("more")));
+  EXPECT_EQ(at(files.front(), 0), 'x');
 }
 
 TEST_F(BusGuardTest, AnEmptyFileIsReadableUntilItChanges) {
@@ -227,6 +230,9 @@ class BusGuardDeathTest : public BusGuardTest {
 /// The guard is installed once a process, so what was there before it is another program's matter: this one,
 /// started anew with a handler of its own.
 TEST_F(BusGuardDeathTest, AHandlerThatWasThereBeforeIsCalled) {
+#ifdef ONEBIT_EMULATED
+  GTEST_SKIP() << "an emulated program cannot start itself anew";
+#endif
   for (const bool with_info : {true, false}) {
     const auto missing = path("b");
     const auto test = [&] {

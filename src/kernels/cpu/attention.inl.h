@@ -44,8 +44,8 @@ constexpr size_t kKvBytes = format == KvFormat::kF32   ? 4
                                                        : 1;
 
 /// What is read 4 KB from here, into the cache: the block's keys and values are one stream.
-inline __attribute__((always_inline)) void prefetch_stream(const void* p) {
-  Simd::prefetch_near(static_cast<const uint8_t*>(p) + 4096);
+[[gnu::always_inline]] inline void prefetch_stream(const void* p) {
+  Simd::prefetch(static_cast<const uint8_t*>(p) + 4096);
 }
 
 /// s[query][t] = fma chain over d ascending of q_d · k_td, for `vectors` vectors of positions from `first` on.

@@ -12,7 +12,7 @@ uint32_t read_bytes(const uint8_t* data, size_t bytes, size_t ahead) {
   for (auto& s : sum) s = Simd::splat_byte(0);
   for (size_t i = 0; i < bytes; i += 512) {
     if (ahead > 0)
-      for (size_t line = 0; line < 512; line += 64) Simd::prefetch_far(data + i + ahead + line);
+      for (size_t line = 0; line < 512; line += 64) Simd::prefetch(data + i + ahead + line);
 #pragma GCC unroll 8
     for (size_t line = 0; line < 8; ++line)
       sum[line % 4] = Simd::bit_xor(sum[line % 4], Simd::load_bytes(data + i + 64 * line));
@@ -33,9 +33,9 @@ uint64_t dot_peak(uint64_t rounds) {
   for (auto& a : acc) a = Simd::zero_i32();
   for (uint64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 16
-    for (int j = 0; j < kChains; ++j) {
-      acc[j] = Simd::dot(acc[j], w, x);
-      Simd::keep(acc[j]);  // or equal chains become one
+    for (auto& a : acc) {
+      a = Simd::dot(a, w, x);
+      Simd::keep(a);  // or equal chains become one
     }
   }
   alignas(64) int32_t lanes[16];

@@ -112,9 +112,9 @@ struct Simd {
     return {four, _mm512_and_si512(fifth, top)};
   }
 
-  /// Into the caches, for a read soon (near) or later.
-  static void prefetch_near(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
-  static void prefetch_far(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
+  /// Into the inner cache. Inlined before g++ can take a function that only fetches for
+  /// one without effect, and leave it out: it did, and halved the speed of products.
+  [[gnu::always_inline]] static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 };
 
 }  // namespace

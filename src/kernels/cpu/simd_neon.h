@@ -187,8 +187,7 @@ struct Simd {
     return result;
   }
 
-  static void prefetch_near(const void* p) { __builtin_prefetch(p, 0, 3); }
-  static void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
+  [[gnu::always_inline]] static void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
 };
 
 }  // namespace

@@ -28,7 +28,8 @@ struct Simd {
   template <class T, class F>
   static T each(F f) {
     T result;
-    for (size_t i = 0; i < sizeof(result.of) / sizeof(result.of[0]); ++i) result.of[i] = f(i);
+    size_t i = 0;
+    for (auto& value : result.of) value = f(i++);
     return result;
   }
   template <class T>
@@ -170,8 +171,7 @@ struct Simd {
     return result;
   }
 
-  static void prefetch_near(const void*) {}
-  static void prefetch_far(const void*) {}
+  [[gnu::always_inline]] static void prefetch(const void*) {}
 };
 
 }  // namespace
