@@ -88,7 +88,7 @@ void CpuStep::spent(const Walker& walker, StepPart part) {
   since_ = now;
 }
 
-/// The model, top to bottom. A phase ends before the next begins; what stands in `each_row` needs one row only.
+/// The model, top to bottom. What is done to each row on its own follows the product or the attention before it.
 void CpuStep::walk(Walker& walker) {
   const auto& c = m_.config;
   const auto& layers = m_.layers;
@@ -103,28 +103,18 @@ void CpuStep::walk(Walker& walker) {
   });
   for (uint32_t layer = 0; layer < c.layers; ++layer) {
     const auto& w = layers[layer];
-    products(
-        walker, StepPart::kQkv,
-        {{&w.attn_q, q_.row(0), q_.stride()}, {&w.attn_k, k_.row(0), k_.stride()}, {&w.attn_v, v_.row(0), v_.stride()}},
-        xq_, rows(), Output::kStore, w.attn_output.data);
-    each_row(walker, [&](uint32_t row) { place(layer, row); });
-    walker.phase(attention_.tasks(),
-                 [&](uint32_t task, uint32_t) { attention_.run(task, layer, q_.row(0), q_.stride(), thread); });
-    spent(walker, StepPart::kAttention);
-    each_row(walker, [&](uint32_t row) {
+    const bool last = layer + 1 == c.layers;
+    products(walker, StepPart::kQkv, {{&w.attn_q, &q_}, {&w.attn_k, &k_}, {&w.attn_v, &v_}}, xq_, Output::kStore,
+             [&](uint32_t row) { place(layer, row); });
+    attention(walker, layer, [&](uint32_t row) {
       float* attended = q_.row(row);  // in place of the queries
       attention_.finish(row, attended);
       norm(thread, attended, w.attn_sub_norm, c.query_width(), xq_, row);
     });
-    products(walker, StepPart::kAttentionOutput, {{&w.attn_output, x_.row(0), x_.stride()}}, xq_, rows(), Output::kAdd,
-             w.ffn_gate.data);
-    each_row(walker, [&](uint32_t row) { norm(thread, x_.row(row), w.ffn_norm, c.hidden, xq_, row); });
-    feed_forward(walker, w);
-    each_row(walker, [&](uint32_t row) { norm(thread, gate_.row(row), w.ffn_sub_norm, c.ffn, hq_, row); });
-    const bool last = layer + 1 == c.layers;
-    products(walker, StepPart::kDown, {{&w.ffn_down, x_.row(0), x_.stride()}}, hq_, rows(), Output::kAdd,
-             last && m_.head.data != nullptr ? m_.head.data : layers[(layer + 1) % c.layers].attn_q.data);
-    each_row(walker, [&](uint32_t row) {
+    products(walker, StepPart::kAttentionOutput, {{&w.attn_output, &x_}}, xq_, Output::kAdd,
+             [&](uint32_t row) { norm(thread, x_.row(row), w.ffn_norm, c.hidden, xq_, row); });
+    feed_forward(walker, w, [&](uint32_t row) { norm(thread, gate_.row(row), w.ffn_sub_norm, c.ffn, hq_, row); });
+    products(walker, StepPart::kDown, {{&w.ffn_down, &x_}}, hq_, Output::kAdd, [&](uint32_t row) {
       if (last)
         output_norm(row, thread);
       else
@@ -136,71 +126,82 @@ void CpuStep::walk(Walker& walker) {
 
 template <class Row>
 void CpuStep::each_row(Walker& walker, Row row) {
-  walker.phase(rows(), [&](uint32_t i, uint32_t) { row(i); });
+  walker.phase(rows(), row);
   spent(walker, StepPart::kRows);
 }
 
+/// A phase, and then something for each row: a phase of its own, or, for a single row, what the thread that ends the
+/// phase does before the others go on.
+template <class Body, class Row>
+void CpuStep::phase_then_rows(Walker& walker, StepPart part, uint32_t chunks, Body body, Row row) {
+  const bool single = rows() == 1;
+  walker.phase(
+      chunks, body, [] {},
+      [&] {
+        if (single) row(0);
+      });
+  spent(walker, part);
+  if (!single) each_row(walker, row);
+}
+
 void CpuStep::multiply(const cpu::PackedMatrix& w, uint32_t begin, uint32_t end, QuantizedBuffer& x, uint32_t tokens,
-                       float* y, size_t stride, Output output, const uint8_t* next, unsigned thread) {
+                       float* y, size_t stride, Output output, unsigned thread) {
   if (tokens == 1 && w.granularity != cpu::PackedMatrix::kPerGroup)
-    m_.kernels.matvec(w, begin, end, x.rows(1), y, output, next);
+    m_.kernels.matvec(w, begin, end, x.rows(1), y, output);
   else
     m_.kernels.multiply(w, begin, end, x.rows(tokens), y, stride, output, tile_.row(thread));
 }
 
-/// Products of the same rows with several matrices, one after another in one phase. `following` is what is read
-/// in the phase after it.
+/// Products of the same rows with several matrices in one phase.
+template <class Row>
 void CpuStep::products(Walker& walker, StepPart part, std::initializer_list<Product> list, QuantizedBuffer& x,
-                       uint32_t tokens, Output output, const uint8_t* following) {
+                       Output output, Row row) {
+  const uint32_t n = rows();
   uint32_t chunks = 0;
-  for (const auto& p : list) chunks += chunks_of(*p.w, tokens, m_.kernels);
-  // Which matrix a chunk belongs to, and its first group there.
-  const auto find = [&](uint32_t chunk) {
+  for (const auto& p : list) chunks += chunks_of(*p.w, n, m_.kernels);
+  const auto body = [&](uint32_t chunk) {
     const Product* p = list.begin();
-    for (; p + 1 != list.end() && chunk >= chunks_of(*p->w, tokens, m_.kernels); ++p)
-      chunk -= chunks_of(*p->w, tokens, m_.kernels);
-    return std::pair(p, chunk * chunk_groups(*p->w, tokens, m_.kernels));
+    for (; chunk >= chunks_of(*p->w, n, m_.kernels); ++p) chunk -= chunks_of(*p->w, n, m_.kernels);
+    const uint32_t step = chunk_groups(*p->w, n, m_.kernels), begin = chunk * step;
+    multiply(*p->w, begin, std::min(p->w->groups, begin + step), x, n, p->y->row(0), p->y->stride(), output,
+             walker.thread());
   };
-  walker.phase(chunks, [&](uint32_t chunk, uint32_t likely_next) {
-    const auto [p, begin] = find(chunk);
-    const uint32_t end = std::min(p->w->groups, begin + chunk_groups(*p->w, tokens, m_.kernels));
-    const uint8_t* next = following;
-    if (likely_next < chunks) {
-      const auto [q, group] = find(likely_next);
-      next = q->w->data + group * q->w->group_bytes();
-    }
-    multiply(*p->w, begin, end, x, tokens, p->y, p->stride, output, next, walker.thread());
-  });
-  spent(walker, part);
+  phase_then_rows(walker, part, chunks, body, row);
+}
+
+template <class Row>
+void CpuStep::attention(Walker& walker, uint32_t layer, Row row) {
+  const auto body = [&](uint32_t task) { attention_.run(task, layer, q_.row(0), q_.stride(), walker.thread()); };
+  phase_then_rows(walker, StepPart::kAttention, attention_.tasks(), body, row);
 }
 
 /// gate · relu² · up, each chunk finished where it was computed.
-void CpuStep::feed_forward(Walker& walker, const CpuModel::Layer& w) {
+template <class Row>
+void CpuStep::feed_forward(Walker& walker, const CpuModel::Layer& w, Row then) {
   const uint32_t n = rows(), step = chunk_groups(w.ffn_gate, n, m_.kernels);
-  const uint32_t chunks = (w.ffn_gate.groups + step - 1) / step;
-  walker.phase(chunks, [&](uint32_t chunk, uint32_t likely_next) {
+  const auto body = [&](uint32_t chunk) {
     const uint32_t begin = chunk * step, end = std::min(w.ffn_gate.groups, begin + step);
-    const uint8_t* up = w.ffn_up.data + begin * w.ffn_up.group_bytes();
-    const uint8_t* next = likely_next < chunks ? w.ffn_gate.data + size_t{likely_next} * step * w.ffn_gate.group_bytes()
-                                               : w.ffn_down.data;
-    multiply(w.ffn_gate, begin, end, xq_, n, gate_.row(0), gate_.stride(), Output::kStore, up, walker.thread());
-    multiply(w.ffn_up, begin, end, xq_, n, up_.row(0), up_.stride(), Output::kStore, next, walker.thread());
+    multiply(w.ffn_gate, begin, end, xq_, n, gate_.row(0), gate_.stride(), Output::kStore, walker.thread());
+    multiply(w.ffn_up, begin, end, xq_, n, up_.row(0), up_.stride(), Output::kStore, walker.thread());
     const uint32_t first = begin * 16, width = std::min(m_.config.ffn, end * 16) - first;
     for (uint32_t row = 0; row < n; ++row)
       m_.kernels.squared_relu_gate(gate_.row(row) + first, up_.row(row) + first, width, gate_.row(row) + first);
-  });
-  spent(walker, StepPart::kGateUp);
+  };
+  phase_then_rows(walker, StepPart::kGateUp, chunks_of(w.ffn_gate, n, m_.kernels), body, then);
 }
 
 void CpuStep::head(Walker& walker) {
   const auto& c = m_.config;
   if (m_.head.data != nullptr) {
-    products(walker, StepPart::kHead, {{&m_.head, logits_, c.vocabulary}}, lq_, wanted_, Output::kStore,
-             m_.layers[0].attn_q.data);
+    const uint32_t step = chunk_groups(m_.head, wanted_, m_.kernels);
+    walker.phase(chunks_of(m_.head, wanted_, m_.kernels), [&](uint32_t chunk) {
+      const uint32_t begin = chunk * step, end = std::min(m_.head.groups, begin + step);
+      multiply(m_.head, begin, end, lq_, wanted_, logits_, c.vocabulary, Output::kStore, walker.thread());
+    });
   } else {
     const auto& half = std::get<HalfMatrix>(m_.weights.head);
     constexpr uint32_t kRows = 256;
-    walker.phase((c.vocabulary + kRows - 1) / kRows, [&](uint32_t chunk, uint32_t) {
+    walker.phase((c.vocabulary + kRows - 1) / kRows, [&](uint32_t chunk) {
       const uint32_t begin = chunk * kRows, end = std::min(c.vocabulary, begin + kRows);
       for (uint32_t i = 0; i < wanted_; ++i)
         m_.kernels.half_rows(half.data.data(), half.packing == Packing::kBf16, c.hidden, begin, end, last_.row(i),
@@ -209,7 +210,7 @@ void CpuStep::head(Walker& walker) {
   }
   constexpr uint32_t kPart = 16384;
   const uint32_t parts = (c.vocabulary + kPart - 1) / kPart;
-  walker.phase(parts * wanted_, [&](uint32_t i, uint32_t) {
+  walker.phase(parts * wanted_, [&](uint32_t i) {
     const uint32_t begin = i % parts * kPart;
     check(logits_ + size_t{i / parts} * c.vocabulary + begin, std::min(kPart, c.vocabulary - begin), Problem::kLogits);
   });

@@ -49,20 +49,25 @@ class CpuStep final : public Program {
   void walk(Walker& walker) override;
 
  private:
-  /// A matrix and where its product goes: [rows][y.stride()].
+  /// A matrix and where its product goes.
   struct Product {
     const cpu::PackedMatrix* w;
-    float* y;
-    size_t stride;
+    AlignedRows<float>* y;
   };
   uint32_t rows() const { return static_cast<uint32_t>(rows_.size()); }
-  void products(Walker& walker, StepPart part, std::initializer_list<Product> list, QuantizedBuffer& x, uint32_t tokens,
-                cpu::Output output, const uint8_t* following);
   template <class Row>
   void each_row(Walker& walker, Row row);
+  template <class Body, class Row>
+  void phase_then_rows(Walker& walker, StepPart part, uint32_t chunks, Body body, Row row);
+  template <class Row>
+  void products(Walker& walker, StepPart part, std::initializer_list<Product> list, QuantizedBuffer& x,
+                cpu::Output output, Row row);
+  template <class Row>
+  void attention(Walker& walker, uint32_t layer, Row row);
+  template <class Row>
+  void feed_forward(Walker& walker, const CpuModel::Layer& w, Row row);
   void multiply(const cpu::PackedMatrix& w, uint32_t begin, uint32_t end, QuantizedBuffer& x, uint32_t tokens, float* y,
-                size_t stride, cpu::Output output, const uint8_t* next, unsigned thread);
-  void feed_forward(Walker& walker, const CpuModel::Layer& w);
+                size_t stride, cpu::Output output, unsigned thread);
   void head(Walker& walker);
   void norm(unsigned thread, const float* x, const float* weight, uint32_t n, QuantizedBuffer& into, uint32_t row);
   void embed(uint32_t row);

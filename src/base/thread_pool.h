@@ -35,15 +35,15 @@ class Walker {
   /// 0 is the thread that runs the program, the others are workers.
   unsigned thread() const { return thread_; }
 
-  /// Takes part in the next phase: body(chunk, likely_next) for chunks of 0 … chunks - 1 as they come, where
-  /// likely_next is the chunk this thread will probably take after it. Returns when all are done.
+  /// Takes part in the next phase: body(chunk) for chunks of 0 … chunks - 1 as they come. Returns when all are done.
   template <class Body>
   void phase(uint32_t chunks, Body body) {
-    phase(chunks, body, [] {});
+    phase(chunks, body, [] {}, [] {});
   }
-  /// `after` is run once, by the thread that ends the last chunk, before the phase is over; not without chunks.
-  template <class Body, class After>
-  void phase(uint32_t chunks, Body body, After after) {
+  /// idle() is run by each thread that finds no chunk left, before it waits for the others; after() once, by the
+  /// thread that ends the last chunk, before the phase is over (never without chunks).
+  template <class Body, class Idle, class After>
+  void phase(uint32_t chunks, Body body, Idle idle, After after) {
     auto& p = phases_[at_];
     const auto ranges = ranges_.subspan(at_++ * threads_, threads_);
     if (chunks == 0) return;
@@ -54,14 +54,14 @@ class Walker {
       const uint32_t begin = first_of(owner), end = first_of(owner + 1);
       const bool own = i == 0;
       for (uint32_t n = 0; ranges[owner].take(own, end - begin, n); ++mine) {
-        const uint32_t chunk = own ? begin + n : end - 1 - n;
-        body(chunk, own ? chunk + 1 : chunk == 0 ? 0 : chunk - 1);
+        body(own ? begin + n : end - 1 - n);
       }
     }
     if (mine > 0 && p.done.fetch_add(mine) + mine == chunks) {
       after();
       end_phase(p);
     } else {
+      idle();
       wait(p);
     }
   }

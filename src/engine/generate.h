@@ -73,7 +73,7 @@ struct Generation {
   FinishReason finish_reason = FinishReason::kStop;
   uint32_t prompt_tokens = 0;
   uint32_t cached_tokens = 0;  // of the prompt, already held by the sequence
-  Sequence::Drafts drafts;             // by lookup
+  Sequence::Drafts drafts;     // by lookup
   double prompt_seconds = 0;   // until the first logits
   double answer_seconds = 0;   // from there to the end
 };

@@ -29,7 +29,7 @@ TEST(ThreadPool, EveryChunkIsDoneOnceAndPhasesComeOneAfterAnother) {
     std::atomic<int> too_early{0};
     Steps program(kPhases, [&](Walker& walker) {
       for (uint32_t phase = 0; phase < kPhases; ++phase)
-        walker.phase(kChunks, [&, phase](uint32_t chunk, uint32_t) {
+        walker.phase(kChunks, [&, phase](uint32_t chunk) {
           if (phase > 0)
             for (uint32_t i = 0; i < kChunks; ++i) too_early += done[(phase - 1) * kChunks + i] == 0;
           ++done[phase * kChunks + chunk];
@@ -44,21 +44,22 @@ TEST(ThreadPool, EveryChunkIsDoneOnceAndPhasesComeOneAfterAnother) {
 }
 
 TEST(ThreadPool, WhatComesAfterAPhaseRunsOnceBeforeTheNext) {
-  std::atomic<int> chunks{0}, after{0}, wrong{0};
+  std::atomic<int> chunks{0}, after{0}, idle{0}, wrong{0};
   Steps program(20, [&](Walker& walker) {
     for (int phase = 0; phase < 20; ++phase)
       walker.phase(
           5,
-          [&](uint32_t, uint32_t) {
+          [&](uint32_t) {
             wrong += after != phase;
             ++chunks;
           },
-          [&] { ++after; });
+          [&] { ++idle; }, [&] { ++after; });
   });
   ThreadPool pool(4);
   pool.run(program);
   EXPECT_EQ(chunks, 100);
   EXPECT_EQ(after, 20);
+  EXPECT_LE(idle, 3 * 20) << "the one that ends a phase is not idle";
   EXPECT_EQ(wrong, 0);
 }
 
@@ -66,9 +67,9 @@ TEST(ThreadPool, PhasesWithoutChunksAndManyRunsWork) {
   std::atomic<int> sum{0};
   auto make = [&] {
     return std::make_unique<Steps>(3, [&](Walker& walker) {
-      walker.phase(0, [&](uint32_t, uint32_t) { ++sum; });
-      walker.phase(1, [&](uint32_t, uint32_t) { ++sum; });
-      walker.phase(0, [&](uint32_t, uint32_t) { ++sum; });
+      walker.phase(0, [&](uint32_t) { ++sum; });
+      walker.phase(1, [&](uint32_t) { ++sum; });
+      walker.phase(0, [&](uint32_t) { ++sum; });
     });
   };
   std::vector<std::unique_ptr<Steps>> programs;
@@ -93,11 +94,11 @@ TEST(ThreadPool, ALateThreadIsNotWaitedFor) {
   std::atomic<int> done{0};
   Steps program(2, [&](Walker& walker) {
     if (walker.thread() != 0) came = true;
-    walker.phase(1, [&](uint32_t, uint32_t) {
+    walker.phase(1, [&](uint32_t) {
       for (int i = 0; i < 5000 && !came; ++i) std::this_thread::sleep_for(1ms);
     });
     while (walker.thread() != 0 && !release) std::this_thread::sleep_for(1ms);
-    walker.phase(10, [&](uint32_t, uint32_t) { ++done; });
+    walker.phase(10, [&](uint32_t) { ++done; });
   });
   {
     ThreadPool pool(2);

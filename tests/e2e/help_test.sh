@@ -5,7 +5,7 @@
 
 halo --help
 expect_status 0
-for subcommand in chat run ppl tokenize detokenize convert synth inspect verify list completion man; do
+for subcommand in chat run ppl tokenize detokenize convert synth inspect verify list completion man bench roofline export; do
   halo --help
   expect_out "^  $subcommand "
   halo "$subcommand" --help
@@ -37,6 +37,9 @@ for page in '' chat convert; do
   expect_out '^\.TH halo'
   expect_out '^\.SH OPTIONS'
 done
+halo man --write-all "$work"
+expect_status 0
+for page in halo halo-bench; do [ -s "$work/$page.1" ] || wrong "$page.1 was not written"; done
 halo man nothing
 expect_refusal "no command 'nothing'"
 

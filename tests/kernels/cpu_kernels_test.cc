@@ -132,8 +132,8 @@ RC_GTEST_PROP(CpuKernels, ProductsAreTheReferences, ()) {
     std::free(scratch);
     if (granularity == ScaleGranularity::kGroup) continue;
     std::vector<float> one(rows, 3.0f);
-    kernels->matvec(w.view, middle, w.view.groups, q.rows(), one.data(), cpu::Output::kStore, w.view.data);
-    kernels->matvec(w.view, 0, middle, q.rows(), one.data(), cpu::Output::kStore, w.view.data);
+    kernels->matvec(w.view, middle, w.view.groups, q.rows(), one.data(), cpu::Output::kStore);
+    kernels->matvec(w.view, 0, middle, q.rows(), one.data(), cpu::Output::kStore);
     RC_ASSERT(same_bits(one, std::vector<float>(expected.begin(), expected.begin() + rows)));
   }
 }

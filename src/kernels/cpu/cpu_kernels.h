@@ -66,10 +66,8 @@ struct Kernels {
   /// Rows of a tile of `multiply`; its ranges should begin at multiples of them.
   uint32_t tile_groups;
 
-  /// Decode: one token times the groups [begin, end) of w into y, which is that of row 0. `next` is where this
-  /// thread will read next, to be fetched ahead. Not for kPerGroup.
-  void (*matvec)(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y, Output output,
-                 const uint8_t* next);
+  /// Decode: one token times the groups [begin, end) of w into y, which is that of row 0. Not for kPerGroup.
+  void (*matvec)(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y, Output output);
   /// Prefill and batches: all tokens of x times the groups [begin, end) of w into y [tokens][y_stride].
   /// `scratch` has multiply_scratch(w, tokens) bytes, 64-byte aligned.
   void (*multiply)(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y,

@@ -84,27 +84,23 @@ inline __attribute__((always_inline)) Simd::I32 row_sums(const Accumulators<kind
   }
 }
 
-/// One group of 16 rows. `next` follows it in this thread's reading.
+/// One group of 16 rows. What is fetched ahead past its end is the next group.
 template <PackedMatrix::Kind kind>
-inline __attribute__((always_inline)) Simd::I32 sixteen_rows(const uint8_t* w, const uint8_t* next, uint32_t blocks,
-                                                             const int32_t* q, int32_t q_sum) {
+inline __attribute__((always_inline)) Simd::I32 sixteen_rows(const uint8_t* w, uint32_t blocks, const int32_t* q,
+                                                             int32_t q_sum) {
   constexpr uint32_t kWords = Accumulators<kind>::kCount;
   Accumulators<kind> a, b;
   a.clear();
   b.clear();
-  // Fetching ahead goes on past the group's end, where the thread reads next.
-  const uint32_t far = kAheadBlocks < blocks ? kAheadBlocks : (blocks > 1 ? (blocks - 1) & ~1u : 0);
-  const uint32_t inside = (blocks - far) & ~1u;
   uint32_t i = 0;
-  const auto pair = [&](const uint8_t* ahead) __attribute__((always_inline)) {
-    Simd::prefetch(ahead);
-    Simd::prefetch(ahead + 64);
-    accumulate<kind>(a, w + size_t{i} * 64, q + size_t{i} * kWords);
-    accumulate<kind>(b, w + size_t{i + 1} * 64, q + size_t{i + 1} * kWords);
-  };
-  for (; i < inside; i += 2) pair(w + size_t{i + far} * 64);
-  for (; i + 1 < blocks; i += 2) pair(next + size_t{i - inside} * 64);
-  if (i < blocks) accumulate<kind>(a, w + size_t{i} * 64, q + size_t{i} * kWords);
+  for (; i + 4 <= blocks; i += 4, w += 256, q += 4 * kWords) {
+    for (uint32_t line = 0; line < 4; ++line) Simd::prefetch(w + size_t{kAheadBlocks + line} * 64);
+    accumulate<kind>(a, w, q);
+    accumulate<kind>(b, w + 64, q + kWords);
+    accumulate<kind>(a, w + 128, q + 2 * kWords);
+    accumulate<kind>(b, w + 192, q + 3 * kWords);
+  }
+  for (; i < blocks; ++i, w += 64, q += kWords) accumulate<kind>(a, w, q);
   a.add(b);
   return row_sums<kind>(a, q_sum);
 }
@@ -127,12 +123,10 @@ inline Simd::F32 scale_of(const PackedMatrix& w, uint32_t group, float token_sca
 }
 
 template <PackedMatrix::Kind kind>
-void matvec_of(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y, Output output,
-               const uint8_t* next) {
+void matvec_of(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y, Output output) {
   const auto* q = reinterpret_cast<const int32_t*>(x.q);
   for (uint32_t g = begin; g < end; ++g) {
-    const uint8_t* data = w.data + g * w.group_bytes();
-    const auto sums = sixteen_rows<kind>(data, g + 1 < end ? data + w.group_bytes() : next, w.blocks, q, x.sum[0]);
+    const auto sums = sixteen_rows<kind>(w.data + g * w.group_bytes(), w.blocks, q, x.sum[0]);
     const auto value = Simd::mul(Simd::to_f32(sums), scale_of(w, g, x.scale[0]));
     store_rows(value, w.rows - g * 16, output, y + size_t{g} * 16);
   }

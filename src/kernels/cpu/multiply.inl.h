@@ -169,15 +169,14 @@ size_t multiply_scratch(const PackedMatrix& w, uint32_t tokens) {
   return (size_t{kPanelColumns} / 4 * 64 + size_t{tokens} * 64) * Simd::kTileGroups;
 }
 
-void matvec(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y, Output output,
-            const uint8_t* next) {
+void matvec(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y, Output output) {
   switch (w.kind) {
     case PackedMatrix::kT2:
-      return matvec_of<PackedMatrix::kT2>(w, begin, end, x, y, output, next);
+      return matvec_of<PackedMatrix::kT2>(w, begin, end, x, y, output);
     case PackedMatrix::kT1_6:
-      return matvec_of<PackedMatrix::kT1_6>(w, begin, end, x, y, output, next);
+      return matvec_of<PackedMatrix::kT1_6>(w, begin, end, x, y, output);
     case PackedMatrix::kQ8:
-      return matvec_of<PackedMatrix::kQ8>(w, begin, end, x, y, output, next);
+      return matvec_of<PackedMatrix::kQ8>(w, begin, end, x, y, output);
   }
 }
 
