@@ -77,6 +77,7 @@ nlohmann::ordered_json describe(const RooflineArguments& a, const ModelWeights& 
   const double bandwidth = median(m.bandwidth), limit = bandwidth / static_cast<double>(token.total());
   const double decode = median(m.decode);
   std::vector<double> fractions;  // each round against its own bandwidth: shared machines change from minute to minute
+  fractions.reserve(m.decode.size());
   for (size_t i = 0; i < m.decode.size(); ++i)
     fractions.push_back(m.decode[i] * static_cast<double>(token.total()) / m.bandwidth[i]);
   nlohmann::ordered_json root;

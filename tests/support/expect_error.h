@@ -19,7 +19,9 @@ inline void expect_sentence(const Error& error) {
   const auto& text = error.message;
   EXPECT_FALSE(text.empty());
   EXPECT_TRUE(utf8_valid(text)) << text;
-  EXPECT_TRUE(std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; })) << text;
+  EXPECT_TRUE(std::none_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) < ' ' || c == 0x7f;
+  })) << text;
   EXPECT_LT(text.size(), kLongestMessage) << text;
 }
 

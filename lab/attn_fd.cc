@@ -1,0 +1,168 @@
+// Split-KV attention beside what it replaced: a task for each head that walks over all blocks itself. Both use the same
+// inner loop (kernels/cpu/attention.inl.h) and must give the same bits. Shapes of bitnet-b1.58-2B-4T, one new token.
+//
+//   attn_fd [THREADS]: one line of JSON for each KV type and context length
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+
+#include "backend/cpu_attention.h"
+#include "base/thread_pool.h"
+#include "kernels/cpu/select.h"
+
+namespace onebit {
+namespace {
+
+constexpr uint32_t kHeads = 20, kKvHeads = 5, kHeadDim = 128, kLayers = 8, kSlot = kHeadDim + 16;
+
+ModelWeights shape(uint32_t context) {
+  ModelWeights w;
+  w.config.layers = kLayers;
+  w.config.heads = kHeads;
+  w.config.kv_heads = kKvHeads;
+  w.config.head_dim = kHeadDim;
+  w.config.context = context;
+  return w;
+}
+
+/// Every layer's keys and values at random.
+void fill(PagedKv& kv, const CpuModel& m, uint32_t length) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(size_t{4096} + kHeadDim);
+  for (auto& v : x) v = normal(random);
+  if (!kv.reserve(length)) std::abort();
+  kv.extend(length);
+  for (uint32_t t = 0; t < length; ++t)
+    for (uint32_t layer = 0; layer < kLayers; ++layer)
+      for (uint32_t head = 0; head < kKvHeads; ++head) {
+        auto* block = kv.page(t / 64).block(m.kv, layer, head);
+        const float* k = x.data() + random() % 4096;
+        const float* v = x.data() + random() % 4096;
+        m.kernels.append_key(m.kv.format, k, kHeadDim, t % 64, block,
+                             reinterpret_cast<float*>(block + m.kv.k_scale_offset));
+        m.kernels.append_value(m.kv.format, v, kHeadDim, t % 64, block + m.kv.v_offset,
+                               reinterpret_cast<float*>(block + m.kv.v_scale_offset));
+      }
+}
+
+/// Attention of one new token in all layers, one after another, as a step does it.
+class Attention : public Program {
+ public:
+  Attention(const CpuModel& m, unsigned threads, const PagedKv& kv, uint32_t length, bool split)
+      : Program(2 * kLayers),
+        m_(m),
+        split_(split),
+        kv_(kv),
+        length_(length),
+        attention_(m, threads),
+        q_(kHeads * kHeadDim) {
+    std::mt19937 random(2);
+    std::normal_distribution<float> normal;
+    for (auto& v : q_) v = normal(random);
+    const StepRow row{const_cast<PagedKv*>(&kv), 0, length - 1, false};
+    attention_.prepare({&row, 1});
+    attention_.quantize_query(0, q_.data());
+    out.resize(size_t{kLayers} * kHeads * kHeadDim);
+  }
+  std::vector<float> out;  // [layers][heads · head_dim]
+
+ protected:
+  void walk(Walker& walker) override {
+    for (uint32_t layer = 0; layer < kLayers; ++layer) {
+      float* y = out.data() + size_t{layer} * kHeads * kHeadDim;
+      if (split_) {
+        walker.phase(
+            attention_.tasks(),
+            [&](uint32_t task) { attention_.run(task, layer, q_.data(), q_.size(), walker.thread()); }, [] {},
+            [&] { attention_.finish(0, y); });
+      } else {
+        walker.phase(kHeads, [&](uint32_t head) { whole_head(layer, head, y + size_t{head} * kHeadDim); });
+      }
+    }
+  }
+
+ private:
+  /// All blocks of one head, folded as the contract orders it.
+  void whole_head(uint32_t layer, uint32_t head, float* y) const {
+    alignas(64) float slots[3][kSlot];
+    alignas(64) int8_t q8[kHeadDim];
+    const float* q = q_.data() + size_t{head} * kHeadDim;
+    const int8_t* q8_row = q8;
+    float q_scale = 0;
+    int32_t sum = 0;
+    m_.kernels.quantize(q, kHeadDim, q8, kHeadDim, &q_scale, &sum);
+    const uint32_t blocks = (length_ + 63) / 64;
+    const auto fold = [&](int from, int into, bool first) {
+      if (first)
+        std::memcpy(slots[into], slots[from], sizeof slots[0]);
+      else
+        m_.kernels.fold(&slots[into][kHeadDim], &slots[into][kHeadDim + 1], slots[into], &slots[from][kHeadDim],
+                        &slots[from][kHeadDim + 1], slots[from], kHeadDim);
+    };
+    for (uint32_t b = 0; b < blocks; ++b) {
+      const uint32_t count = length_ - b * 64 < 64 ? length_ - b * 64 : 64;
+      float *m = &slots[0][kHeadDim], *l = &slots[0][kHeadDim + 1], *o = slots[0];
+      m_.kernels.attend(m_.kv.format, {.kv = kv_.page(b).view(m_.kv, layer, head / (kHeads / kKvHeads)),
+                                       .head_dim = kHeadDim,
+                                       .queries = 1,
+                                       .score_factor = m_.score_factor,
+                                       .q = &q,
+                                       .q8 = &q8_row,
+                                       .q_scale = &q_scale,
+                                       .count = &count,
+                                       .m = &m,
+                                       .l = &l,
+                                       .o = &o});
+      fold(0, 1, b % 16 == 0);
+      if (b % 16 == 15 || b + 1 == blocks) fold(1, 2, b < 16);
+    }
+    m_.kernels.divide(slots[2], &slots[2][kHeadDim + 1], kHeadDim, y);
+  }
+
+  const CpuModel& m_;
+  bool split_;
+  const PagedKv& kv_;
+  uint32_t length_;
+  CpuAttention attention_;
+  std::vector<float> q_;
+};
+
+double microseconds_a_layer(ThreadPool& pool, Program& program) {
+  const auto begin = std::chrono::steady_clock::now();
+  while (!program.idle()) std::this_thread::yield();
+  pool.run(program);
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count() / kLayers;
+}
+
+void measure(KvType type, uint32_t length, unsigned threads) {
+  const CpuModel m(shape(length), type, cpu::best_kernels());
+  PagedKv kv(m.kv);
+  fill(kv, m, length);
+  Attention split(m, threads, kv, length, true), single(m, threads, kv, length, false);
+  ThreadPool pool(threads);
+  double best_split = 1e9, best_single = 1e9;
+  for (int round = 0; round < 15; ++round) {  // in turn; the first brings everything into memory
+    best_split = std::min(best_split, microseconds_a_layer(pool, split));
+    best_single = std::min(best_single, microseconds_a_layer(pool, single));
+  }
+  const bool same = std::memcmp(split.out.data(), single.out.data(), split.out.size() * sizeof(float)) == 0;
+  std::printf(
+      "{\"kv\": \"%s\", \"threads\": %u, \"length\": %u, \"split_us\": %.2f, \"single_us\": %.2f, \"ratio\": %.3f, "
+      "\"same_bits\": %s}\n",
+      std::string(name_of(type)).c_str(), threads, length, best_split, best_single, best_single / best_split,
+      same ? "true" : "false");
+  std::fflush(stdout);
+  if (!same) std::exit(1);
+}
+
+}  // namespace
+}  // namespace onebit
+
+int main(int argc, char** argv) {
+  const unsigned threads = argc > 1 ? static_cast<unsigned>(std::atoi(argv[1])) : onebit::available_processors();
+  for (const auto type : {onebit::KvType::kF16, onebit::KvType::kQ8})
+    for (uint32_t length = 256; length <= 32768; length *= 2) onebit::measure(type, length, threads);
+}
