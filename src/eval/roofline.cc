@@ -73,7 +73,8 @@ TokenBytes token_bytes(const ModelWeights& weights, KvType kv_type, uint32_t pos
   if (const auto* half = std::get_if<HalfMatrix>(&weights.head)) bytes.head = half->data.size_bytes();
   const uint64_t element = kv_type == KvType::kF32 ? 4 : kv_type == KvType::kF16 ? 2 : 1;
   const uint64_t scales = kv_type == KvType::kQ8 ? 2 * sizeof(float) : 0;
-  bytes.kv = uint64_t{c.layers} * c.kv_heads * (uint64_t{positions} + 1) * (2 * c.head_dim * element + scales);
+  bytes.kv =
+      uint64_t{c.layers} * c.kv_heads * (uint64_t{positions} + 1) * (uint64_t{2} * c.head_dim * element + scales);
   const uint64_t norms = uint64_t{c.layers} * (uint64_t{2} * c.hidden + c.query_width() + c.ffn) + c.hidden;
   bytes.other = norms * sizeof(float) + uint64_t{c.hidden} * 2 + uint64_t{c.head_dim} * sizeof(float);
   return bytes;
