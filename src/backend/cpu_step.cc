@@ -40,8 +40,8 @@ void QuantizedBuffer::set(const cpu::Kernels& kernels, size_t row, const float* 
   kernels.quantize(x, n, q_.row(row), q_.stride(), &scale_[row], &sum_[row]);
 }
 
-cpu::QuantizedRows QuantizedBuffer::rows(uint32_t tokens, size_t row) {
-  return {q_.row(row), q_.stride(), &scale_[row], &sum_[row], tokens};
+cpu::QuantizedRows QuantizedBuffer::rows(uint32_t tokens) {
+  return {q_.row(0), q_.stride(), scale_.data(), sum_.data(), tokens};
 }
 
 CpuStep::CpuStep(const CpuModel& model, unsigned threads, StepProfile* profile)

@@ -21,8 +21,8 @@ class QuantizedBuffer {
   /// Room for `rows` of up to `columns`.
   void resize(size_t rows, size_t columns);
   void set(const cpu::Kernels& kernels, size_t row, const float* x, uint32_t n);
-  /// The first `tokens` rows, or one from `row` on.
-  cpu::QuantizedRows rows(uint32_t tokens, size_t row = 0);
+  /// The first `tokens` rows.
+  cpu::QuantizedRows rows(uint32_t tokens);
 
  private:
   AlignedRows<int8_t> q_;

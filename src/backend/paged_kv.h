@@ -55,7 +55,6 @@ class PagedKv final : public KvCache {
   void extend(uint32_t length) { length_ = length; }
 
   const KvPage& page(uint32_t index) const { return *pages_[index]; }
-  size_t pages() const { return pages_.size(); }
 
  private:
   const KvLayout& layout_;  // the backend's

@@ -28,9 +28,10 @@ uint32_t read_bytes(const uint8_t* data, size_t bytes, size_t ahead) {
 uint64_t dot_peak(uint64_t rounds) {
   constexpr int kChains = Simd::kPeakChains;
   Simd::I32 acc[kChains];
-  auto w = Simd::splat_byte(1);
+  const auto w = Simd::splat_byte(1);
   const auto x = Simd::splat_i32(0x01020304);
-  for (auto& a : acc) a = Simd::zero_i32();
+#pragma GCC unroll 16
+  for (auto& a : acc) a = Simd::zero_i32();  // unrolled like the loops below, or g++ keeps them all in memory
   for (uint64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 16
     for (auto& a : acc) {
@@ -39,6 +40,7 @@ uint64_t dot_peak(uint64_t rounds) {
     }
   }
   alignas(64) int32_t lanes[16];
+#pragma GCC unroll 16
   for (const auto& a : acc) Simd::store_i32(lanes, a);
   return rounds * kChains * 64 + (lanes[0] == 1 ? 1 : 0);  // so that nothing is left out
 }

@@ -131,9 +131,6 @@ struct Simd {
   static F32 mul(F32 x, F32 y) {
     return each<F32>([&](int i) { return vmulq_f32(x.of[i], y.of[i]); });
   }
-  static F32 div(F32 x, F32 y) {
-    return each<F32>([&](int i) { return vdivq_f32(x.of[i], y.of[i]); });
-  }
   static F32 fma(F32 x, F32 y, F32 z) {
     return each<F32>([&](int i) { return vfmaq_f32(z.of[i], x.of[i], y.of[i]); });
   }

@@ -117,9 +117,6 @@ struct Simd {
   static F32 mul(F32 a, F32 b) {
     return each<F32>([&](size_t i) { return a.of[i] * b.of[i]; });
   }
-  static F32 div(F32 a, F32 b) {
-    return each<F32>([&](size_t i) { return a.of[i] / b.of[i]; });
-  }
   static F32 fma(F32 a, F32 b, F32 c) {
     return each<F32>([&](size_t i) { return __builtin_fmaf(a.of[i], b.of[i], c.of[i]); });
   }
