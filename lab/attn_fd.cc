@@ -76,7 +76,7 @@ class Attention : public Program {
       if (split_) {
         walker.phase(
             attention_.tasks(),
-            [&](uint32_t task) { attention_.run(task, layer, q_.data(), q_.size(), walker.thread()); }, [] {},
+            [&](uint32_t task) { attention_.run(task, layer, q_.data(), q_.size(), walker.thread()); }, [](auto) {},
             [&] { attention_.finish(0, y); });
       } else {
         walker.phase(kHeads, [&](uint32_t head) { whole_head(layer, head, y + size_t{head} * kHeadDim); });

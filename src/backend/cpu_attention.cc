@@ -31,9 +31,10 @@ void CpuAttention::prepare(std::span<const StepRow> rows) {
   sequence_of_row_.clear();
   position_of_row_.clear();
   tasks_.clear();
+  pages_.clear();
   for (uint32_t i = 0; i < rows.size(); ++i) {
     if (i == 0 || rows[i].kv != rows[i - 1].kv)
-      sequences_.push_back({static_cast<const PagedKv*>(rows[i].kv), i, 0, rows[i].position, 0, 0, 0});
+      sequences_.push_back({static_cast<const PagedKv*>(rows[i].kv), i, 0, rows[i].position, 0, 0, 0, 0});
     ++sequences_.back().rows;
     sequence_of_row_.push_back(static_cast<uint32_t>(sequences_.size()) - 1);
     position_of_row_.push_back(rows[i].position);
@@ -52,6 +53,8 @@ void CpuAttention::plan(uint32_t sequence, uint32_t sequences) {
   auto& s = sequences_[sequence];
   const uint32_t positions = s.first_position + s.rows;
   const uint32_t blocks = (positions + kKvPagePositions - 1) / kKvPagePositions;
+  s.first_page = pages_.size();
+  for (uint32_t block = 0; block < blocks; ++block) pages_.push_back(s.kv->page(block).block(m_.kv, 0, 0));
   const uint32_t supers = (blocks + kSuperBlock - 1) / kSuperBlock;
   const uint32_t group = c.heads / c.kv_heads;
   if (s.rows > kFewRows) {

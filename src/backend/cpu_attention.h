@@ -18,6 +18,23 @@ class CpuAttention {
   void prepare(std::span<const StepRow> rows);
 
   uint32_t tasks() const { return static_cast<uint32_t>(tasks_.size()); }
+  /// What the tasks read of a layer's cache, for who wants to fetch it before. Looks at the plan only: a thread that is
+  /// late may ask when the step is over and its caches are gone.
+  struct Reads {
+    const CpuAttention& attention;
+    uint32_t layer;
+
+    uint32_t chunks() const { return attention.tasks(); }
+    /// of(data, bytes) for each block of a task.
+    template <class Of>
+    void each_read(uint32_t task, Of of) const {
+      const auto& t = attention.tasks_[task];
+      const auto* page = &attention.pages_[attention.sequences_[t.sequence].first_page + t.block];
+      const auto& layout = attention.m_.kv;
+      for (uint32_t i = 0; i < t.blocks; ++i) of(page[i] + layout.block_offset(layer, t.kv_head), layout.block_bytes);
+    }
+  };
+  Reads reads(uint32_t layer) const { return {*this, layer}; }
   /// q: all rows' queries, after RoPE, `stride` floats apart.
   void run(uint32_t task, uint32_t layer, const float* q, size_t stride, unsigned thread);
   /// A KV cache of int8 wants queries quantised; by row, before the tasks. Nothing to do for others.
@@ -31,7 +48,7 @@ class CpuAttention {
     uint32_t first_row, rows, first_position;
     uint32_t span;   // blocks that a task covers, and whose result is a slot: 1, a super-block, or all
     uint32_t slots;  // of a query
-    size_t first_slot;
+    size_t first_slot, first_page;
   };
   struct Task {
     uint32_t sequence, kv_head;
@@ -67,6 +84,7 @@ class CpuAttention {
   std::vector<uint32_t> sequence_of_row_;
   std::vector<uint32_t> position_of_row_;
   std::vector<Task> tasks_;
+  std::vector<const std::byte*> pages_;  // of each sequence in turn, where its pages begin
   std::vector<Scratch> scratch_;
   AlignedRows<float> slots_;     // o, then m and l
   AlignedRows<int8_t> q8_;       // [rows][heads][head_dim padded to 64]

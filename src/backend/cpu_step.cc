@@ -7,25 +7,27 @@ namespace {
 
 using cpu::Output;
 
-/// Of packed weights, what a thread takes at once: little enough to be shared evenly when another process takes
-/// some of the time, enough that taking it costs nothing.
-constexpr size_t kChunkBytes = 48 << 10;
+/// Of the next phase's weights, what a thread that waits fetches into its inner cache, and how much it fetches between
+/// two looks at whether the wait is over.
+constexpr size_t kAheadBytes = 256 << 10, kAheadStep = 2 << 10;
 
 /// Phases of the longest walk: the embedding, ten a layer, the head.
 constexpr size_t phases_of(const ModelConfig& c) {
   return 4 + size_t{c.layers} * 10;
 }
 
-/// Groups of 16 rows in a chunk of a matrix.
-uint32_t chunk_groups(const cpu::PackedMatrix& w, uint32_t tokens, const cpu::Kernels& kernels) {
-  const auto groups = std::max<uint32_t>(1, static_cast<uint32_t>(kChunkBytes / w.group_bytes()));
-  if (tokens == 1) return groups;
-  return (groups + kernels.tile_groups - 1) / kernels.tile_groups * kernels.tile_groups;
-}
-
-uint32_t chunks_of(const cpu::PackedMatrix& w, uint32_t tokens, const cpu::Kernels& kernels) {
-  const uint32_t step = chunk_groups(w, tokens, kernels);
-  return (w.groups + step - 1) / step;
+/// What chunks of a phase read, from `chunk` on, into the inner cache.
+template <class Phase, class Over>
+void fetch_ahead(const Phase& phase, uint32_t chunk, Over over) {
+  size_t fetched = 0;
+  for (; chunk < phase.chunks() && fetched < kAheadBytes; ++chunk)
+    phase.each_read(chunk, [&](const void* data, size_t bytes) {
+      const auto* from = static_cast<const std::byte*>(data);
+      for (size_t at = 0; at < bytes && !over(); at += kAheadStep)
+        for (size_t line = at; line < std::min(bytes, at + kAheadStep); line += 64)
+          __builtin_prefetch(from + line, 0, 2);
+      fetched += bytes;
+    });
 }
 
 }  // namespace
@@ -104,17 +106,20 @@ void CpuStep::walk(Walker& walker) {
   for (uint32_t layer = 0; layer < c.layers; ++layer) {
     const auto& w = layers[layer];
     const bool last = layer + 1 == c.layers;
-    products(walker, StepPart::kQkv, {{&w.attn_q, &q_}, {&w.attn_k, &k_}, {&w.attn_v, &v_}}, xq_, Output::kStore,
+    const auto output = phase_of({&w.attn_output}), gate_up = gate_up_of(w), down = phase_of({&w.ffn_down});
+    const auto next = last ? head_phase() : qkv_of(layers[layer + 1]);
+    products(walker, StepPart::kQkv, qkv_of(w), {&q_, &k_, &v_}, xq_, Output::kStore, attention_.reads(layer),
              [&](uint32_t row) { place(layer, row); });
-    attention(walker, layer, [&](uint32_t row) {
+    attention(walker, layer, output, [&](uint32_t row) {
       float* attended = q_.row(row);  // in place of the queries
       attention_.finish(row, attended);
       norm(thread, attended, w.attn_sub_norm, c.query_width(), xq_, row);
     });
-    products(walker, StepPart::kAttentionOutput, {{&w.attn_output, &x_}}, xq_, Output::kAdd,
+    products(walker, StepPart::kAttentionOutput, output, {&x_}, xq_, Output::kAdd, gate_up,
              [&](uint32_t row) { norm(thread, x_.row(row), w.ffn_norm, c.hidden, xq_, row); });
-    feed_forward(walker, w, [&](uint32_t row) { norm(thread, gate_.row(row), w.ffn_sub_norm, c.ffn, hq_, row); });
-    products(walker, StepPart::kDown, {{&w.ffn_down, &x_}}, hq_, Output::kAdd, [&](uint32_t row) {
+    feed_forward(walker, gate_up, down,
+                 [&](uint32_t row) { norm(thread, gate_.row(row), w.ffn_sub_norm, c.ffn, hq_, row); });
+    products(walker, StepPart::kDown, down, {&x_}, hq_, Output::kAdd, next, [&](uint32_t row) {
       if (last)
         output_norm(row, thread);
       else
@@ -131,12 +136,15 @@ void CpuStep::each_row(Walker& walker, Row row) {
 }
 
 /// A phase, and then something for each row: a phase of its own, or, for a single row, what the thread that ends the
-/// phase does before the others go on.
-template <class Body, class Row>
-void CpuStep::phase_then_rows(Walker& walker, StepPart part, uint32_t chunks, Body body, Row row) {
+/// phase does before the others go on; meanwhile they fetch what they will read `next`.
+template <class Body, class Next, class Row>
+void CpuStep::phase_then_rows(Walker& walker, StepPart part, uint32_t chunks, const Next& next, Body body, Row row) {
   const bool single = rows() == 1;
   walker.phase(
-      chunks, body, [] {},
+      chunks, body,
+      [&](auto over) {
+        if (single) fetch_ahead(next, walker.first_chunk(next.chunks(), walker.thread()), over);
+      },
       [&] {
         if (single) row(0);
       });
@@ -152,51 +160,67 @@ void CpuStep::multiply(const cpu::PackedMatrix& w, uint32_t begin, uint32_t end,
     m_.kernels.multiply(w, begin, end, x.rows(tokens), y, stride, output, tile_.row(thread));
 }
 
-/// Products of the same rows with several matrices in one phase.
-template <class Row>
-void CpuStep::products(Walker& walker, StepPart part, std::initializer_list<Product> list, QuantizedBuffer& x,
-                       Output output, Row row) {
-  const uint32_t n = rows();
-  uint32_t chunks = 0;
-  for (const auto& p : list) chunks += chunks_of(*p.w, n, m_.kernels);
+ProductPhase CpuStep::phase_of(std::initializer_list<const cpu::PackedMatrix*> matrices,
+                               ProductPhase::Order order) const {
+  return {matrices, rows(), m_.kernels, order};
+}
+
+ProductPhase CpuStep::qkv_of(const CpuModel::Layer& w) const {
+  return phase_of({&w.attn_q, &w.attn_k, &w.attn_v});
+}
+
+ProductPhase CpuStep::gate_up_of(const CpuModel::Layer& w) const {
+  return phase_of({&w.ffn_gate, &w.ffn_up}, ProductPhase::Order::kBeside);
+}
+
+/// Nothing where the head is in half precision, or nobody wants logits.
+ProductPhase CpuStep::head_phase() const {
+  if (m_.head.data == nullptr || wanted_ == 0) return {};
+  return {{&m_.head}, wanted_, m_.kernels};
+}
+
+template <class Next, class Row>
+void CpuStep::products(Walker& walker, StepPart part, const ProductPhase& phase, std::array<AlignedRows<float>*, 3> y,
+                       QuantizedBuffer& x, Output output, const Next& next, Row row) {
   const auto body = [&](uint32_t chunk) {
-    const Product* p = list.begin();
-    for (; chunk >= chunks_of(*p->w, n, m_.kernels); ++p) chunk -= chunks_of(*p->w, n, m_.kernels);
-    const uint32_t step = chunk_groups(*p->w, n, m_.kernels), begin = chunk * step;
-    multiply(*p->w, begin, std::min(p->w->groups, begin + step), x, n, p->y->row(0), p->y->stride(), output,
-             walker.thread());
+    phase.each_of(chunk, [&](uint32_t i, const cpu::PackedMatrix& w, uint32_t begin, uint32_t end) {
+      multiply(w, begin, end, x, rows(), y[i]->row(0), y[i]->stride(), output, walker.thread());
+    });
   };
-  phase_then_rows(walker, part, chunks, body, row);
+  phase_then_rows(walker, part, phase.chunks(), next, body, row);
 }
 
 template <class Row>
-void CpuStep::attention(Walker& walker, uint32_t layer, Row row) {
+void CpuStep::attention(Walker& walker, uint32_t layer, const ProductPhase& next, Row row) {
   const auto body = [&](uint32_t task) { attention_.run(task, layer, q_.row(0), q_.stride(), walker.thread()); };
-  phase_then_rows(walker, StepPart::kAttention, attention_.tasks(), body, row);
+  phase_then_rows(walker, StepPart::kAttention, attention_.tasks(), next, body, row);
 }
 
 /// gate · relu² · up, each chunk finished where it was computed.
 template <class Row>
-void CpuStep::feed_forward(Walker& walker, const CpuModel::Layer& w, Row then) {
-  const uint32_t n = rows(), step = chunk_groups(w.ffn_gate, n, m_.kernels);
+void CpuStep::feed_forward(Walker& walker, const ProductPhase& phase, const ProductPhase& next, Row row) {
   const auto body = [&](uint32_t chunk) {
-    const uint32_t begin = chunk * step, end = std::min(w.ffn_gate.groups, begin + step);
-    multiply(w.ffn_gate, begin, end, xq_, n, gate_.row(0), gate_.stride(), Output::kStore, walker.thread());
-    multiply(w.ffn_up, begin, end, xq_, n, up_.row(0), up_.stride(), Output::kStore, walker.thread());
-    const uint32_t first = begin * 16, width = std::min(m_.config.ffn, end * 16) - first;
-    for (uint32_t row = 0; row < n; ++row)
-      m_.kernels.squared_relu_gate(gate_.row(row) + first, up_.row(row) + first, width, gate_.row(row) + first);
+    uint32_t first = 0, width = 0;
+    phase.each_of(chunk, [&](uint32_t i, const cpu::PackedMatrix& w, uint32_t begin, uint32_t end) {
+      auto& y = i == 0 ? gate_ : up_;
+      multiply(w, begin, end, xq_, rows(), y.row(0), y.stride(), Output::kStore, walker.thread());
+      first = begin * 16;
+      width = std::min(w.rows, end * 16) - first;
+    });
+    for (uint32_t r = 0; r < rows(); ++r)
+      m_.kernels.squared_relu_gate(gate_.row(r) + first, up_.row(r) + first, width, gate_.row(r) + first);
   };
-  phase_then_rows(walker, StepPart::kGateUp, chunks_of(w.ffn_gate, n, m_.kernels), body, then);
+  phase_then_rows(walker, StepPart::kGateUp, phase.chunks(), next, body, row);
 }
 
 void CpuStep::head(Walker& walker) {
   const auto& c = m_.config;
   if (m_.head.data != nullptr) {
-    const uint32_t step = chunk_groups(m_.head, wanted_, m_.kernels);
-    walker.phase(chunks_of(m_.head, wanted_, m_.kernels), [&](uint32_t chunk) {
-      const uint32_t begin = chunk * step, end = std::min(m_.head.groups, begin + step);
-      multiply(m_.head, begin, end, lq_, wanted_, logits_, c.vocabulary, Output::kStore, walker.thread());
+    const auto phase = head_phase();
+    walker.phase(phase.chunks(), [&](uint32_t chunk) {
+      phase.each_of(chunk, [&](uint32_t, const cpu::PackedMatrix& w, uint32_t begin, uint32_t end) {
+        multiply(w, begin, end, lq_, wanted_, logits_, c.vocabulary, Output::kStore, walker.thread());
+      });
     });
   } else {
     const auto& half = std::get<HalfMatrix>(m_.weights.head);

@@ -9,6 +9,7 @@
 #include "backend/aligned_rows.h"
 #include "backend/cpu_attention.h"
 #include "backend/cpu_model.h"
+#include "backend/product_phase.h"
 #include "backend/step_profile.h"
 #include "backend/step_rows.h"
 #include "base/thread_pool.h"
@@ -49,23 +50,24 @@ class CpuStep final : public Program {
   void walk(Walker& walker) override;
 
  private:
-  /// A matrix and where its product goes.
-  struct Product {
-    const cpu::PackedMatrix* w;
-    AlignedRows<float>* y;
-  };
   uint32_t rows() const { return static_cast<uint32_t>(rows_.size()); }
   template <class Row>
   void each_row(Walker& walker, Row row);
-  template <class Body, class Row>
-  void phase_then_rows(Walker& walker, StepPart part, uint32_t chunks, Body body, Row row);
+  template <class Body, class Next, class Row>
+  void phase_then_rows(Walker& walker, StepPart part, uint32_t chunks, const Next& next, Body body, Row row);
+  ProductPhase phase_of(std::initializer_list<const cpu::PackedMatrix*> matrices,
+                        ProductPhase::Order order = ProductPhase::Order::kAfter) const;
+  ProductPhase qkv_of(const CpuModel::Layer& w) const;
+  ProductPhase gate_up_of(const CpuModel::Layer& w) const;
+  ProductPhase head_phase() const;
+  /// y: of each matrix of the phase, where its product goes. `next`: the phase after this.
+  template <class Next, class Row>
+  void products(Walker& walker, StepPart part, const ProductPhase& phase, std::array<AlignedRows<float>*, 3> y,
+                QuantizedBuffer& x, cpu::Output output, const Next& next, Row row);
   template <class Row>
-  void products(Walker& walker, StepPart part, std::initializer_list<Product> list, QuantizedBuffer& x,
-                cpu::Output output, Row row);
+  void attention(Walker& walker, uint32_t layer, const ProductPhase& next, Row row);
   template <class Row>
-  void attention(Walker& walker, uint32_t layer, Row row);
-  template <class Row>
-  void feed_forward(Walker& walker, const CpuModel::Layer& w, Row row);
+  void feed_forward(Walker& walker, const ProductPhase& phase, const ProductPhase& next, Row row);
   void multiply(const cpu::PackedMatrix& w, uint32_t begin, uint32_t end, QuantizedBuffer& x, uint32_t tokens, float* y,
                 size_t stride, cpu::Output output, unsigned thread);
   void head(Walker& walker);

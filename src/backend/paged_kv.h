@@ -19,6 +19,10 @@ struct KvLayout {
   uint32_t layers, kv_heads, head_dim;
   size_t v_offset, k_scale_offset, v_scale_offset;  // in a block
   size_t block_bytes, page_bytes;
+
+  size_t block_offset(uint32_t layer, uint32_t kv_head) const {
+    return (size_t{layer} * kv_heads + kv_head) * block_bytes;
+  }
 };
 
 /// 64-byte aligned memory of one page. Large ones ask for huge pages of the system.
@@ -29,7 +33,7 @@ class KvPage {
   std::shared_ptr<KvPage> copy(const KvLayout& layout) const;
 
   std::byte* block(const KvLayout& layout, uint32_t layer, uint32_t kv_head) const {
-    return data_.get() + (size_t{layer} * layout.kv_heads + kv_head) * layout.block_bytes;
+    return data_.get() + layout.block_offset(layer, kv_head);
   }
   cpu::KvBlockView view(const KvLayout& layout, uint32_t layer, uint32_t kv_head) const;
 

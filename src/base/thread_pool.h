@@ -38,10 +38,11 @@ class Walker {
   /// Takes part in the next phase: body(chunk) for chunks of 0 … chunks - 1 as they come. Returns when all are done.
   template <class Body>
   void phase(uint32_t chunks, Body body) {
-    phase(chunks, body, [] {}, [] {});
+    phase(chunks, body, [](auto) {}, [] {});
   }
-  /// idle() is run by each thread that finds no chunk left, before it waits for the others; after() once, by the
-  /// thread that ends the last chunk, before the phase is over (never without chunks).
+  /// idle(over) is run by each thread that finds no chunk left, before it waits for the others: something of use that
+  /// may end at any time, and should once over() is true. after() is run once, by the thread that ends the last chunk,
+  /// before the phase is over (never without chunks).
   template <class Body, class Idle, class After>
   void phase(uint32_t chunks, Body body, Idle idle, After after) {
     auto& p = phases_[at_];
@@ -50,8 +51,7 @@ class Walker {
     uint32_t mine = 0;
     for (unsigned i = 0; i < threads_; ++i) {
       const unsigned owner = (thread_ + i) % threads_;
-      const auto first_of = [&](unsigned t) { return static_cast<uint32_t>(uint64_t{chunks} * t / threads_); };
-      const uint32_t begin = first_of(owner), end = first_of(owner + 1);
+      const uint32_t begin = first_chunk(chunks, owner), end = first_chunk(chunks, owner + 1);
       const bool own = i == 0;
       for (uint32_t n = 0; ranges[owner].take(own, end - begin, n); ++mine) {
         body(own ? begin + n : end - 1 - n);
@@ -61,9 +61,14 @@ class Walker {
       after();
       end_phase(p);
     } else {
-      idle();
+      idle([&p] { return p.ended.load(std::memory_order_acquire) != 0; });
       wait(p);
     }
+  }
+
+  /// Where the range of `chunks` chunks begins that a thread takes first.
+  uint32_t first_chunk(uint32_t chunks, unsigned thread) const {
+    return static_cast<uint32_t>(uint64_t{chunks} * thread / threads_);
   }
 
  private:

@@ -53,7 +53,7 @@ TEST(ThreadPool, WhatComesAfterAPhaseRunsOnceBeforeTheNext) {
             wrong += after != phase;
             ++chunks;
           },
-          [&] { ++idle; }, [&] { ++after; });
+          [&](auto) { ++idle; }, [&] { ++after; });
   });
   ThreadPool pool(4);
   pool.run(program);

@@ -170,16 +170,27 @@ void weigh_values(const AttendBlock& b, uint32_t query, uint32_t begin, uint32_t
   for (; first < width; first += 16) value_tile<format, queries, 1>(b, query, first, begin, end, p);
 }
 
+/// Scores of the positions from `first` on that any query sees: in tiles of `vectors`, the last one less if it may.
+template <KvFormat format, int queries, int vectors>
+void score_positions(const AttendBlock& b, uint32_t query, uint32_t first, uint32_t seen, float (*p)[kKvBlock]) {
+  for (; first < seen; first += 16 * vectors) {
+    if constexpr (vectors > 1)
+      if (seen - first <= 16 * (vectors / 2))
+        return score_positions<format, queries, vectors / 2>(b, query, first, seen, p);
+    if constexpr (format == KvFormat::kQ8)
+      score_tile_q8<queries, vectors>(b, query, first, p);
+    else
+      score_tile<format, queries, vectors>(b, query, first, p);
+  }
+}
+
 /// `queries` queries from `query` on.
 template <KvFormat format, int queries>
 void attend_queries(const AttendBlock& b, uint32_t query) {
   alignas(64) float p[queries][kKvBlock];
-  for (uint32_t first = 0; first < kKvBlock; first += 16 * Simd::kScoreVectors) {
-    if constexpr (format == KvFormat::kQ8)
-      score_tile_q8<queries, Simd::kScoreVectors>(b, query, first, p);
-    else
-      score_tile<format, queries, Simd::kScoreVectors>(b, query, first, p);
-  }
+  uint32_t seen = 0;
+  for (int i = 0; i < queries; ++i) seen = b.count[query + i] > seen ? b.count[query + i] : seen;
+  score_positions<format, queries, Simd::kScoreVectors>(b, query, 0, seen, p);
   uint32_t shared = kKvBlock;  // positions that all of them see
   for (int i = 0; i < queries; ++i) {
     const uint32_t count = b.count[query + i];

@@ -19,14 +19,15 @@ constexpr uint32_t columns_per_block(PackedMatrix::Kind kind) {
   return kind == PackedMatrix::kQ8 ? 4 : kind == PackedMatrix::kT2 ? 16 : 20;
 }
 
-/// Blocks [first, first + count) of a group as 64-byte words of four columns each, `step` bytes apart: weights + 1
-/// (ternary), or as `dot` takes them (q8).
+/// `count` blocks as 64-byte words of four columns each, `step` bytes apart: weights + 1 (ternary), or as `dot` takes
+/// them (q8). As many blocks from `next` on are fetched for later.
 template <PackedMatrix::Kind kind>
-void unpack_blocks(const uint8_t* group, uint32_t first, uint32_t count, uint8_t* out, size_t step) {
+void unpack_blocks(const uint8_t* blocks, const uint8_t* next, uint32_t count, uint8_t* out, size_t step) {
   constexpr uint32_t kWords = columns_per_block(kind) / 4;
   const auto mask = Simd::splat_byte(3);
   for (uint32_t i = 0; i < count; ++i, out += kWords * step) {
-    const auto x = Simd::load_bytes(group + size_t{first + i} * 64);
+    const auto x = Simd::load_bytes(blocks + size_t{i} * 64);
+    Simd::prefetch(next + size_t{i} * 64);
     if constexpr (kind == PackedMatrix::kQ8) {
       Simd::store_bytes(out, signed_weights(x));
     } else {
@@ -98,8 +99,12 @@ void multiply_rows(const PackedMatrix& w, uint32_t first, const QuantizedRows& x
   for (size_t i = 0; i < x.tokens * kStride; i += 16) Simd::store_i32(acc + i, Simd::zero_i32());
   for (uint32_t block = 0; block < w.blocks; block += kPanelBlocks) {
     const uint32_t count = w.blocks - block < kPanelBlocks ? w.blocks - block : kPanelBlocks;
-    for (int g = 0; g < groups; ++g)
-      unpack_blocks<kind>(w.data + (first + g) * w.group_bytes(), block, count, panel + size_t(g) * 64, groups * 64);
+    // what the next panel unpacks: further along these groups, or where the next ones begin
+    const size_t next = block + count < w.blocks ? size_t{count} * 64 : groups * w.group_bytes() - size_t{block} * 64;
+    for (int g = 0; g < groups; ++g) {
+      const uint8_t* blocks = w.data + (first + g) * w.group_bytes() + size_t{block} * 64;
+      unpack_blocks<kind>(blocks, blocks + next, count, panel + size_t(g) * 64, groups * 64);
+    }
     multiply_panel<groups>(panel, x, size_t{block} * kColumns, count * kColumns / 4, acc);
   }
   for (uint32_t t = 0; t < x.tokens; ++t)
@@ -116,7 +121,8 @@ void multiply_rows(const PackedMatrix& w, uint32_t first, const QuantizedRows& x
 template <PackedMatrix::Kind kind>
 void multiply_grouped(const PackedMatrix& w, uint32_t row_group, const QuantizedRows& x, float* y, size_t y_stride,
                       Output output, uint8_t* scratch) {
-  unpack_blocks<kind>(w.data + row_group * w.group_bytes(), 0, w.blocks, scratch, 64);
+  const uint8_t* blocks = w.data + row_group * w.group_bytes();
+  unpack_blocks<kind>(blocks, blocks + w.group_bytes(), w.blocks, scratch, 64);
   const uint32_t count = (w.columns + w.scale_group - 1) / w.scale_group;
   for (uint32_t t = 0; t < x.tokens; ++t) {
     const int8_t* q = x.q + t * x.stride;
