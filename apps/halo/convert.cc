@@ -13,7 +13,7 @@ namespace {
 
 struct ConvertArguments {
   ConvertOptions options;
-  std::string packing = "t2";
+  std::string packing = "t1_6";
   std::string head = "q8";
   std::string chat_layout;
   bool json = false;

@@ -14,7 +14,7 @@ struct SynthArguments {
   std::string preset;
   std::string output;
   std::string tokenizer_from;
-  std::string packing = "t2";
+  std::string packing = "t1_6";
   std::string head = "q8";
   uint64_t seed = 1;
   std::optional<uint32_t> layers, hidden, heads, kv_heads, head_dim, ffn, vocabulary, context;

@@ -1,5 +1,6 @@
-// Prefill and batches: many tokens times a packed matrix. Weights are unpacked once for all tokens, a panel of
-// columns at a time into the inner cache, then multiplied in register tiles of kTileGroups x kTileTokens.
+// Prefill and batches: several tokens times a packed matrix. For few, weights are unpacked in registers and used there.
+// For many, they are unpacked once for all, a panel of columns at a time into the inner cache, and multiplied in
+// register tiles of kTileGroups x kTileTokens.
 #pragma once
 
 #include "kernels/cpu/matvec.inl.h"
@@ -144,6 +145,85 @@ void multiply_grouped(const PackedMatrix& w, uint32_t row_group, const Quantized
   }
 }
 
+/// Field `field` of a block's bytes as weights + 1, or a q8 block as `dot` takes it.
+template <PackedMatrix::Kind kind, int field>
+inline __attribute__((always_inline)) Simd::Bytes plain_field(Simd::Bytes four, Simd::Bytes fifth) {
+  if constexpr (kind == PackedMatrix::kQ8) {
+    return signed_weights(four);
+  } else if constexpr (field == 4) {
+    return Simd::bit_and(Simd::template shift_right<6>(fifth), Simd::splat_byte(3));
+  } else if constexpr (field == 0) {
+    return Simd::bit_and(four, Simd::splat_byte(3));
+  } else {
+    return Simd::bit_and(Simd::template shift_right<2 * field>(four), Simd::splat_byte(3));
+  }
+}
+
+/// a[token][group] += a field of each group's block · the four activations that it meets, for this field and the rest.
+template <PackedMatrix::Kind kind, int groups, int tokens, int field>
+inline __attribute__((always_inline)) void multiply_fields(Simd::I32 (&a)[tokens][groups],
+                                                           const Simd::Bytes (&four)[groups],
+                                                           const Simd::Bytes (&fifth)[groups], const int8_t* q,
+                                                           size_t q_stride) {
+  Simd::Bytes w[groups];
+#pragma GCC unroll 4
+  for (int g = 0; g < groups; ++g) w[g] = plain_field<kind, field>(four[g], fifth[g]);
+#pragma GCC unroll 16
+  for (int t = 0; t < tokens; ++t) {
+    const auto x = Simd::splat_i32(*reinterpret_cast<const int32_t*>(q + size_t(t) * q_stride + size_t{field} * 4));
+#pragma GCC unroll 4
+    for (int g = 0; g < groups; ++g) a[t][g] = Simd::dot(a[t][g], w[g], x);
+  }
+  if constexpr (field + 1 < static_cast<int>(columns_per_block(kind)) / 4)
+    multiply_fields<kind, groups, tokens, field + 1>(a, four, fifth, q, q_stride);
+}
+
+/// `groups` groups of 16 rows from `first` on, with `tokens` tokens from `token` on.
+template <PackedMatrix::Kind kind, int groups, int tokens>
+void multiply_few(const PackedMatrix& w, uint32_t first, const QuantizedRows& x, uint32_t token, float* y,
+                  size_t y_stride, Output output) {
+  const size_t group_bytes = w.group_bytes(), ahead = size_t{kAheadBlocks} * 64 / groups;
+  const uint8_t* block = w.data + first * group_bytes;
+  const int8_t* q = x.q + token * x.stride;
+  Simd::I32 a[tokens][groups];
+#pragma GCC unroll 16
+  for (int t = 0; t < tokens; ++t)
+#pragma GCC unroll 4
+    for (int g = 0; g < groups; ++g) a[t][g] = Simd::zero_i32();
+  for (size_t at = 0; at < group_bytes; at += 64, block += 64, q += columns_per_block(kind)) {
+    // further along these groups, or where the next ones begin
+    const size_t next = at + ahead < group_bytes ? ahead : ahead + (groups - 1) * group_bytes;
+    Simd::Bytes four[groups], fifth[groups];
+#pragma GCC unroll 4
+    for (int g = 0; g < groups; ++g) {
+      four[g] = fifth[g] = Simd::load_bytes(block + g * group_bytes);
+      Simd::prefetch(block + g * group_bytes + next);
+      if constexpr (kind == PackedMatrix::kT1_6) {
+        const auto trits = Simd::unpack_t1_6(four[g]);
+        four[g] = trits.four;
+        fifth[g] = trits.fifth;
+      }
+    }
+    multiply_fields<kind, groups, tokens, 0>(a, four, fifth, q, x.stride);
+  }
+  for (int t = 0; t < tokens; ++t)
+    for (int g = 0; g < groups; ++g) {
+      const auto sum = Simd::sub(a[t][g], Simd::splat_i32(offset_of(kind) * x.sum[token + t]));
+      const auto value = Simd::mul(Simd::to_f32(sum), scale_of(w, first + g, x.scale[token + t]));
+      store_rows(value, w.rows - (first + g) * 16, output, y + (token + t) * y_stride + size_t{first + g} * 16);
+    }
+}
+
+/// The tokens from `token` on, `tokens` or fewer at a time.
+template <PackedMatrix::Kind kind, int groups, int tokens = Simd::kFewTileTokens>
+void multiply_few_rows(const PackedMatrix& w, uint32_t first, const QuantizedRows& x, uint32_t token, float* y,
+                       size_t y_stride, Output output) {
+  for (; token + tokens <= x.tokens; token += tokens)
+    multiply_few<kind, groups, tokens>(w, first, x, token, y, y_stride, output);
+  if constexpr (tokens > 1)
+    if (token < x.tokens) multiply_few_rows<kind, groups, tokens - 1>(w, first, x, token, y, y_stride, output);
+}
+
 template <PackedMatrix::Kind kind>
 void multiply_of(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y, size_t y_stride,
                  Output output, void* scratch) {
@@ -151,6 +231,12 @@ void multiply_of(const PackedMatrix& w, uint32_t begin, uint32_t end, const Quan
   uint32_t g = begin;
   if (w.granularity == PackedMatrix::kPerGroup) {
     for (; g < end; ++g) multiply_grouped<kind>(w, g, x, y, y_stride, output, space);
+    return;
+  }
+  if (x.tokens < Simd::kPanelTokens) {
+    for (; g + Simd::kFewTileGroups <= end; g += Simd::kFewTileGroups)
+      multiply_few_rows<kind, Simd::kFewTileGroups>(w, g, x, 0, y, y_stride, output);
+    for (; g < end; ++g) multiply_few_rows<kind, 1>(w, g, x, 0, y, y_stride, output);
     return;
   }
   for (; g + Simd::kTileGroups <= end; g += Simd::kTileGroups)
@@ -172,6 +258,7 @@ void multiply(const PackedMatrix& w, uint32_t begin, uint32_t end, const Quantiz
 
 size_t multiply_scratch(const PackedMatrix& w, uint32_t tokens) {
   if (w.granularity == PackedMatrix::kPerGroup) return (size_t{w.columns} / 4 + 8) * 64;
+  if (tokens < Simd::kPanelTokens) return 0;
   return (size_t{kPanelColumns} / 4 * 64 + size_t{tokens} * 64) * Simd::kTileGroups;
 }
 

@@ -22,7 +22,9 @@ struct Simd {
 
   static constexpr int kPeakChains = 6;  // products in flight when only the processor's peak counts
   static constexpr bool kSignedDot = false, kFieldsInPlace = true;
-  static constexpr int kTileGroups = 1, kTileTokens = 4;  // 8 of 16 registers are accumulators
+  static constexpr int kTileGroups = 1, kTileTokens = 4;        // 8 of 16 registers are accumulators
+  static constexpr int kFewTileGroups = 1, kFewTileTokens = 4;  // the same where weights are unpacked in registers
+  static constexpr uint32_t kPanelTokens = 8;                   // a panel pays from so many tokens on
   static constexpr int kScoreQueries = 2, kScoreVectors = 2;
 
   static __m256i half(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
@@ -58,7 +60,10 @@ struct Simd {
   }
 
 #ifdef __AVXVNNI__
-  static __m256i dot_half(__m256i acc, __m256i w, __m256i x) { return _mm256_dpbusd_avx_epi32(acc, w, x); }
+  static __m256i dot_half(__m256i acc, __m256i w, __m256i x) {
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(w), "x"(x));  // see simd_avx512.h
+    return acc;
+  }
   static __m256i dot_half_small(__m256i acc, __m256i w, __m256i x) { return dot_half(acc, w, x); }
 #else
   /// Even and odd bytes apart, since pairs of u8 · s8 products can pass 16 bits.

@@ -21,8 +21,10 @@ struct Simd {
   static constexpr bool kFieldsInPlace = true;  // field j of a byte keeps its weight 4^j until the end
   static constexpr int kTileGroups = 4;         // register tile of the matrix product: groups of 16 rows …
   static constexpr int kTileTokens = 4;         // … by tokens
-  static constexpr int kScoreQueries = 4;       // register tile of attention: queries …
-  static constexpr int kScoreVectors = 4;       // … by vectors of positions or elements
+  static constexpr int kFewTileGroups = 2, kFewTileTokens = 8;  // the same where weights are unpacked in registers
+  static constexpr uint32_t kPanelTokens = ~0u;                 // a panel pays from so many tokens on: here never
+  static constexpr int kScoreQueries = 4;                       // register tile of attention: queries …
+  static constexpr int kScoreVectors = 4;                       // … by vectors of positions or elements
 
   static Bytes load_bytes(const void* p) { return _mm512_loadu_si512(p); }
   static void store_bytes(void* p, Bytes x) { _mm512_storeu_si512(p, x); }

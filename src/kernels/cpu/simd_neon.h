@@ -24,7 +24,9 @@ struct Simd {
 
   static constexpr int kPeakChains = 6;  // products in flight when only the processor's peak counts
   static constexpr bool kSignedDot = true, kFieldsInPlace = false;
-  static constexpr int kTileGroups = 1, kTileTokens = 4;  // 16 of 32 registers are accumulators
+  static constexpr int kTileGroups = 1, kTileTokens = 4;        // 16 of 32 registers are accumulators
+  static constexpr int kFewTileGroups = 1, kFewTileTokens = 4;  // the same where weights are unpacked in registers
+  static constexpr uint32_t kPanelTokens = 8;                   // a panel pays from so many tokens on
   static constexpr int kScoreQueries = 2, kScoreVectors = 2;
 
   template <class T, class F>

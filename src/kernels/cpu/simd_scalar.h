@@ -24,6 +24,8 @@ struct Simd {
   static constexpr int kPeakChains = 1;  // products in flight when only the processor's peak counts
   static constexpr bool kSignedDot = false, kFieldsInPlace = false;
   static constexpr int kTileGroups = 1, kTileTokens = 2, kScoreQueries = 1, kScoreVectors = 1;
+  static constexpr int kFewTileGroups = 1, kFewTileTokens = 4;  // the same where weights are unpacked in registers
+  static constexpr uint32_t kPanelTokens = 8;                   // a panel pays from so many tokens on
 
   template <class T, class F>
   static T each(F f) {
