@@ -26,7 +26,7 @@ write_record() {
   local commit dirty
   read -r commit dirty < <(commit_state)
   jq --arg commit "$commit" --argjson dirty "$dirty" --arg date "$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
-    --arg kernel "Linux $(uname -r | cut -d- -f1)" --argjson cores "$(nproc)" \
+    --arg kernel "$(uname -r | cut -d- -f1)" --argjson cores "$(nproc)" \
     --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" \
     '{commit: $commit, dirty: $dirty, date: $date, machine: {kernel: $kernel, cpu: $cpu, cores: $cores}, results: .}' \
     >"$records/$1.json"

@@ -2,98 +2,36 @@
 // inner loop (kernels/cpu/attention.inl.h) and must give the same bits. Shapes of bitnet-b1.58-2B-4T, one new token.
 //
 //   attn_fd [THREADS]: one line of JSON for each KV type and context length
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <random>
 
-#include "backend/cpu_attention.h"
-#include "base/thread_pool.h"
-#include "kernels/cpu/select.h"
+#include "attention_lab.h"
 
-namespace onebit {
+namespace onebit::lab {
 namespace {
 
-constexpr uint32_t kHeads = 20, kKvHeads = 5, kHeadDim = 128, kLayers = 8, kSlot = kHeadDim + 16;
-
-ModelWeights shape(uint32_t context) {
-  ModelWeights w;
-  w.config.layers = kLayers;
-  w.config.heads = kHeads;
-  w.config.kv_heads = kKvHeads;
-  w.config.head_dim = kHeadDim;
-  w.config.context = context;
-  return w;
-}
-
-/// Every layer's keys and values at random.
-void fill(PagedKv& kv, const CpuModel& m, uint32_t length) {
-  std::mt19937 random(1);
-  std::normal_distribution<float> normal;
-  std::vector<float> x(size_t{4096} + kHeadDim);
-  for (auto& v : x) v = normal(random);
-  if (!kv.reserve(length)) std::abort();
-  kv.extend(length);
-  for (uint32_t t = 0; t < length; ++t)
-    for (uint32_t layer = 0; layer < kLayers; ++layer)
-      for (uint32_t head = 0; head < kKvHeads; ++head) {
-        auto* block = kv.page(t / 64).block(m.kv, layer, head);
-        const float* k = x.data() + random() % 4096;
-        const float* v = x.data() + random() % 4096;
-        m.kernels.append_key(m.kv.format, k, kHeadDim, t % 64, block,
-                             reinterpret_cast<float*>(block + m.kv.k_scale_offset));
-        m.kernels.append_value(m.kv.format, v, kHeadDim, t % 64, block + m.kv.v_offset,
-                               reinterpret_cast<float*>(block + m.kv.v_scale_offset));
-      }
-}
-
-/// Attention of one new token in all layers, one after another, as a step does it.
-class Attention : public Program {
+class TaskAHead final : public LayeredAttention {
  public:
-  Attention(const CpuModel& m, unsigned threads, const PagedKv& kv, uint32_t length, bool split)
-      : Program(2 * kLayers),
-        m_(m),
-        split_(split),
-        kv_(kv),
-        length_(length),
-        attention_(m, threads),
-        q_(kHeads * kHeadDim) {
-    std::mt19937 random(2);
-    std::normal_distribution<float> normal;
-    for (auto& v : q_) v = normal(random);
-    const StepRow row{const_cast<PagedKv*>(&kv), 0, length - 1, false};
-    attention_.prepare({&row, 1});
-    attention_.quantize_query(0, q_.data());
-    out.resize(size_t{kLayers} * kHeads * kHeadDim);
-  }
-  std::vector<float> out;  // [layers][heads · head_dim]
+  TaskAHead(const CpuModel& m, const PagedKv& kv, uint32_t length) : m_(m), kv_(kv), length_(length) {}
 
  protected:
   void walk(Walker& walker) override {
     for (uint32_t layer = 0; layer < kLayers; ++layer) {
       float* y = out.data() + size_t{layer} * kHeads * kHeadDim;
-      if (split_) {
-        walker.phase(
-            attention_.tasks(),
-            [&](uint32_t task) { attention_.run(task, layer, q_.data(), q_.size(), walker.thread()); }, [](auto) {},
-            [&] { attention_.finish(0, y); });
-      } else {
-        walker.phase(kHeads, [&](uint32_t head) { whole_head(layer, head, y + size_t{head} * kHeadDim); });
-      }
+      walker.phase(kHeads, [&](uint32_t head) { whole_head(layer, head, y + size_t{head} * kHeadDim); });
     }
   }
 
  private:
   /// All blocks of one head, folded as the contract orders it.
   void whole_head(uint32_t layer, uint32_t head, float* y) const {
-    alignas(64) float slots[3][kSlot];
+    alignas(64) float slots[3][kHeadDim + 16];
     alignas(64) int8_t q8[kHeadDim];
-    const float* q = q_.data() + size_t{head} * kHeadDim;
+    const float* query = q.data() + size_t{head} * kHeadDim;
     const int8_t* q8_row = q8;
     float q_scale = 0;
     int32_t sum = 0;
-    m_.kernels.quantize(q, kHeadDim, q8, kHeadDim, &q_scale, &sum);
+    m_.kernels.quantize(query, kHeadDim, q8, kHeadDim, &q_scale, &sum);
     const uint32_t blocks = (length_ + 63) / 64;
     const auto fold = [&](int from, int into, bool first) {
       if (first)
@@ -109,7 +47,7 @@ class Attention : public Program {
                                        .head_dim = kHeadDim,
                                        .queries = 1,
                                        .score_factor = m_.score_factor,
-                                       .q = &q,
+                                       .q = &query,
                                        .q8 = &q8_row,
                                        .q_scale = &q_scale,
                                        .count = &count,
@@ -123,25 +61,16 @@ class Attention : public Program {
   }
 
   const CpuModel& m_;
-  bool split_;
   const PagedKv& kv_;
   uint32_t length_;
-  CpuAttention attention_;
-  std::vector<float> q_;
 };
-
-double microseconds_a_layer(ThreadPool& pool, Program& program) {
-  const auto begin = std::chrono::steady_clock::now();
-  while (!program.idle()) std::this_thread::yield();
-  pool.run(program);
-  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count() / kLayers;
-}
 
 void measure(KvType type, uint32_t length, unsigned threads) {
   const CpuModel m(shape(length), type, cpu::best_kernels());
   PagedKv kv(m.kv);
   fill(kv, m, length);
-  Attention split(m, threads, kv, length, true), single(m, threads, kv, length, false);
+  SplitAttention split(m, threads, kv, length);
+  TaskAHead single(m, kv, length);
   ThreadPool pool(threads);
   double best_split = 1e9, best_single = 1e9;
   for (int round = 0; round < 15; ++round) {  // in turn; the first brings everything into memory
@@ -159,10 +88,10 @@ void measure(KvType type, uint32_t length, unsigned threads) {
 }
 
 }  // namespace
-}  // namespace onebit
+}  // namespace onebit::lab
 
 int main(int argc, char** argv) {
   const unsigned threads = argc > 1 ? static_cast<unsigned>(std::atoi(argv[1])) : onebit::available_processors();
   for (const auto type : {onebit::KvType::kF16, onebit::KvType::kQ8})
-    for (uint32_t length = 256; length <= 32768; length *= 2) onebit::measure(type, length, threads);
+    for (uint32_t length = 256; length <= 32768; length *= 2) onebit::lab::measure(type, length, threads);
 }

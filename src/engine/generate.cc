@@ -94,11 +94,13 @@ Status Sequence::append(TokenId token) {
     ++drafts_.accepted;
     return {};
   }
+  draft_length_.met(static_cast<uint32_t>(draft_.size()), static_cast<uint32_t>(row_));
   kv_->truncate(length());
   draft_.clear();
   row_ = 0;
   tokens_.push_back(token);
-  auto draft = onebit::draft_by_lookup(tokens_, std::min(most_drafted_, backend_.config().context - length()));
+  const uint32_t room = backend_.config().context - length();
+  auto draft = onebit::draft_by_lookup(tokens_, std::min(draft_length_.next(most_drafted_), room));
   std::vector<TokenId> inputs{token};
   inputs.insert(inputs.end(), draft.begin(), draft.end());
   auto status = backend_.forward(std::array{BatchItem{kv_.get(), inputs, LogitRows::kAll}}, logits_);

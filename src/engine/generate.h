@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "base/result.h"
+#include "engine/lookup.h"
 #include "engine/sampler.h"
 #include "tokenizer/tokenizer.h"
 
@@ -45,6 +46,7 @@ class Sequence {
   size_t row_ = 0;              // of logits_, that of the last token
   std::vector<TokenId> draft_;  // computed beyond the tokens; row_ of them were accepted
   uint32_t most_drafted_ = 0;
+  DraftLength draft_length_;
   Drafts drafts_;
 };
 

@@ -19,4 +19,18 @@ std::vector<TokenId> draft_by_lookup(std::span<const TokenId> tokens, uint32_t m
   return {};
 }
 
+uint32_t DraftLength::next(uint32_t most) {
+  if (rest_ == 0) return std::min(length_, most);
+  --rest_;
+  return 0;
+}
+
+void DraftLength::met(uint32_t drafted, uint32_t accepted) {
+  constexpr uint32_t kLongest = 64, kLongestRest = 32;
+  if (drafted == 0) return;
+  length_ = accepted == drafted ? std::min(kLongest, 2 * length_) : accepted + 1;
+  rests_ = accepted > 0 ? 0 : std::min(kLongestRest, 2 * rests_ + 1);
+  rest_ = rests_;
+}
+
 }  // namespace onebit

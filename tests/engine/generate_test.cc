@@ -172,6 +172,23 @@ TEST_F(GenerateTest, LookupChangesNoTokenAndNoLogprob) {
   }
 }
 
+TEST(Lookup, DraftsGrowWhileTheyAreRightAndRestWhileTheyAreWrong) {
+  DraftLength length;
+  EXPECT_EQ(length.next(64), 4u);
+  length.met(4, 4);
+  EXPECT_EQ(length.next(64), 8u);
+  EXPECT_EQ(length.next(3), 3u) << "never more than asked for";
+  length.met(8, 2);
+  EXPECT_EQ(length.next(64), 3u);
+  for (const int rest : {1, 3, 7, 15, 31, 32, 32}) {
+    length.met(3, 0);
+    for (int step = 0; step < rest; ++step) EXPECT_EQ(length.next(64), 0u) << step << " of " << rest;
+    EXPECT_EQ(length.next(64), 1u);
+  }
+  length.met(1, 1);
+  EXPECT_EQ(length.next(64), 2u) << "one that is right ends the rests";
+}
+
 TEST(Lookup, DraftsWhatFollowedTheLongestMatchLast) {
   const auto draft = [](std::vector<TokenId> tokens, uint32_t most) { return draft_by_lookup(tokens, most); };
   using Ids = std::vector<TokenId>;

@@ -117,8 +117,8 @@ inline __attribute__((always_inline)) void score_tile_q8(const AttendBlock& b, u
     }
 }
 
-/// Scores to p_t = exp(s_t - m) in place, with m and l = Σ p_t ascending.
-inline void exponentials(float* s, uint32_t count, float* m, float* l) {
+/// Scores to p_t = exp(s_t - m) in place, and m.
+inline void exponentials(float* s, uint32_t count, float* m) {
   auto largest = Simd::splat_f32(s[0]);
   uint32_t t = 0;
   for (; t + 16 <= count; t += 16) largest = Simd::max(largest, Simd::load_f32(s + t));
@@ -126,9 +126,20 @@ inline void exponentials(float* s, uint32_t count, float* m, float* l) {
   for (; t < count; ++t) *m = s[t] > *m ? s[t] : *m;
   for (t = 0; t < count; t += 16)
     Simd::store_f32(s + t, exp_negative(Simd::sub(Simd::load_f32(s + t), Simd::splat_f32(*m))));
-  float sum = 0.0f;
-  for (t = 0; t < count; ++t) sum += s[t];
-  *l = sum;
+}
+
+/// l = Σ p_t, t ascending: side by side, since each sum waits for its last addition. The first `shared` positions count
+/// for all queries.
+template <int queries>
+void sum_up(const AttendBlock& b, uint32_t query, uint32_t shared, const float (*p)[kKvBlock]) {
+  float sum[queries] = {};
+  for (uint32_t t = 0; t < shared; ++t)
+#pragma GCC unroll 4
+    for (int i = 0; i < queries; ++i) sum[i] += p[i][t];
+  for (int i = 0; i < queries; ++i) {
+    for (uint32_t t = shared; t < b.count[query + i]; ++t) sum[i] += p[i][t];
+    *b.l[query + i] = sum[i];
+  }
 }
 
 /// o[query][d] += p_t · v_td over t in [begin, end), for `vectors` vectors of elements from `first` on.
@@ -193,12 +204,14 @@ void attend_queries(const AttendBlock& b, uint32_t query) {
   score_positions<format, queries, Simd::kScoreVectors>(b, query, 0, seen, p);
   uint32_t shared = kKvBlock;  // positions that all of them see
   for (int i = 0; i < queries; ++i) {
-    const uint32_t count = b.count[query + i];
-    exponentials(p[i], count, b.m[query + i], b.l[query + i]);
+    exponentials(p[i], b.count[query + i], b.m[query + i]);
+    shared = b.count[query + i] < shared ? b.count[query + i] : shared;
+  }
+  sum_up<queries>(b, query, shared, p);
+  for (int i = 0; i < queries; ++i) {
     if constexpr (format == KvFormat::kQ8)
-      for (uint32_t t = 0; t < count; t += 16)
+      for (uint32_t t = 0; t < b.count[query + i]; t += 16)
         Simd::store_f32(p[i] + t, Simd::mul(Simd::load_f32(p[i] + t), Simd::load_f32(b.kv.v_scale + t)));
-    shared = count < shared ? count : shared;
     for (uint32_t d = 0; d < padded_head_dim(b.head_dim); d += 16)
       Simd::store_f32(b.o[query + i] + d, Simd::zero_f32());
   }
