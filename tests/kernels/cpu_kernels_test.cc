@@ -11,11 +11,16 @@
 #include "base/half.h"
 #include "kernels/cpu/select.h"
 #include "kernels/reference.h"
+#include "tests/support/kernel_cases.h"
 
 namespace onebit {
 namespace {
 
-using cpu::Kernels;
+using test::Quantized;
+using test::RandomMatrix;
+using test::Scratch;
+using test::TestBlock;
+using test::TestQueries;
 
 template <class T>
 bool same_bits(std::span<const T> a, std::span<const T> b) {
@@ -38,64 +43,6 @@ std::vector<float> random_row(size_t n, std::mt19937& random) {
   return x;
 }
 
-/// A packed matrix of random weights with everything that belongs to it.
-struct RandomMatrix {
-  RandomMatrix(Packing packing, ScaleGranularity granularity, uint32_t rows, uint32_t columns, std::mt19937& random) {
-    const auto groups = static_cast<uint32_t>(padded_rows(packing, rows) / kTileRows);
-    bytes.resize(packed_bytes(packing, rows, columns));
-    std::vector<int8_t> weights(16 * size_t{columns});
-    const size_t group_bytes = bytes.size() / groups;
-    for (uint32_t g = 0; g < groups; ++g) {
-      for (size_t i = 0; i < weights.size(); ++i) {
-        const bool exists = g * 16 + i / columns < rows;
-        weights[i] = static_cast<int8_t>(!exists               ? 0
-                                         : is_ternary(packing) ? int(random() % 3) - 1
-                                                               : int(random() % 255) - 127);
-      }
-      pack_rows16(packing, weights, columns, std::span(bytes).subspan(g * group_bytes, group_bytes));
-    }
-    const uint32_t group = granularity == ScaleGranularity::kGroup ? 32u << random() % 3 : 0;
-    scales.resize(scale_count(granularity, rows, columns, group));
-    for (auto& s : scales)
-      s = std::ldexp(1.0f + static_cast<float>(random() % 1000) / 1000.0f, static_cast<int>(random() % 8) - 6);
-    reference = {packing, rows, columns, bytes, granularity, group, scales};
-    using P = cpu::PackedMatrix;
-    view.data = reinterpret_cast<const uint8_t*>(bytes.data());
-    view.rows = rows;
-    view.columns = columns;
-    view.groups = groups;
-    view.blocks = static_cast<uint32_t>(group_bytes / 64);
-    view.kind = packing == Packing::kT2 ? P::kT2 : packing == Packing::kT1_6 ? P::kT1_6 : P::kQ8;
-    view.scales = scales.data();
-    view.granularity = granularity == ScaleGranularity::kTensor ? P::kOne
-                       : granularity == ScaleGranularity::kRow  ? P::kPerRow
-                                                                : P::kPerGroup;
-    view.scale_group = group;
-  }
-  std::vector<std::byte> bytes;
-  std::vector<float> scales;
-  IntegerMatrix reference;
-  cpu::PackedMatrix view;
-};
-
-struct Quantized {
-  Quantized(const Kernels& kernels, std::span<const float> x, uint32_t columns)
-      : stride((columns + 20 + 63) / 64 * 64),
-        tokens(static_cast<uint32_t>(x.size() / columns)),
-        q(tokens * stride),
-        scale(tokens),
-        sum(tokens) {
-    for (uint32_t t = 0; t < tokens; ++t)
-      kernels.quantize(x.data() + size_t{t} * columns, columns, q.data() + t * stride, stride, &scale[t], &sum[t]);
-  }
-  cpu::QuantizedRows rows() { return {q.data(), stride, scale.data(), sum.data(), tokens}; }
-  size_t stride;
-  uint32_t tokens;
-  std::vector<int8_t> q;
-  std::vector<float> scale;
-  std::vector<int32_t> sum;
-};
-
 std::mt19937 any_random() {
   return std::mt19937(*rc::gen::arbitrary<uint32_t>());
 }
@@ -117,19 +64,18 @@ RC_GTEST_PROP(CpuKernels, ProductsAreTheReferences, ()) {
   reference::integer_linear(w.reference, x, expected);
   for (const auto* kernels : cpu::usable_kernels()) {
     Quantized q(*kernels, x, columns);
-    void* scratch = std::aligned_alloc(64, (kernels->multiply_scratch(w.view, tokens) + 63) / 64 * 64);
+    const Scratch scratch(kernels->multiply_scratch(w.view, tokens));
     std::vector<float> y(expected.size(), 3.0f);
-    kernels->multiply(w.view, 0, w.view.groups, q.rows(), y.data(), rows, cpu::Output::kStore, scratch);
+    kernels->multiply(w.view, 0, w.view.groups, q.rows(), y.data(), rows, cpu::Output::kStore, scratch.get());
     RC_ASSERT(same_bits(y, expected));
     // The residual added, in two ranges.
     const uint32_t middle = w.view.groups / 2;
     auto sum = random_row(y.size(), random);
     auto expected_sum = sum;
     for (size_t i = 0; i < sum.size(); ++i) expected_sum[i] = sum[i] + expected[i];
-    kernels->multiply(w.view, 0, middle, q.rows(), sum.data(), rows, cpu::Output::kAdd, scratch);
-    kernels->multiply(w.view, middle, w.view.groups, q.rows(), sum.data(), rows, cpu::Output::kAdd, scratch);
+    kernels->multiply(w.view, 0, middle, q.rows(), sum.data(), rows, cpu::Output::kAdd, scratch.get());
+    kernels->multiply(w.view, middle, w.view.groups, q.rows(), sum.data(), rows, cpu::Output::kAdd, scratch.get());
     RC_ASSERT(same_bits(sum, expected_sum));
-    std::free(scratch);
     if (granularity == ScaleGranularity::kGroup) continue;
     std::vector<float> one(rows, 3.0f);
     kernels->matvec(w.view, middle, w.view.groups, q.rows(), one.data(), cpu::Output::kStore);
@@ -214,22 +160,7 @@ RC_GTEST_PROP(CpuKernels, HalfPrecisionRowsAreTheReferences, ()) {
   }
 }
 
-/// Keys and values as the attention test stores them, in the reference's form and in gen-2's.
-struct TestBlock {
-  TestBlock(const Kernels& kernels, cpu::KvFormat format, uint32_t head_dim, std::span<const float> keys,
-            std::span<const float> values)
-      : k(D(head_dim) * 64 * 4), v(D(head_dim) * 64 * 4), k_scale(64), v_scale(64) {
-    for (uint32_t t = 0; t < 64; ++t) {
-      kernels.append_key(format, keys.data() + size_t{t} * head_dim, head_dim, t, k.data(), k_scale.data());
-      kernels.append_value(format, values.data() + size_t{t} * head_dim, head_dim, t, v.data(), v_scale.data());
-    }
-  }
-  static size_t D(uint32_t head_dim) { return (head_dim + 15) / 16 * 16; }
-  cpu::KvBlockView view() const { return {k.data(), v.data(), k_scale.data(), v_scale.data()}; }
-  std::vector<std::byte> k, v;
-  std::vector<float> k_scale, v_scale;
-};
-
+/// Keys and values as TestBlock keeps them, in the reference's form.
 reference::KvBlock reference_block(cpu::KvFormat format, uint32_t head_dim, std::span<const float> keys,
                                    std::span<const float> values) {
   reference::KvBlock block;
@@ -265,38 +196,13 @@ RC_GTEST_PROP(CpuKernels, AttentionOverABlockIsTheReferences, ()) {
   for (auto& c : count) c = 1 + random() % 64;
   for (const auto* kernels : cpu::usable_kernels()) {
     const TestBlock block(*kernels, format, head_dim, keys, values);
-    const size_t width = TestBlock::D(head_dim) + 16, q8_width = (head_dim + 63) / 64 * 64;
-    std::vector<float> out(queries * width), q_scale(queries);
-    std::vector<int8_t> q8(queries * q8_width);
-    std::vector<const float*> q_rows;
-    std::vector<const int8_t*> q8_rows;
-    std::vector<float*> m, l, o;
-    for (uint32_t i = 0; i < queries; ++i) {
-      int32_t sum = 0;
-      kernels->quantize(q.data() + size_t{i} * head_dim, head_dim, q8.data() + i * q8_width, q8_width, &q_scale[i],
-                        &sum);
-      q_rows.push_back(q.data() + size_t{i} * head_dim);
-      q8_rows.push_back(q8.data() + i * q8_width);
-      o.push_back(out.data() + i * width);
-      m.push_back(o.back() + width - 16);
-      l.push_back(o.back() + width - 15);
-    }
-    kernels->attend(format, {.kv = block.view(),
-                             .head_dim = head_dim,
-                             .queries = queries,
-                             .score_factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim))),
-                             .q = q_rows.data(),
-                             .q8 = q8_rows.data(),
-                             .q_scale = q_scale.data(),
-                             .count = count.data(),
-                             .m = m.data(),
-                             .l = l.data(),
-                             .o = o.data()});
+    TestQueries gathered(*kernels, head_dim, q, count);
+    gathered.attend(*kernels, format, block);
     for (uint32_t i = 0; i < queries; ++i) {
       std::vector<float> expected(head_dim), y(head_dim);
       reference::attention(std::span(q).subspan(size_t{i} * head_dim, head_dim), {&expected_block, 1}, count[i],
                            expected);
-      kernels->divide(o[i], l[i], head_dim, y.data());
+      kernels->divide(gathered.o[i].data(), &gathered.l[i], head_dim, y.data());
       RC_ASSERT(same_bits(y, expected));
     }
   }
