@@ -323,7 +323,7 @@ float without_sign_of_zero(float m) {
 }
 
 void check_attend(Input& in) {
-  constexpr int kMost = 50;  // no score is infinite: e^(inf - inf) is NaN with AVX-512, but not with the others
+  constexpr int kMost = 63;  // scores may become infinite, and their answers NaN, but no score is NaN itself
   const auto format = any_format(in);
   const auto head_dim = 2 * in.number(1u, 80u), queries = in.number(1u, 10u);
   const auto query_sizes = in.sizes(kMost);

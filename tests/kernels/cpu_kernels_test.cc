@@ -208,6 +208,17 @@ RC_GTEST_PROP(CpuKernels, AttentionOverABlockIsTheReferences, ()) {
   }
 }
 
+TEST(CpuKernels, AnInfiniteScoreEndsAsNaNAndNotAsANumber) {
+  for (const auto* kernels : cpu::usable_kernels()) {
+    alignas(64) float o1[16] = {2}, o2[16] = {3};
+    float m1 = INFINITY, l1 = 1;
+    const float m2 = INFINITY, l2 = 1;
+    kernels->fold(&m1, &l1, o1, &m2, &l2, o2, 16);
+    EXPECT_TRUE(std::isnan(l1)) << kernels->name << ": " << l1;
+    EXPECT_TRUE(std::isnan(o1[0])) << kernels->name << ": " << o1[0];
+  }
+}
+
 TEST(CpuKernels, TheBestComesFirstAndTheScalarLast) {
   const auto usable = cpu::usable_kernels();
   ASSERT_FALSE(usable.empty());

@@ -16,7 +16,7 @@ inline uint32_t padded_head_dim(uint32_t head_dim) {
   return (head_dim + 15) / 16 * 16;
 }
 
-/// e^x as kernels/exp_log.h computes it, for x <= 0.
+/// e^x as kernels/exp_log.h computes it, for x <= 0 or NaN: an infinite score makes its answer NaN, which ends it.
 inline __attribute__((always_inline)) Simd::F32 exp_negative(Simd::F32 x) {
   const auto c = [](float value) { return Simd::splat_f32(value); };
   const auto n = Simd::sub(Simd::add(Simd::mul(x, c(0x1.715476p+0f)), c(0x1.8p+23f)), c(0x1.8p+23f));
@@ -28,7 +28,7 @@ inline __attribute__((always_inline)) Simd::F32 exp_negative(Simd::F32 x) {
   p = Simd::fma(p, r, c(0x1.5554dcp-3f));
   p = Simd::fma(p, r, c(0x1.0p-1f));
   const auto y = Simd::add(c(1.0f), Simd::fma(Simd::mul(r, r), p, r));
-  return Simd::zero_below(x, -87.0f, Simd::scale_by_power(y, Simd::max(n, c(-127.0f))));
+  return Simd::zero_below(x, -87.0f, Simd::scale_by_power(y, Simd::max(c(-127.0f), n)));  // keeps a NaN
 }
 
 template <KvFormat format>
