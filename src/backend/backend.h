@@ -30,6 +30,13 @@ class KvCache {
   virtual std::unique_ptr<KvCache> prefix(uint32_t length) const = 0;
 };
 
+/// Memory that the caches of a backend hold together.
+struct KvUsage {
+  uint64_t pages = 0;  // what several caches share counts once
+  uint64_t page_bytes = 0;
+  uint32_t page_positions = 1;  // of one sequence, in a page
+};
+
 /// Which logits a forward pass returns.
 enum class LogitRows { kNone, kLast, kAll };
 
@@ -60,6 +67,8 @@ class Backend {
   virtual uint32_t prefill_chunk() const = 0;
   /// An empty cache.
   virtual std::unique_ptr<KvCache> new_kv_cache() = 0;
+  /// By any thread.
+  virtual KvUsage kv_usage() const = 0;
   /// One step: appends every item's tokens to its cache and computes the wanted logits. Splitting tokens
   /// over steps or sharing a step with other sequences changes no bit. Errors leave the caches as they
   /// were: a token id outside the vocabulary, a sequence past the context length, a non-finite value in

@@ -49,12 +49,14 @@ std::shared_ptr<KvPage> KvPage::create(const KvLayout& layout) {
   if (data == nullptr) return nullptr;
   if (huge) ::madvise(data, bytes, MADV_HUGEPAGE);  // a wish
   std::memset(data, 0, bytes);  // elements that padding adds are read, though their products are not used
-  page->data_.reset(data);
+  page->data_ = {data, Free{layout.pages}};
+  ++*layout.pages;
   return page;
 }
 
 void KvPage::Free::operator()(std::byte* p) const {
   std::free(p);
+  --*pages;
 }
 
 std::shared_ptr<KvPage> KvPage::copy(const KvLayout& layout) const {

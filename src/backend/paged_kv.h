@@ -1,6 +1,7 @@
 // gen-2's KV cache: pages of 64 positions, each the blocks of all layers and KV heads, shared by reference.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct KvLayout {
   uint32_t layers, kv_heads, head_dim;
   size_t v_offset, k_scale_offset, v_scale_offset;  // in a block
   size_t block_bytes, page_bytes;
+  std::shared_ptr<std::atomic<uint64_t>> pages = std::make_shared<std::atomic<uint64_t>>(0);  // that exist
 
   size_t block_offset(uint32_t layer, uint32_t kv_head) const {
     return (size_t{layer} * kv_heads + kv_head) * block_bytes;
@@ -39,6 +41,7 @@ class KvPage {
 
  private:
   struct Free {
+    std::shared_ptr<std::atomic<uint64_t>> pages;
     void operator()(std::byte* p) const;
   };
   std::unique_ptr<std::byte, Free> data_;

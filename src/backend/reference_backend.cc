@@ -28,7 +28,14 @@ class ReferenceBackend final : public Backend {
 
   const ModelConfig& config() const override { return w_.config; }
   uint32_t prefill_chunk() const override { return 64; }
-  std::unique_ptr<KvCache> new_kv_cache() override { return std::make_unique<ReferenceKv>(w_.config, kv_type_); }
+  std::unique_ptr<KvCache> new_kv_cache() override {
+    return std::make_unique<ReferenceKv>(w_.config, kv_type_, caches_);
+  }
+  /// A cache is one page, as large as the context lets it become.
+  KvUsage kv_usage() const override {
+    return {caches_->load(), uint64_t{2} * sizeof(float) * w_.config.layers * w_.config.kv_width() * w_.config.context,
+            w_.config.context};
+  }
 
   Status forward(std::span<const BatchItem> batch, Logits& logits) override {
     RETURN_IF_ERROR(check_batch(w_.config, batch));
@@ -147,6 +154,7 @@ class ReferenceBackend final : public Backend {
     return check_finite(x.values, "the residual stream");
   }
 
+  std::shared_ptr<std::atomic<uint64_t>> caches_ = std::make_shared<std::atomic<uint64_t>>(0);
   ModelWeights w_;
   KvType kv_type_;
   ResidualObserver observer_;

@@ -19,8 +19,13 @@ Result<KvType> kv_type_by_name(std::string_view name) {
   return fail("unknown KV type '{}': known are f32, f16, q8", name);
 }
 
-ReferenceKv::ReferenceKv(const ModelConfig& config, KvType type)
-    : type_(type), kv_heads_(config.kv_heads), head_dim_(config.head_dim), k_(config.layers), v_(config.layers) {}
+ReferenceKv::ReferenceKv(const ModelConfig& config, KvType type, std::shared_ptr<std::atomic<uint64_t>> caches)
+    : type_(type),
+      kv_heads_(config.kv_heads),
+      head_dim_(config.head_dim),
+      counted_(std::move(caches)),
+      k_(config.layers),
+      v_(config.layers) {}
 
 uint32_t ReferenceKv::length() const {
   return static_cast<uint32_t>(k_.back().elements.size() / (size_t{kv_heads_} * head_dim_));

@@ -1,6 +1,8 @@
 // gen-1's KV cache: what was stored, position by position; attention gets it in blocks.
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <vector>
 
 #include "backend/backend.h"
@@ -8,9 +10,22 @@
 
 namespace onebit {
 
+/// Counts caches, copies among them.
+class Counted {
+ public:
+  explicit Counted(std::shared_ptr<std::atomic<uint64_t>> count) : count_(std::move(count)) { ++*count_; }
+  Counted(const Counted& other) : Counted(other.count_) {}
+  Counted& operator=(const Counted&) = delete;
+  ~Counted() { --*count_; }
+
+ private:
+  std::shared_ptr<std::atomic<uint64_t>> count_;
+};
+
 class ReferenceKv final : public KvCache {
  public:
-  ReferenceKv(const ModelConfig& config, KvType type);
+  /// `caches` counts those that exist.
+  ReferenceKv(const ModelConfig& config, KvType type, std::shared_ptr<std::atomic<uint64_t>> caches);
 
   uint32_t length() const override;
   void truncate(uint32_t length) override;
@@ -34,6 +49,7 @@ class ReferenceKv final : public KvCache {
 
   KvType type_;
   uint32_t kv_heads_, head_dim_;
+  Counted counted_;
   std::vector<Store> k_, v_;  // per layer
 };
 

@@ -5,8 +5,6 @@
 #include <chrono>
 
 #include "engine/lookup.h"
-#include "engine/stop_strings.h"
-#include "tokenizer/stream_decoder.h"
 
 namespace onebit {
 namespace {
@@ -15,57 +13,7 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-GeneratedToken describe(TokenId id, std::span<const float> logits, const GenerateParams& params) {
-  GeneratedToken token;
-  token.id = id;
-  if (!params.logprobs) return token;
-  const LogSoftmax log_softmax(logits);
-  token.logprob = log_softmax(id);
-  token.top = log_softmax.top(params.top_logprobs);
-  return token;
-}
-
-/// Text of an answer on its way out: bytes to characters, characters to what no stop string can claim.
-class TextPath {
- public:
-  TextPath(const Tokenizer& tokenizer, const GenerateParams& params, const TextSink& sink, std::string& text)
-      : decoder_(tokenizer, true), stops_(params.stop), sink_(sink), text_(text) {}
-
-  void push(TokenId id) { emit(stops_.push(decoder_.push(id))); }
-  void finish() {
-    emit(stops_.push(decoder_.finish()));
-    emit(stops_.finish());
-  }
-  bool stopped() const { return stops_.matched(); }
-  bool cancelled() const { return cancelled_; }
-
- private:
-  void emit(const std::string& piece) {
-    if (piece.empty()) return;
-    text_ += piece;
-    if (sink_ && !cancelled_) cancelled_ = !sink_(piece);
-  }
-
-  StreamDecoder decoder_;
-  StopStrings stops_;
-  const TextSink& sink_;
-  std::string& text_;
-  bool cancelled_ = false;
-};
-
 }  // namespace
-
-std::string_view name_of(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kCancelled:
-      return "cancelled";
-  }
-  return "stop";
-}
 
 Result<uint32_t> Sequence::prefill(std::span<const TokenId> prompt, const std::function<bool()>& cancelled) {
   if (prompt.empty()) return fail("the prompt is empty");
@@ -120,13 +68,7 @@ Status Sequence::append(TokenId token) {
 
 Result<Generation> generate(Sequence& sequence, const Tokenizer& tokenizer, const ModelConfig& config,
                             std::span<const TokenId> prompt, const GenerateParams& params, const TextSink& sink) {
-  RETURN_IF_ERROR(validate(params.sampling, config.vocabulary));
-  if (prompt.size() >= config.context)
-    return fail("the prompt has {} tokens, which leaves no room for an answer in the model's context of {}",
-                prompt.size(), config.context);
-  const auto room = config.context - static_cast<uint32_t>(prompt.size());
-  const uint32_t limit = params.max_tokens == 0 ? room : std::min(params.max_tokens, room);
-
+  RETURN_IF_ERROR(check_request(prompt, params, config));
   Generation result;
   result.prompt_tokens = static_cast<uint32_t>(prompt.size());
   auto begin = std::chrono::steady_clock::now();
@@ -137,21 +79,23 @@ Result<Generation> generate(Sequence& sequence, const Tokenizer& tokenizer, cons
   result.prompt_seconds = seconds_since(begin);
 
   begin = std::chrono::steady_clock::now();
-  Sampler sampler(params.sampling, prompt);
-  TextPath text(tokenizer, params, sink, result.text);
+  Answer answer(tokenizer, config, params, prompt);
+  bool cancelled = false;
+  const auto emit = [&](const std::string& piece) {
+    if (piece.empty()) return;
+    result.text += piece;
+    if (sink && !cancelled) cancelled = !sink(piece);
+  };
   while (true) {
-    const TokenId id = sampler.sample(sequence.logits(), sequence.length());
-    result.tokens.push_back(describe(id, sequence.logits(), params));
-    if (tokenizer.is_stop(id) && !params.ignore_eos) break;
-    text.push(id);
-    if (text.stopped() || text.cancelled()) break;
-    result.finish_reason = FinishReason::kLength;
-    if (result.tokens.size() == limit) break;
+    auto piece = answer.take(sequence.logits(), sequence.length());
+    const TokenId id = piece.token.id;
+    result.tokens.push_back(std::move(piece.token));
+    emit(piece.text);
+    if (answer.ended() || cancelled) break;
     RETURN_IF_ERROR(sequence.append(id));
-    result.finish_reason = FinishReason::kStop;
   }
-  text.finish();
-  if (text.cancelled()) result.finish_reason = FinishReason::kCancelled;
+  emit(answer.rest());
+  result.finish_reason = cancelled ? FinishReason::kCancelled : answer.finish_reason();
   result.answer_seconds = seconds_since(begin);
   result.drafts = {sequence.drafts().computed - drafts_before.computed,
                    sequence.drafts().accepted - drafts_before.accepted};

@@ -8,8 +8,8 @@
 
 #include "backend/backend.h"
 #include "base/result.h"
+#include "engine/answer.h"
 #include "engine/lookup.h"
-#include "engine/sampler.h"
 #include "tokenizer/tokenizer.h"
 
 namespace onebit {
@@ -48,25 +48,6 @@ class Sequence {
   uint32_t most_drafted_ = 0;
   DraftLength draft_length_;
   Drafts drafts_;
-};
-
-struct GenerateParams {
-  SamplingParams sampling{};
-  uint32_t max_tokens = 0;  // 0: until the context is full
-  std::vector<std::string> stop{};
-  bool ignore_eos = false;  // go on past an end token
-  bool logprobs = false;
-  uint32_t lookup = 0;        // tokens drafted from the text so far; changes speed only
-  uint32_t top_logprobs = 0;  // how many of the most likely tokens to tell beside each chosen one
-};
-
-enum class FinishReason { kStop, kLength, kCancelled };
-std::string_view name_of(FinishReason reason);
-
-struct GeneratedToken {
-  TokenId id = 0;
-  float logprob = 0.0f;           // where asked for
-  std::vector<TokenLogprob> top;  // where asked for
 };
 
 struct Generation {

@@ -1,0 +1,68 @@
+#include "engine/answer.h"
+
+#include <algorithm>
+
+namespace onebit {
+
+std::string_view name_of(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
+  }
+  return "stop";
+}
+
+GeneratedToken with_logprobs(TokenId id, std::span<const float> logits, uint32_t top) {
+  const LogSoftmax log_softmax(logits);
+  return {id, log_softmax(id), log_softmax.top(top)};
+}
+
+Status check_request(std::span<const TokenId> prompt, const GenerateParams& params, const ModelConfig& config) {
+  if (prompt.empty()) return fail("the prompt is empty");
+  for (const TokenId id : prompt)
+    if (id < 0 || static_cast<uint32_t>(id) >= config.vocabulary)
+      return fail("token id {} of the prompt is outside the vocabulary of {}", id, config.vocabulary);
+  if (prompt.size() >= config.context)
+    return fail("the prompt has {} tokens, which leaves no room for an answer in the model's context of {}",
+                prompt.size(), config.context);
+  return validate(params.sampling, config.vocabulary);
+}
+
+Answer::Answer(const Tokenizer& tokenizer, const ModelConfig& config, const GenerateParams& params,
+               std::span<const TokenId> prompt)
+    : tokenizer_(tokenizer),
+      params_(params),
+      limit_(config.context - static_cast<uint32_t>(prompt.size())),
+      sampler_(params.sampling, prompt),
+      decoder_(tokenizer, true),
+      stops_(params.stop) {
+  if (params.max_tokens > 0) limit_ = std::min(limit_, params.max_tokens);
+}
+
+Answer::Piece Answer::take(std::span<const float> logits, uint32_t position) {
+  Piece piece;
+  const TokenId id = sampler_.sample(logits, position);
+  piece.token = params_.logprobs ? with_logprobs(id, logits, params_.top_logprobs) : GeneratedToken{id, 0.0f, {}};
+  ++tokens_;
+  const bool stop_token = tokenizer_.is_stop(id) && !params_.ignore_eos;
+  if (!stop_token) piece.text = stops_.push(decoder_.push(id));
+  if (stop_token || stops_.matched()) {
+    ended_ = true;
+    finish_reason_ = FinishReason::kStop;
+  } else {
+    ended_ = tokens_ == limit_;
+  }
+  return piece;
+}
+
+std::string Answer::rest() {
+  auto text = stops_.push(decoder_.finish());
+  text += stops_.finish();
+  return text;
+}
+
+}  // namespace onebit

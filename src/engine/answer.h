@@ -1,0 +1,71 @@
+// What becomes of logits: an answer's tokens and text, whoever computes the logits.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/sampler.h"
+#include "engine/stop_strings.h"
+#include "tokenizer/stream_decoder.h"
+#include "tokenizer/tokenizer.h"
+
+namespace onebit {
+
+struct GenerateParams {
+  SamplingParams sampling{};
+  uint32_t max_tokens = 0;  // 0: until the context is full
+  std::vector<std::string> stop{};
+  bool ignore_eos = false;  // go on past an end token
+  bool logprobs = false;
+  uint32_t lookup = 0;        // tokens drafted from the text so far; changes speed only
+  uint32_t top_logprobs = 0;  // how many of the most likely tokens to tell beside each chosen one
+};
+
+enum class FinishReason { kStop, kLength, kCancelled };
+std::string_view name_of(FinishReason reason);
+
+struct GeneratedToken {
+  TokenId id = 0;
+  float logprob = 0.0f;           // where asked for
+  std::vector<TokenLogprob> top;  // where asked for
+};
+
+/// A token with its log-probability under `logits`, and the `top` most likely.
+GeneratedToken with_logprobs(TokenId id, std::span<const float> logits, uint32_t top);
+
+/// What generation would refuse: an empty prompt, one that leaves no room for an answer, parameters out of range.
+Status check_request(std::span<const TokenId> prompt, const GenerateParams& params, const ModelConfig& config);
+
+class Answer {
+ public:
+  /// `prompt` and `params` must have passed check_request. The tokenizer must outlive the answer.
+  Answer(const Tokenizer& tokenizer, const ModelConfig& config, const GenerateParams& params,
+         std::span<const TokenId> prompt);
+
+  struct Piece {
+    GeneratedToken token;
+    std::string text;  // certain with this token: whole characters that no stop string can claim
+  };
+  /// Chooses the token for `position` from the logits before it. Not after the end.
+  Piece take(std::span<const float> logits, uint32_t position);
+
+  bool ended() const { return ended_; }
+  FinishReason finish_reason() const { return finish_reason_; }
+  uint32_t tokens() const { return tokens_; }
+  /// Text that was held back, once nothing more will be taken.
+  std::string rest();
+
+ private:
+  const Tokenizer& tokenizer_;
+  GenerateParams params_;
+  uint32_t limit_;
+  Sampler sampler_;
+  StreamDecoder decoder_;  // bytes to characters, and those …
+  StopStrings stops_;      // … to what no stop string can claim
+  uint32_t tokens_ = 0;
+  bool ended_ = false;
+  FinishReason finish_reason_ = FinishReason::kLength;
+};
+
+}  // namespace onebit

@@ -1,0 +1,64 @@
+#include "engine/engine_loop.h"
+
+namespace onebit {
+
+EngineLoop::EngineLoop(Backend& backend, const Tokenizer& tokenizer, const EngineLoopOptions& options)
+    : options_(options), scheduler_(backend, tokenizer, options.scheduler), thread_([this] { run(); }) {}
+
+EngineLoop::~EngineLoop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+EngineLoop::Ticket EngineLoop::submit(std::vector<Request> requests,
+                                      const std::vector<std::shared_ptr<RequestListener>>& listeners) {
+  for (const auto& request : requests)
+    if (auto status = scheduler_.check(request); !status)
+      return {Refusal::kInvalid, std::move(status).error().message, nullptr};
+  Ticket ticket{Refusal::kNone, {}, std::make_shared<std::atomic<bool>>(false)};
+  {
+    const std::lock_guard lock(mutex_);
+    if (draining_ || stop_) return {Refusal::kDraining, "the server is shutting down", nullptr};
+    if (arrivals_.size() + stats().queued + requests.size() > options_.most_waiting)
+      return {Refusal::kFull, fmt::format("{} requests are waiting already", arrivals_.size() + stats().queued),
+              nullptr};
+    for (size_t i = 0; i < requests.size(); ++i)
+      arrivals_.push_back({std::move(requests[i]), listeners[i], ticket.cancelled});
+  }
+  wake_.notify_one();
+  return ticket;
+}
+
+void EngineLoop::drain() {
+  const std::lock_guard lock(mutex_);
+  draining_ = true;
+}
+
+bool EngineLoop::idle() const {
+  const std::lock_guard lock(mutex_);
+  return !busy_ && arrivals_.empty();
+}
+
+void EngineLoop::run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    wake_.wait(lock, [&] { return stop_ || busy_ || !arrivals_.empty(); });
+    if (stop_) break;
+    for (auto& a : arrivals_) scheduler_.add(std::move(a.request), std::move(a.listener), std::move(a.cancelled));
+    arrivals_.clear();
+    busy_ = true;
+    lock.unlock();
+    const bool more = scheduler_.step();
+    lock.lock();
+    busy_ = more;
+  }
+  for (auto& a : arrivals_) scheduler_.add(std::move(a.request), std::move(a.listener), std::move(a.cancelled));
+  lock.unlock();
+  scheduler_.end_all();
+}
+
+}  // namespace onebit

@@ -1,0 +1,44 @@
+// What is asked of the engine, and who hears of the answer.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/answer.h"
+
+namespace onebit {
+
+struct Request {
+  std::vector<TokenId> prompt;
+  GenerateParams params{};
+  bool prompt_logprobs = false;  // of the prompt's tokens too, with params.top_logprobs others beside each
+  bool prompt_only = false;      // nothing is generated
+};
+
+/// How a request ended.
+struct Outcome {
+  FinishReason reason = FinishReason::kStop;
+  std::optional<Error> error;  // where it failed
+  uint32_t prompt_tokens = 0;
+  uint32_t cached_tokens = 0;  // of the prompt, that were known from before
+  uint32_t answer_tokens = 0;
+  double queued_seconds = 0;  // until its first step
+  double prompt_seconds = 0;  // from there until its first token
+  double answer_seconds = 0;  // from there to the end
+};
+
+/// Called by the engine's thread: must not block, and must not call the engine.
+class RequestListener {
+ public:
+  virtual ~RequestListener() = default;
+  /// Before the first token, where asked for: the prompt's tokens from the second on.
+  virtual void on_prompt(std::vector<GeneratedToken> tokens) { static_cast<void>(tokens); }
+  virtual void on_token(Answer::Piece piece) = 0;
+  /// Last of all. `rest`: text that was held back.
+  virtual void on_end(const Outcome& outcome, std::string rest) = 0;
+};
+
+}  // namespace onebit

@@ -1,0 +1,275 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+
+namespace onebit {
+namespace {
+
+/// Logits of all of a part's tokens are wanted at most for so many: 64 rows of 128,256 are 33 MB.
+constexpr uint32_t kLogprobRows = 64;
+/// Every so many prompt steps the oldest prompt goes first, else the shortest.
+constexpr uint64_t kOldestEvery = 4;
+constexpr uint32_t kLeastPromptPart = 16;
+
+uint64_t pages_for(uint64_t positions, const KvUsage& usage) {
+  return (positions + usage.page_positions - 1) / usage.page_positions;
+}
+
+double seconds_between(std::chrono::steady_clock::time_point a, std::chrono::steady_clock::time_point b) {
+  return std::chrono::duration<double>(b - a).count();
+}
+
+}  // namespace
+
+Scheduler::Scheduler(Backend& backend, const Tokenizer& tokenizer, const SchedulerOptions& options)
+    : backend_(backend), tokenizer_(tokenizer), options_(options), cache_(backend.kv_usage().page_positions) {
+  const auto usage = backend.kv_usage();
+  const uint64_t four = 4 * pages_for(backend.config().context, usage);
+  most_pages_ = options.kv_bytes == 0 ? four : std::max<uint64_t>(1, options.kv_bytes / usage.page_bytes);
+  stats_.most_kv_pages = most_pages_;
+}
+
+Status Scheduler::check(const Request& request) const {
+  RETURN_IF_ERROR(check_request(request.prompt, request.params, backend_.config()));
+  const uint32_t room = backend_.config().context - static_cast<uint32_t>(request.prompt.size());
+  const uint32_t answer = request.params.max_tokens == 0 ? room : std::min(request.params.max_tokens, room);
+  const auto usage = backend_.kv_usage();
+  const uint64_t pages = pages_for(request.prompt.size() + (request.prompt_only ? 0 : answer), usage);
+  if (pages > most_pages_)
+    return fail("{} tokens of prompt and up to {} of answer need {} KV pages, and this server has {}",
+                request.prompt.size(), answer, pages, most_pages_);
+  return {};
+}
+
+void Scheduler::add(Request request, std::shared_ptr<RequestListener> listener,
+                    std::shared_ptr<const std::atomic<bool>> cancelled) {
+  auto job = std::make_unique<Job>();
+  job->tokens = request.prompt;
+  job->answer = std::make_unique<Answer>(tokenizer_, backend_.config(), request.params, request.prompt);
+  job->outcome.prompt_tokens = static_cast<uint32_t>(request.prompt.size());
+  job->request = std::move(request);
+  job->listener = std::move(listener);
+  job->cancelled = std::move(cancelled);
+  job->number = added_++;
+  job->added = Clock::now();
+  queue_.push_back(std::move(job));
+  stats_.queued = queue_.size();
+}
+
+void Scheduler::end(Job& job, FinishReason reason, std::optional<Error> error) {
+  if (options_.prefix_cache && job.kv != nullptr) cache_.insert(job.tokens, *job.kv);
+  job.kv.reset();
+  job.ended = true;
+  const auto now = Clock::now();
+  auto& o = job.outcome;
+  o.reason = reason;
+  o.error = std::move(error);
+  o.answer_tokens = job.answer->tokens();
+  const bool spoke = job.answer->tokens() > 0;
+  o.queued_seconds = seconds_between(job.added, job.begun ? job.started : now);
+  o.prompt_seconds = job.begun ? seconds_between(job.started, spoke ? job.first_token : now) : 0.0;
+  o.answer_seconds = spoke ? seconds_between(job.first_token, now) : 0.0;
+  job.listener->on_end(o, reason == FinishReason::kCancelled || o.error ? std::string() : job.answer->rest());
+}
+
+void Scheduler::end_all() {
+  for (auto& job : queue_) end(*job, FinishReason::kCancelled);
+  for (auto& job : running_) end(*job, FinishReason::kCancelled);
+  queue_.clear();
+  running_.clear();
+  publish();
+}
+
+/// Ends what was cancelled, wherever it is, and forgets what has ended.
+void Scheduler::drop_ended() {
+  const auto ended = [&](const std::unique_ptr<Job>& job) {
+    if (!job->ended && job->cancelled->load(std::memory_order_relaxed)) end(*job, FinishReason::kCancelled);
+    return job->ended;
+  };
+  std::erase_if(queue_, ended);
+  std::erase_if(running_, ended);
+}
+
+/// A prompt that is being computed begins with pages that this one could share soon.
+bool Scheduler::shares_with_a_prompt_under_way(const Job& job) const {
+  const uint32_t page = backend_.kv_usage().page_positions;
+  const uint32_t known = cache_.known(job.tokens);
+  return std::any_of(running_.begin(), running_.end(), [&](const auto& other) {
+    if (other->waiting() <= 1) return false;
+    const auto same = std::mismatch(job.tokens.begin(), job.tokens.end(), other->tokens.begin(), other->tokens.end());
+    return static_cast<uint32_t>(same.first - job.tokens.begin()) >= known + page;
+  });
+}
+
+/// Room for all that it has to compute beside what the running ones hold. What they share counts for each of them.
+bool Scheduler::fits(const Job& job) const {
+  const auto usage = backend_.kv_usage();
+  uint64_t pages = pages_for(job.tokens.size() + 1, usage);
+  for (const auto& other : running_)
+    pages += pages_for(std::max<uint64_t>(other->tokens.size(), other->kv->length()) + 1, usage);
+  return running_.empty() || pages <= most_pages_;
+}
+
+void Scheduler::admit() {
+  for (auto it = queue_.begin(); it != queue_.end() && running_.size() < options_.most_running;) {
+    auto& job = **it;
+    if (options_.prefix_cache && shares_with_a_prompt_under_way(job)) {
+      ++it;
+      continue;
+    }
+    if (!fits(job)) return;  // nobody overtakes it: it would never find room
+    // The last token is computed again even if it is known, since its logits are wanted; for log-probabilities all are.
+    const auto wanted = std::span(job.tokens).first(job.wants_prompt_logprobs() ? 0 : job.tokens.size() - 1);
+    if (options_.prefix_cache) job.kv = cache_.find(wanted);
+    if (job.kv == nullptr) job.kv = backend_.new_kv_cache();
+    if (!job.begun) job.outcome.cached_tokens = job.kv->length();
+    stats_.cached_tokens += job.kv->length();
+    running_.push_back(std::move(*it));
+    it = queue_.erase(it);
+  }
+}
+
+/// Tokens of prompts that a step may take.
+uint32_t Scheduler::prompt_budget(bool answers_under_way) const {
+  const uint32_t most = backend_.prefill_chunk();
+  if (!answers_under_way) return most;
+  return std::clamp(static_cast<uint32_t>(prompt_rate_ * options_.step_seconds), std::min(most, kLeastPromptPart),
+                    most);
+}
+
+void Scheduler::plan_prompts(std::vector<Part>& parts, bool answers_under_way) {
+  std::vector<Job*> prompts;
+  for (auto& job : running_)
+    if (job->waiting() > 1 || job->answer->tokens() == 0) prompts.push_back(job.get());
+  if (prompts.empty()) return;
+  const bool oldest_first = prompt_steps_++ % kOldestEvery == 0;
+  std::sort(prompts.begin(), prompts.end(), [&](const Job* a, const Job* b) {
+    if (!oldest_first && a->waiting() != b->waiting()) return a->waiting() < b->waiting();
+    return a->number < b->number;
+  });
+  uint32_t budget = prompt_budget(answers_under_way);
+  for (Job* job : prompts) {
+    if (budget == 0) return;
+    uint32_t tokens = std::min(budget, job->waiting());
+    if (job->wants_prompt_logprobs()) tokens = std::min(tokens, kLogprobRows);
+    parts.push_back({job, tokens});
+    budget -= tokens;
+  }
+}
+
+std::vector<Scheduler::Part> Scheduler::plan() {
+  std::vector<Part> parts;
+  for (auto& job : running_)
+    if (job->waiting() == 1 && job->answer->tokens() > 0) parts.push_back({job.get(), 1});
+  plan_prompts(parts, !parts.empty());
+  return parts;
+}
+
+/// Memory for what a step adds, taken from remembered prefixes and then from whoever came last; false where a request
+/// was put back and the step has to be planned anew.
+bool Scheduler::make_room(const std::vector<Part>& parts) {
+  uint64_t needed = 0;
+  for (const auto& part : parts) {
+    const auto usage = backend_.kv_usage();
+    const uint32_t held = part.job->kv->length();
+    // One more than new positions ask for where a page that is begun may be shared and has to be copied.
+    needed += pages_for(held + part.tokens, usage) - held / usage.page_positions;
+  }
+  while (backend_.kv_usage().pages + needed > most_pages_) {
+    if (cache_.evict()) continue;
+    if (running_.size() == 1) return true;  // check() saw that it fits
+    const auto last = std::max_element(running_.begin(), running_.end(),
+                                       [](const auto& a, const auto& b) { return a->number < b->number; });
+    preempt(**last);
+    queue_.push_front(std::move(*last));
+    running_.erase(last);
+    return false;
+  }
+  return true;
+}
+
+/// Its pages are free; what it said so far becomes part of its prompt.
+void Scheduler::preempt(Job& job) {
+  job.kv.reset();
+  job.prompt_logprobs.clear();  // told or not, they are not needed or come again
+  ++stats_.preemptions;
+}
+
+bool Scheduler::step() {
+  drop_ended();
+  std::vector<Part> parts;
+  do {
+    if (parts.empty()) admit();  // not again what was just put back
+    parts = plan();
+  } while (!parts.empty() && !make_room(parts));
+  if (!parts.empty()) forward(parts);
+  drop_ended();
+  publish();
+  return !queue_.empty() || !running_.empty();
+}
+
+void Scheduler::forward(std::span<const Part> parts) {
+  const auto begin = Clock::now();
+  std::vector<BatchItem> batch;
+  for (const auto& [job, tokens] : parts) {
+    const auto from = std::span<const TokenId>(job->tokens).subspan(job->kv->length(), tokens);
+    const auto rows = job->wants_prompt_logprobs() ? LogitRows::kAll
+                      : tokens == job->waiting()   ? LogitRows::kLast
+                                                   : LogitRows::kNone;
+    batch.push_back({job->kv.get(), from, rows});
+    if (!job->begun) job->started = begin;
+    job->begun = true;
+  }
+  if (auto status = backend_.forward(batch, logits_); !status) {
+    if (parts.size() == 1) return end(*parts[0].job, FinishReason::kStop, std::move(status).error());
+    for (const auto& part : parts) forward({&part, 1});  // it may be the fault of one
+    return;
+  }
+  measure(parts, seconds_between(begin, Clock::now()));
+  for (size_t i = 0; i < parts.size(); ++i) take(*parts[i].job, parts[i].tokens, i);
+}
+
+void Scheduler::measure(std::span<const Part> parts, double seconds) {
+  uint32_t rows = 0;
+  for (const auto& part : parts) rows += part.tokens;
+  ++stats_.steps;
+  stats_.batch_rows = rows;
+  if (rows < kLeastPromptPart) return;
+  const double rate = rows / seconds;
+  prompt_rate_ = prompt_rate_ == 0 ? rate : 0.75 * prompt_rate_ + 0.25 * rate;
+}
+
+void Scheduler::take_prompt_logprobs(Job& job, uint32_t tokens, size_t item) {
+  const uint32_t end = job.kv->length();
+  for (uint32_t i = 0; i < tokens && job.wants_prompt_logprobs(); ++i)
+    job.prompt_logprobs.push_back(
+        with_logprobs(job.tokens[end - tokens + i + 1], logits_.row(item, i), job.request.params.top_logprobs));
+}
+
+/// What a step gave a request.
+void Scheduler::take(Job& job, uint32_t tokens, size_t item) {
+  if (job.answer->tokens() == 0) stats_.prompt_tokens += tokens;
+  const bool all_rows = job.wants_prompt_logprobs();
+  if (all_rows) take_prompt_logprobs(job, tokens, item);
+  if (job.waiting() > 0) return;
+  if (job.answer->tokens() == 0) {
+    job.first_token = Clock::now();
+    if (options_.prefix_cache) cache_.insert(job.tokens, *job.kv);
+    if (job.request.prompt_logprobs) job.listener->on_prompt(std::move(job.prompt_logprobs));
+    if (job.request.prompt_only) return end(job, FinishReason::kLength);
+  }
+  auto piece = job.answer->take(logits_.row(item, all_rows ? tokens - 1 : 0), static_cast<uint32_t>(job.tokens.size()));
+  ++stats_.answer_tokens;
+  job.tokens.push_back(piece.token.id);
+  job.listener->on_token(std::move(piece));
+  if (job.answer->ended()) end(job, job.answer->finish_reason());
+}
+
+void Scheduler::publish() {
+  stats_.queued = queue_.size();
+  stats_.running = running_.size();
+  stats_.kv_pages = backend_.kv_usage().pages;
+  stats_.cached_pages = cache_.pages();
+}
+
+}  // namespace onebit

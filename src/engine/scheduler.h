@@ -1,0 +1,110 @@
+// Continuous batching (Orca, Yu et al. 2022): every step takes one token of each answer under way and a part of the
+// prompts that wait, whoever came when. By the numerics contract no answer depends on what shares its steps.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "backend/backend.h"
+#include "engine/prefix_cache.h"
+#include "engine/request.h"
+
+namespace onebit {
+
+struct SchedulerOptions {
+  uint32_t most_running = 64;  // requests that share steps
+  uint64_t kv_bytes = 0;       // memory for keys and values; 0: enough for four full contexts
+  bool prefix_cache = true;
+  double step_seconds = 0.12;  // what prompts may add to a step while answers are under way
+};
+
+/// One for the engine's thread to write and any to read.
+struct SchedulerStats {
+  std::atomic<uint64_t> steps{0}, prompt_tokens{0}, cached_tokens{0}, answer_tokens{0}, preemptions{0};
+  std::atomic<uint64_t> queued{0}, running{0};  // now
+  std::atomic<uint64_t> batch_rows{0};          // of the last step
+  std::atomic<uint64_t> kv_pages{0}, cached_pages{0}, most_kv_pages{0};
+};
+
+/// For one thread, but for stats().
+class Scheduler {
+ public:
+  /// `backend` and `tokenizer` must outlive it.
+  Scheduler(Backend& backend, const Tokenizer& tokenizer, const SchedulerOptions& options = {});
+
+  /// Why a request cannot be run at all: what check_request says, or more keys and values than there is memory for.
+  Status check(const Request& request) const;
+  /// Queues a request that check() allows. It ends at the next step once `*cancelled` is set.
+  void add(Request request, std::shared_ptr<RequestListener> listener,
+           std::shared_ptr<const std::atomic<bool>> cancelled);
+
+  /// One forward pass for all; false where nobody wants anything.
+  bool step();
+  /// Ends all requests.
+  void end_all();
+
+  const SchedulerStats& stats() const { return stats_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  /// A request on its way.
+  struct Job {
+    Request request;
+    std::shared_ptr<RequestListener> listener;
+    std::shared_ptr<const std::atomic<bool>> cancelled;
+    std::vector<TokenId> tokens;  // prompt, and what was answered
+    std::unique_ptr<Answer> answer;
+    std::unique_ptr<KvCache> kv;  // null while queued
+    std::vector<GeneratedToken> prompt_logprobs;
+    uint64_t number = 0;  // by arrival
+    Outcome outcome;
+    Clock::time_point added, started, first_token;
+    bool begun = false;  // was in a step
+    bool ended = false;
+
+    /// Tokens that are not computed yet; more than one: a prompt.
+    uint32_t waiting() const { return static_cast<uint32_t>(tokens.size()) - kv->length(); }
+    /// Every token's logits are wanted while this holds.
+    bool wants_prompt_logprobs() const {
+      return request.prompt_logprobs && prompt_logprobs.size() + 1 < request.prompt.size();
+    }
+  };
+  struct Part {  // of a step
+    Job* job;
+    uint32_t tokens;
+  };
+
+  void end(Job& job, FinishReason reason, std::optional<Error> error = {});
+  void drop_ended();
+  void admit();
+  bool fits(const Job& job) const;
+  bool shares_with_a_prompt_under_way(const Job& job) const;
+  std::vector<Part> plan();
+  void plan_prompts(std::vector<Part>& parts, bool answers_under_way);
+  uint32_t prompt_budget(bool answers_under_way) const;
+  bool make_room(const std::vector<Part>& parts);
+  void preempt(Job& job);
+  void forward(std::span<const Part> parts);
+  void measure(std::span<const Part> parts, double seconds);
+  void take(Job& job, uint32_t tokens, size_t item);
+  void take_prompt_logprobs(Job& job, uint32_t tokens, size_t item);
+  void publish();
+
+  Backend& backend_;
+  const Tokenizer& tokenizer_;
+  SchedulerOptions options_;
+  uint64_t most_pages_;
+  PrefixCache cache_;
+  std::deque<std::unique_ptr<Job>> queue_;
+  std::vector<std::unique_ptr<Job>> running_;
+  Logits logits_;
+  uint64_t added_ = 0, prompt_steps_ = 0;
+  double prompt_rate_ = 0;  // tokens a second, as seen lately
+  SchedulerStats stats_;
+};
+
+}  // namespace onebit
