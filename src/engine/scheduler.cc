@@ -234,6 +234,7 @@ void Scheduler::measure(std::span<const Part> parts, double seconds) {
   for (const auto& part : parts) rows += part.tokens;
   ++stats_.steps;
   stats_.batch_rows = rows;
+  stats_.all_rows += rows;
   if (rows < kLeastPromptPart) return;
   const double rate = rows / seconds;
   prompt_rate_ = prompt_rate_ == 0 ? rate : 0.75 * prompt_rate_ + 0.25 * rate;

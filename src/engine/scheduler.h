@@ -24,8 +24,8 @@ struct SchedulerOptions {
 /// One for the engine's thread to write and any to read.
 struct SchedulerStats {
   std::atomic<uint64_t> steps{0}, prompt_tokens{0}, cached_tokens{0}, answer_tokens{0}, preemptions{0};
-  std::atomic<uint64_t> queued{0}, running{0};  // now
-  std::atomic<uint64_t> batch_rows{0};          // of the last step
+  std::atomic<uint64_t> queued{0}, running{0};       // now
+  std::atomic<uint64_t> batch_rows{0}, all_rows{0};  // tokens of the last step, and of all
   std::atomic<uint64_t> kv_pages{0}, cached_pages{0}, most_kv_pages{0};
 };
 

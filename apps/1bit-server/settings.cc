@@ -1,0 +1,130 @@
+#include "1bit-server/settings.h"
+
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+
+#include "version.h"
+
+namespace onebit::server {
+namespace {
+
+template <class Duration>
+CLI::Option* add_seconds(CLI::App& app, const char* name, Duration& value, const char* help) {
+  return app
+      .add_option_function<int64_t>(
+          name, [&value](int64_t seconds) { value = std::chrono::seconds(seconds); }, help)
+      ->check(CLI::Range(int64_t{0}, int64_t{86400}))
+      ->default_str(std::to_string(std::chrono::duration_cast<std::chrono::seconds>(value).count()))
+      ->type_name("SECONDS");
+}
+
+struct Words {
+  std::string kv = "f16", engine = "cpu";
+  bool open = false, print_config = false;
+  uint64_t kv_megabytes = 0;
+};
+
+void add_model(CLI::App& app, Settings& s, Words& words) {
+  auto& o = s.options;
+  app.add_option("-m,--model", o.model_path, "The model, an .h1b file")
+      ->required()
+      ->envname("ONEBIT_MODEL")
+      ->type_name("FILE");
+  app.add_option("--model-name", o.model_name, "Its name as clients see it; the file's own where absent")
+      ->envname("ONEBIT_MODEL_NAME");
+  app.add_option("--kv", words.kv, "How keys and values are kept: f16, q8 (half the memory) or f32")
+      ->check(CLI::IsMember({"f16", "q8", "f32"}))
+      ->capture_default_str();
+  app.add_option("--engine", words.engine, "cpu, or reference: the same bits from plain scalar code")
+      ->check(CLI::IsMember({"cpu", "reference"}))
+      ->capture_default_str();
+  app.add_option("-t,--threads", o.model.threads, "Threads that compute; 0: one for each processor")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--kv-memory", words.kv_megabytes,
+                 "Memory for keys and values in MB; 0: enough for four full contexts")
+      ->capture_default_str();
+  app.add_option("--max-running", o.engine.scheduler.most_running, "Requests that share steps")
+      ->check(CLI::Range(1, 512))
+      ->capture_default_str();
+  app.add_flag("!--no-prefix-cache", o.engine.scheduler.prefix_cache, "Forget every prompt when its answer is done");
+}
+
+void add_network(CLI::App& app, Settings& s, Words& words) {
+  auto& o = s.options;
+  app.add_option("--host", o.host, "Address to listen at")->envname("ONEBIT_HOST")->capture_default_str();
+  app.add_option("-p,--port", o.port, "Port; 0: any that is free")->envname("ONEBIT_PORT")->capture_default_str();
+  app.add_option("--api-key", s.api_keys, "A key that clients must send (several: give it again); better in a file")
+      ->envname("ONEBIT_API_KEY")
+      ->type_name("KEY");
+  app.add_option("--api-key-file", s.api_key_file, "A file of keys, one a line; SIGHUP reads it again")
+      ->envname("ONEBIT_API_KEY_FILE")
+      ->type_name("FILE");
+  app.add_flag("--listen-without-key", words.open, "Listen beyond this machine though anybody could use it");
+  app.add_option("--cors-origin", o.cors_origin, "Web pages of this origin may ask (* for all); none where absent")
+      ->type_name("ORIGIN");
+}
+
+void add_limits(CLI::App& app, Settings& s) {
+  auto& o = s.options;
+  app.add_option("--max-waiting", o.engine.most_waiting, "Requests that may wait for their first step; more get 429")
+      ->capture_default_str();
+  app.add_option("--max-connections", o.most_connections, "Open connections; more get 503")->capture_default_str();
+  app.add_option("--max-body", o.connection.body_bytes, "Bytes of a request's body")->capture_default_str();
+  app.add_option("--max-header", o.connection.header_bytes, "Bytes of a request's header")->capture_default_str();
+  app.add_option("--max-choices", o.api.choices, "n of a request")->check(CLI::Range(1, 128))->capture_default_str();
+  app.add_option("--max-tokens", o.api.max_tokens, "Tokens of an answer; 0: what the context holds")
+      ->capture_default_str();
+  add_seconds(app, "--request-time", o.request_time, "For a whole answer");
+  add_seconds(app, "--idle-time", o.connection.idle, "Between two requests of a connection");
+  add_seconds(app, "--write-time", o.connection.write, "For a client to take what is sent");
+  add_seconds(app, "--keep-alive", o.keep_alive, "Between comments in a stream that has nothing to say");
+  add_seconds(app, "--drain-time", o.drain, "For answers under way when SIGTERM comes");
+}
+
+}  // namespace
+
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
+ParsedSettings parse_settings(int argc, char** argv) {
+  ParsedSettings parsed;
+  Settings& s = parsed.settings;
+  Words words;
+  CLI::App app("An OpenAI-compatible server for a ternary language model", "1bit-server");
+  app.set_version_flag("--version", fmt::format("1bit-server {} ({})", kVersion, kCommit));
+  app.set_config("--config", "", "A TOML file of these settings, by their long names; flags and environment come first")
+      ->envname("ONEBIT_CONFIG");
+  app.add_flag("--print-config", words.print_config, "Print all settings as such a file, and end")->configurable(false);
+  add_model(app, s, words);
+  add_network(app, s, words);
+  add_limits(app, s);
+  app.footer(
+      "SIGTERM lets answers under way end and takes no new ones; SIGHUP reads the API keys again.\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong usage.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    parsed.exit_code = app.exit(error) == 0 ? 0 : 2;
+    return parsed;
+  }
+  auto& o = s.options;
+  o.model.kv_type = words.kv == "q8" ? KvType::kQ8 : words.kv == "f32" ? KvType::kF32 : KvType::kF16;
+  o.model.engine = words.engine == "cpu" ? onebit::Engine::kCpu : onebit::Engine::kReference;
+  o.engine.scheduler.kv_bytes = words.kv_megabytes * 1000000;
+  if (words.print_config) {
+    fmt::print("{}", app.config_to_str(true, true));
+    parsed.exit_code = 0;
+  } else if (!is_loopback(o.host) && s.api_keys.empty() && s.api_key_file.empty() && !words.open) {
+    fmt::print(stderr,
+               "1bit-server: {} can be reached from other machines, and there is no API key: give --api-key-file, or\n"
+               "--listen-without-key if anybody there may use it\n",
+               o.host);
+    parsed.exit_code = 2;
+  }
+  return parsed;
+}
+
+}  // namespace onebit::server

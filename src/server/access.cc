@@ -1,0 +1,76 @@
+#include "server/access.h"
+
+#include <fstream>
+
+namespace onebit::server {
+namespace {
+
+/// Takes the same time for every `given` of one length.
+bool same(std::string_view given, std::string_view key) {
+  unsigned difference = given.size() == key.size() ? 0u : 1u;
+  for (size_t i = 0; i < given.size(); ++i)
+    difference |= static_cast<unsigned char>(given[i]) ^ static_cast<unsigned char>(key[i % key.size()]);
+  return difference == 0;
+}
+
+}  // namespace
+
+Result<AccessKeys> AccessKeys::load(std::vector<std::string> fixed, std::string path) {
+  AccessKeys access;
+  std::erase(fixed, "");
+  access.fixed_ = std::move(fixed);
+  access.path_ = std::move(path);
+  RETURN_IF_ERROR(access.reload());
+  return access;
+}
+
+Result<AccessKeys::Keys> AccessKeys::read() const {
+  auto keys = fixed_;
+  if (path_.empty()) return keys;
+  std::ifstream file(path_);
+  if (!file) return fail("{}: the file of API keys cannot be read", path_);
+  size_t found = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (line.empty() || line.front() == '#') continue;
+    keys.push_back(line);
+    ++found;
+  }
+  if (file.bad()) return fail("{}: the file of API keys cannot be read", path_);
+  if (found == 0) return fail("{}: holds no API key; without a key file nobody would need one", path_);
+  return keys;
+}
+
+Status AccessKeys::reload() {
+  ASSIGN_OR_RETURN(auto keys, read());
+  auto shared = std::make_shared<const Keys>(std::move(keys));
+  const std::lock_guard lock(*mutex_);
+  keys_ = std::move(shared);
+  return {};
+}
+
+std::shared_ptr<const AccessKeys::Keys> AccessKeys::keys() const {
+  const std::lock_guard lock(*mutex_);
+  return keys_;
+}
+
+bool AccessKeys::allow(std::string_view key) const {
+  const auto all = keys();
+  bool allowed = all->empty();
+  for (const auto& one : *all) allowed |= same(key, one);  // every one, found or not
+  return allowed;
+}
+
+bool AccessKeys::required() const {
+  return !keys()->empty();
+}
+
+std::string_view key_of(std::string_view authorization, std::string_view x_api_key) {
+  constexpr std::string_view kBearer = "Bearer ";
+  const auto lower = [](char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); };
+  bool bearer = authorization.size() >= kBearer.size();
+  for (size_t i = 0; bearer && i < kBearer.size(); ++i) bearer = lower(authorization[i]) == lower(kBearer[i]);
+  return bearer ? authorization.substr(kBearer.size()) : x_api_key;
+}
+
+}  // namespace onebit::server

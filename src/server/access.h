@@ -1,0 +1,41 @@
+// Who may ask: API keys, compared in a time that does not depend on what was sent.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace onebit::server {
+
+/// Any thread may call it.
+class AccessKeys {
+ public:
+  /// `fixed` (from the environment or a flag), and one a line from the file at `path`, if any; lines that begin with #
+  /// and empty ones are left out.
+  static Result<AccessKeys> load(std::vector<std::string> fixed, std::string path);
+
+  /// Reads the file again; where that fails, the keys stay as they are.
+  Status reload();
+  /// True where no keys are wanted, or `key` is one of them.
+  bool allow(std::string_view key) const;
+  bool required() const;
+
+ private:
+  using Keys = std::vector<std::string>;
+  Result<Keys> read() const;
+  std::shared_ptr<const Keys> keys() const;
+
+  std::vector<std::string> fixed_;
+  std::string path_;
+  std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();
+  std::shared_ptr<const Keys> keys_;
+};
+
+/// The key of a request: "Bearer KEY" of Authorization, or x-api-key as it is.
+std::string_view key_of(std::string_view authorization, std::string_view x_api_key);
+
+}  // namespace onebit::server

@@ -1,0 +1,24 @@
+// Refusals in OpenAI's shape: {"error": {"message", "type", "param", "code"}}.
+#pragma once
+
+#include <string>
+#include <tl/expected.hpp>
+
+namespace onebit::server {
+
+struct ApiError {
+  int status = 400;
+  std::string message;
+  std::string param{};  // the field at fault, where it is one
+  std::string code{};   // a word for programs
+  int retry_after = 0;  // seconds; 0: not said
+
+  /// "invalid_request_error", "authentication_error", … by status.
+  std::string type() const;
+  std::string json() const;
+};
+
+template <class T>
+using ApiResult = tl::expected<T, ApiError>;
+
+}  // namespace onebit::server

@@ -1,0 +1,62 @@
+// From the engine's answers to the JSON of OpenAI's API.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/request.h"
+#include "server/api_request.h"
+
+namespace onebit::server {
+
+/// What all objects of one answer carry.
+struct ApiHead {
+  std::string id;  // "chatcmpl-…" or "cmpl-…"
+  int64_t created = 0;
+  std::string model;
+  std::string fingerprint;
+};
+
+/// What came of one choice, so far or in a piece.
+struct ChoiceText {
+  std::string text;
+  std::vector<GeneratedToken> tokens;  // with logprobs where asked for
+};
+
+/// Sums over an answer's choices.
+struct ApiUsage {
+  uint64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;
+  double prompt_ms = 0, first_token_ms = 0, answer_ms = 0;
+
+  void add(const Outcome& outcome, bool with_prompt);
+};
+
+/// Writes the answers to one call.
+class ApiFormat {
+ public:
+  ApiFormat(const ApiCall& call, const Tokenizer& tokenizer, ApiHead head)
+      : call_(call), tokenizer_(tokenizer), head_(std::move(head)), offsets_(call.requests.size()) {}
+
+  /// Where echo is on: what stands before the answer.
+  ChoiceText echo(uint32_t choice, std::vector<GeneratedToken> prompt_logprobs) const;
+
+  /// The whole answer.
+  std::string whole(const std::vector<ChoiceText>& choices, const std::vector<Outcome>& outcomes,
+                    const ApiUsage& usage) const;
+
+  /// Events of a stream, as "data: …\n\n".
+  std::string role(uint32_t choice) const;  // a chat's first
+  std::string piece(uint32_t choice, const ChoiceText& piece);
+  std::string end(uint32_t choice, const Outcome& outcome, const ApiUsage* timings);
+  std::string usage(const ApiUsage& usage) const;
+  static std::string error(const std::string& json) { return "data: " + json + "\n\n"; }
+  static std::string done() { return "data: [DONE]\n\n"; }
+
+ private:
+  const ApiCall& call_;
+  const Tokenizer& tokenizer_;
+  ApiHead head_;
+  std::vector<size_t> offsets_;  // of each choice: characters of text so far (legacy text_offset)
+};
+
+}  // namespace onebit::server

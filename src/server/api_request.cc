@@ -1,0 +1,352 @@
+#include "server/api_request.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "base/utf8.h"
+#include "server/fields.h"
+#include "tokenizer/chat_layout.h"
+
+namespace onebit::server {
+namespace {
+
+using nlohmann::json;
+
+ApiResult<json> parse(std::string_view body) {
+  auto root = json::parse(body, nullptr, false);
+  if (root.is_discarded()) return tl::unexpected(ApiError{.message = "the body is not valid JSON"});
+  if (!root.is_object()) return tl::unexpected(ApiError{.message = "the body must be a JSON object"});
+  return root;
+}
+
+uint64_t draw_seed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+void read_logit_bias(Fields& fields, SamplingParams& sampling, uint32_t vocabulary) {
+  const auto* bias = fields.find("logit_bias");
+  if (bias == nullptr) return;
+  if (!bias->is_object()) return fields.fault("logit_bias", "logit_bias must be an object of token ids and numbers");
+  for (const auto& [key, value] : bias->items()) {
+    uint32_t id = 0;
+    const auto end = std::from_chars(key.data(), key.data() + key.size(), id);
+    if (end.ec != std::errc() || end.ptr != key.data() + key.size() || id >= vocabulary)
+      return fields.fault("logit_bias",
+                          fmt::format("logit_bias: '{}' is not a token id below {}", printable(key), vocabulary));
+    if (!value.is_number() || !(std::abs(value.get<double>()) <= 100))
+      return fields.fault("logit_bias", fmt::format("logit_bias of {} must be a number from -100 to 100", id));
+    sampling.logit_bias.emplace_back(static_cast<TokenId>(id), static_cast<float>(value.get<double>()));
+  }
+}
+
+SamplingParams read_sampling(Fields& fields, uint32_t vocabulary) {
+  const auto number = [&](const char* name, double fallback, double low, double high) {
+    return static_cast<float>(fields.number(name, fallback, low, high));
+  };
+  SamplingParams s;
+  s.temperature = number("temperature", 1, 0, 100);
+  s.top_k = static_cast<uint32_t>(std::max<int64_t>(0, fields.integer("top_k", 0, -1, INT32_MAX)));
+  s.top_p = number("top_p", 1, 0, 1);
+  s.min_p = number("min_p", 0, 0, 1);
+  s.repetition_penalty = number("repetition_penalty", number("repeat_penalty", 1, 0.01, 100), 0.01, 100);
+  s.frequency_penalty = number("frequency_penalty", 0, -100, 100);
+  s.presence_penalty = number("presence_penalty", 0, -100, 100);
+  s.seed = fields.find("seed") == nullptr ? draw_seed()
+                                          : static_cast<uint64_t>(fields.integer("seed", 0, INT64_MIN, INT64_MAX));
+  read_logit_bias(fields, s, vocabulary);
+  return s;
+}
+
+/// What this server cannot do yet is refused, not ignored: an answer without it would be the wrong one.
+void refuse_unsupported(Fields& fields) {
+  for (const char* name : {"tools", "functions", "audio", "modalities"}) {
+    const auto* value = fields.find(name);
+    const bool harmless = value == nullptr || (value->is_array() && value->empty()) || *value == json::array({"text"});
+    if (!harmless)
+      fields.fault(name, fmt::format("{} is not supported by this server", name), 400, "unsupported_parameter");
+  }
+  if (const auto* format = fields.find("response_format"))
+    if (!format->is_object() || format->value("type", json()) != "text")
+      fields.fault("response_format", "response_format: only the type text is supported by this server", 400,
+                   "unsupported_parameter");
+}
+
+/// What both kinds share. `most_tokens`: the name of the field, for faults.
+Request read_common(Fields& fields, const ApiContext& context, ApiCall& call) {
+  Request request;
+  auto& p = request.params;
+  p.sampling = read_sampling(fields, context.config.vocabulary);
+  p.stop = fields.strings("stop", 16);
+  p.ignore_eos = fields.boolean("ignore_eos", false);
+  p.lookup = static_cast<uint32_t>(fields.integer("lookup", 0, 0, 64));
+  call.stream = fields.boolean("stream", false);
+  if (const auto* options = fields.find("stream_options")) {
+    if (!options->is_object()) {
+      fields.fault("stream_options", "stream_options must be an object");
+    } else {
+      Fields inner(*options);
+      call.include_usage = inner.boolean("include_usage", false);
+      if (inner.error()) fields.fault("stream_options.include_usage", inner.error()->message);
+    }
+  }
+  const auto model = fields.string("model", context.model_name);
+  if (model != context.model_name)
+    fields.fault(
+        "model",
+        fmt::format("the model '{}' does not exist: this server has '{}'", printable(model), context.model_name), 404,
+        "model_not_found");
+  refuse_unsupported(fields);
+  return request;
+}
+
+uint32_t limited_tokens(int64_t wanted, const ApiContext& context) {
+  const uint32_t most = context.limits.max_tokens;
+  if (most == 0) return static_cast<uint32_t>(wanted);
+  return wanted == 0 ? most : std::min(most, static_cast<uint32_t>(wanted));
+}
+
+/// Text of a message: a string, or an array of parts of type text.
+std::optional<std::string> text_of(const json& content) {
+  if (content.is_string()) return content.get<std::string>();
+  if (content.is_null()) return std::string();
+  if (!content.is_array()) return std::nullopt;
+  std::string text;
+  for (const auto& part : content) {
+    if (!part.is_object() || part.value("type", json()) != "text") return std::nullopt;
+    const auto it = part.find("text");
+    if (it == part.end() || !it->is_string()) return std::nullopt;
+    text += it->get<std::string>();
+  }
+  return text;
+}
+
+std::vector<ChatMessage> read_messages(Fields& fields) {
+  std::vector<ChatMessage> messages;
+  const auto* list = fields.find("messages");
+  if (list == nullptr || !list->is_array() || list->empty()) {
+    fields.fault("messages", "messages must be an array of at least one message");
+    return messages;
+  }
+  for (size_t i = 0; i < list->size(); ++i) {
+    const auto& message = (*list)[i];
+    const auto name = fmt::format("messages[{}]", i);
+    if (!message.is_object()) {
+      fields.fault(name, name + " must be an object");
+      break;
+    }
+    const auto role = message.value("role", json());
+    const auto text = text_of(message.value("content", json()));
+    if (!role.is_string()) fields.fault(name + ".role", name + ".role must be a string");
+    if (!text) fields.fault(name + ".content", name + ".content must be a string or an array of parts of type text");
+    if (fields.error()) break;
+    const auto word = role.get<std::string>();
+    messages.push_back({word == "developer" ? "system" : word, *text});
+  }
+  return messages;
+}
+
+/// Their prompt, or the fault.
+std::vector<TokenId> read_chat_prompt(Fields& fields, const ApiContext& context, bool open_answer) {
+  const auto messages = read_messages(fields);
+  if (fields.error()) return {};
+  auto prompt = encode_chat(context.tokenizer, messages, open_answer);
+  if (prompt) return *std::move(prompt);
+  fields.fault("messages", prompt.error().message);
+  return {};
+}
+
+/// The same request for each choice.
+void add_choices(ApiCall& call, Request request, uint32_t n, uint32_t hidden) {
+  for (uint32_t choice = 0; choice < n; ++choice) {
+    request.params.sampling.choice = choice;
+    call.requests.push_back(request);
+    call.hidden_prompt_tokens.push_back(hidden);
+  }
+}
+
+struct Prompt {
+  std::vector<TokenId> ids;
+  uint32_t hidden = 0;  // a BOS of ours
+};
+
+Prompt text_prompt(const std::string& text, const ApiContext& context) {
+  Prompt prompt{context.tokenizer.encode(text, SpecialTokens::kParse)};
+  const auto bos = context.tokenizer.bos();
+  if (bos && (prompt.ids.empty() || prompt.ids.front() != *bos)) {
+    prompt.ids.insert(prompt.ids.begin(), *bos);
+    prompt.hidden = 1;
+  }
+  return prompt;
+}
+
+bool is_token_ids(const json& value) {
+  return value.is_array() && !value.empty() &&
+         std::all_of(value.begin(), value.end(), [](const json& v) { return v.is_number_integer(); });
+}
+
+/// Token ids as they are; one out of range becomes -1, which the engine refuses by name.
+Prompt ids_prompt(const json& value) {
+  Prompt prompt;
+  for (const auto& v : value) {
+    const auto id = v.get<int64_t>();
+    prompt.ids.push_back(id < 0 || id > INT32_MAX ? -1 : static_cast<TokenId>(id));
+  }
+  return prompt;
+}
+
+/// A text, token ids, or an array of either.
+std::vector<Prompt> read_prompts(Fields& fields, const ApiContext& context) {
+  const auto* value = fields.find("prompt");
+  std::vector<Prompt> prompts;
+  if (value != nullptr && value->is_string()) {
+    prompts.push_back(text_prompt(value->get<std::string>(), context));
+  } else if (value != nullptr && is_token_ids(*value)) {
+    prompts.push_back(ids_prompt(*value));
+  } else if (value != nullptr && value->is_array()) {
+    for (const auto& item : *value) {
+      if (item.is_string())
+        prompts.push_back(text_prompt(item.get<std::string>(), context));
+      else if (is_token_ids(item))
+        prompts.push_back(ids_prompt(item));
+      else
+        break;
+    }
+    if (prompts.size() != value->size()) prompts.clear();
+  }
+  if (prompts.empty()) fields.fault("prompt", "prompt must be a text, an array of token ids, or an array of either");
+  return prompts;
+}
+
+ApiResult<ApiCall> finish(Fields& fields, ApiCall call) {
+  if (fields.error()) return tl::unexpected(*fields.error());
+  return call;
+}
+
+}  // namespace
+
+ApiResult<ApiCall> read_chat(std::string_view body, const ApiContext& context) {
+  auto root = parse(body);
+  if (!root) return tl::unexpected(root.error());
+  Fields fields(*root);
+  ApiCall call;
+  auto request = read_common(fields, context, call);
+  call.logprobs = request.params.logprobs = fields.boolean("logprobs", false);
+  request.params.top_logprobs =
+      static_cast<uint32_t>(fields.integer("top_logprobs", 0, 0, context.limits.top_logprobs));
+  if (request.params.top_logprobs > 0 && !call.logprobs)
+    fields.fault("top_logprobs", "top_logprobs needs logprobs to be true");
+  const int64_t most = fields.integer("max_tokens", 0, 1, INT32_MAX);
+  request.params.max_tokens = limited_tokens(fields.integer("max_completion_tokens", most, 1, INT32_MAX), context);
+  const auto n = static_cast<uint32_t>(fields.integer("n", 1, 1, context.limits.choices));
+  request.prompt = read_chat_prompt(fields, context, true);
+  add_choices(call, std::move(request), n, 0);
+  return finish(fields, std::move(call));
+}
+
+ApiResult<ApiCall> read_completion(std::string_view body, const ApiContext& context) {
+  auto root = parse(body);
+  if (!root) return tl::unexpected(root.error());
+  Fields fields(*root);
+  ApiCall call;
+  call.kind = ApiCall::Kind::kCompletion;
+  auto request = read_common(fields, context, call);
+  call.logprobs = request.params.logprobs = fields.find("logprobs") != nullptr;
+  request.params.top_logprobs = static_cast<uint32_t>(fields.integer("logprobs", 0, 0, context.limits.top_logprobs));
+  call.echo = fields.boolean("echo", false);
+  const int64_t most = fields.integer("max_tokens", 16, 0, INT32_MAX);
+  if (most == 0 && !call.echo) fields.fault("max_tokens", "max_tokens of 0 needs echo");
+  request.prompt_only = most == 0;
+  request.prompt_logprobs = call.echo && call.logprobs;
+  request.params.max_tokens = limited_tokens(most, context);
+  const auto n = static_cast<uint32_t>(fields.integer("n", 1, 1, context.limits.choices));
+  if (fields.integer("best_of", n, 1, INT32_MAX) != n) fields.fault("best_of", "best_of other than n is not supported");
+  if (!fields.string("suffix", "").empty()) fields.fault("suffix", "suffix is not supported");
+  const auto prompts = read_prompts(fields, context);
+  if (prompts.size() * n > context.limits.choices * 8)
+    fields.fault("prompt", fmt::format("{} prompts of {} choices are more than {} answers", prompts.size(), n,
+                                       context.limits.choices * 8));
+  for (const auto& prompt : prompts) {
+    if (fields.error()) break;
+    request.prompt = prompt.ids;
+    add_choices(call, request, n, prompt.hidden);
+  }
+  return finish(fields, std::move(call));
+}
+
+ApiResult<std::string> tokenize(std::string_view body, const ApiContext& context) {
+  auto root = parse(body);
+  if (!root) return tl::unexpected(root.error());
+  Fields fields(*root);
+  const bool special = fields.boolean("parse_special", true);
+  const bool add_bos = fields.boolean("add_special", false);
+  if (fields.find("content") == nullptr) fields.fault("content", "content, the text, is missing");
+  const auto text = fields.string("content", "");
+  const bool pieces = fields.boolean("with_pieces", false);
+  if (fields.error()) return tl::unexpected(*fields.error());
+  auto ids = context.tokenizer.encode(text, special ? SpecialTokens::kParse : SpecialTokens::kAsText);
+  if (const auto bos = context.tokenizer.bos(); add_bos && bos) ids.insert(ids.begin(), *bos);
+  json tokens = json::array();
+  for (const TokenId id : ids) {
+    if (!pieces) {
+      tokens.push_back(id);
+      continue;
+    }
+    const auto bytes = context.tokenizer.token_bytes(id);
+    json piece = utf8_valid(bytes) ? json(bytes) : json(std::vector<uint8_t>(bytes.begin(), bytes.end()));
+    tokens.push_back({{"id", id}, {"piece", std::move(piece)}});
+  }
+  return json{{"tokens", std::move(tokens)}, {"count", ids.size()}}.dump();
+}
+
+ApiResult<std::string> detokenize(std::string_view body, const ApiContext& context) {
+  auto root = parse(body);
+  if (!root) return tl::unexpected(root.error());
+  const auto it = root->find("tokens");
+  std::vector<TokenId> ids;
+  if (it != root->end() && is_token_ids(*it)) ids = ids_prompt(*it).ids;
+  const bool empty = it != root->end() && it->is_array() && it->empty();
+  const auto in_range = [&](TokenId id) { return id >= 0 && static_cast<uint32_t>(id) < context.config.vocabulary; };
+  if ((ids.empty() && !empty) || !std::all_of(ids.begin(), ids.end(), in_range))
+    return tl::unexpected(
+        ApiError{.message = fmt::format("tokens must be an array of token ids below {}", context.config.vocabulary),
+                 .param = "tokens"});
+  return json{{"content", utf8_replace_invalid(context.tokenizer.decode(ids, false))}}.dump();
+}
+
+ApiResult<std::string> apply_template(std::string_view body, const ApiContext& context) {
+  auto root = parse(body);
+  if (!root) return tl::unexpected(root.error());
+  Fields fields(*root);
+  const bool open_answer = fields.boolean("add_generation_prompt", true);
+  const auto ids = read_chat_prompt(fields, context, open_answer);
+  if (fields.error()) return tl::unexpected(*fields.error());
+  return json{{"prompt", utf8_replace_invalid(context.tokenizer.decode(ids, false))}, {"tokens", ids}}.dump();
+}
+
+std::string tokenizer_info(const ApiContext& context) {
+  const auto& t = context.tokenizer;
+  json info{{"vocabulary", t.vocabulary_size()},
+            {"context", context.config.context},
+            {"chat_layout", name_of(t.chat_layout())},
+            {"bos_token", nullptr},
+            {"bos_token_id", nullptr},
+            {"stop_token_ids", json::array()},
+            {"special_tokens", json::object()}};
+  if (const auto bos = t.bos()) {
+    info["bos_token"] = t.token_bytes(*bos);
+    info["bos_token_id"] = *bos;
+  }
+  for (TokenId id = 0; static_cast<size_t>(id) < t.vocabulary_size(); ++id) {
+    if (t.is_stop(id)) info["stop_token_ids"].push_back(id);
+    if (t.is_special(id) && utf8_valid(t.token_bytes(id))) info["special_tokens"][std::string(t.token_bytes(id))] = id;
+  }
+  return info.dump();
+}
+
+}  // namespace onebit::server

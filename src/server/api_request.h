@@ -1,0 +1,54 @@
+// From the JSON of OpenAI's API to requests of the engine.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/request.h"
+#include "format/model_config.h"
+#include "server/api_error.h"
+#include "tokenizer/tokenizer.h"
+
+namespace onebit::server {
+
+/// What a request may ask for at most.
+struct ApiLimits {
+  uint32_t choices = 16;       // n, and prompts of one completion times n
+  uint32_t top_logprobs = 20;  // beside each token
+  uint32_t max_tokens = 0;     // of an answer; 0: what the context holds
+};
+
+/// What requests are read against.
+struct ApiContext {
+  const Tokenizer& tokenizer;
+  const ModelConfig& config;
+  std::string model_name;
+  ApiLimits limits{};
+};
+
+/// One HTTP request that generates: `requests` in the order of the answer's choices.
+struct ApiCall {
+  enum class Kind { kChat, kCompletion };
+  Kind kind = Kind::kChat;
+  std::vector<Request> requests;
+  bool stream = false;
+  bool include_usage = false;
+  bool logprobs = false;
+  bool echo = false;
+  std::vector<uint32_t> hidden_prompt_tokens;  // of each request: a BOS that we put before the prompt
+};
+
+/// POST /v1/chat/completions and /v1/completions.
+ApiResult<ApiCall> read_chat(std::string_view body, const ApiContext& context);
+ApiResult<ApiCall> read_completion(std::string_view body, const ApiContext& context);
+
+/// POST /tokenize, /detokenize, /apply-template; GET /tokenizer_info: the answer's body.
+ApiResult<std::string> tokenize(std::string_view body, const ApiContext& context);
+ApiResult<std::string> detokenize(std::string_view body, const ApiContext& context);
+ApiResult<std::string> apply_template(std::string_view body, const ApiContext& context);
+std::string tokenizer_info(const ApiContext& context);
+
+}  // namespace onebit::server

@@ -1,0 +1,99 @@
+// One client's connection: requests in, answers and streams of events out.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "server/api_error.h"
+
+namespace onebit::server {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+
+using HttpRequest = http::request<http::string_body>;
+
+struct HttpResponse {
+  int status = 200;
+  std::string body;
+  std::string type = "application/json";
+  int retry_after = 0;  // seconds
+};
+
+struct ConnectionLimits {
+  uint64_t body_bytes = 8 << 20;
+  uint32_t header_bytes = 16 << 10;
+  std::chrono::seconds idle{75};   // between two requests, and for a request's header
+  std::chrono::seconds body{30};   // for a request's body
+  std::chrono::seconds write{30};  // for what the client has to take at once
+};
+
+class Connection {
+ public:
+  Connection(beast::tcp_stream stream, const ConnectionLimits& limits) : stream_(std::move(stream)), limits_(limits) {}
+
+  /// The next request's header; nothing where the client is gone or spoke no HTTP (which it was told).
+  asio::awaitable<bool> read_header();
+  /// Method, path and headers after read_header(); the body after read_body().
+  const HttpRequest& request() const { return *request_; }
+  /// False where the body did not come or was too long (which the client was told).
+  asio::awaitable<bool> read_body();
+  /// The value of a header; empty where it is absent.
+  std::string_view header(std::string_view name) const;
+  /// The request's path without its query.
+  std::string_view path() const;
+
+  /// Headers that every answer of this connection has.
+  void add_header(std::string name, std::string value) { extra_.emplace_back(std::move(name), std::move(value)); }
+  asio::awaitable<bool> respond(HttpResponse response);
+  asio::awaitable<bool> refuse(const ApiError& error);
+
+  /// A stream of events; false once the client is gone or takes nothing for too long.
+  asio::awaitable<bool> begin_stream();
+  asio::awaitable<bool> write(const std::string& events);
+  asio::awaitable<bool> end_stream();
+
+  /// Calls `gone` if the client closes its side before this is stopped or destroyed.
+  class Watch {
+   public:
+    Watch(Connection& connection, std::function<void()> gone);
+    Watch(const Watch&) = delete;
+    Watch& operator=(const Watch&) = delete;
+    ~Watch();
+
+   private:
+    asio::cancellation_signal stop_;
+    std::shared_ptr<bool> watching_ = std::make_shared<bool>(true);
+  };
+
+  /// The next request may come on the same connection.
+  bool keep_alive() const { return keep_alive_; }
+  void forbid_keep_alive() { keep_alive_ = false; }
+  /// The request at hand announced a body.
+  bool has_body() const;
+  void close();
+
+ private:
+  class Parser;
+  asio::awaitable<bool> refuse_and_close(int status, std::string message);
+
+  beast::tcp_stream stream_;
+  ConnectionLimits limits_;
+  beast::flat_buffer buffer_;
+  std::shared_ptr<Parser> parser_;
+  std::optional<HttpRequest> request_;
+  std::vector<std::pair<std::string, std::string>> extra_;
+  bool keep_alive_ = true;
+  bool chunked_ = true;
+};
+
+}  // namespace onebit::server

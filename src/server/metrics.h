@@ -1,0 +1,44 @@
+// What GET /metrics tells Prometheus (docs/server.md names each).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "engine/scheduler.h"
+
+namespace onebit::server {
+
+/// Any thread may call it.
+class Metrics {
+ public:
+  struct Build {
+    std::string version, model, isa;
+  };
+  explicit Metrics(const Build& build);
+  ~Metrics();
+
+  void token();                      // generated, of any request
+  void inter_token(double seconds);  // between two tokens of an answer
+  void ended(const Outcome& outcome);
+  void refused(int status);  // an HTTP answer from 400 on
+
+  /// Tokens generated in the last ten seconds, a second.
+  double tokens_a_second() const;
+  /// The page, in Prometheus' text format.
+  std::string text(const SchedulerStats& stats, size_t connections);
+
+ private:
+  struct Registry;  // keeps Prometheus' headers out of here
+  std::unique_ptr<Registry> registry_;
+
+  static constexpr size_t kSeconds = 10;
+  /// Tokens of each of the last seconds; a cell is [second, tokens] so that old ones are told apart.
+  mutable std::mutex recent_mutex_;
+  std::array<std::pair<int64_t, uint64_t>, kSeconds + 1> recent_{};
+};
+
+}  // namespace onebit::server

@@ -1,0 +1,56 @@
+// The HTTP server: listens, admits, routes. One thread serves all connections; the engine has its own.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/engine_loop.h"
+#include "engine/model.h"
+#include "server/access.h"
+#include "server/api_request.h"
+#include "server/connection.h"
+
+namespace onebit::server {
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";
+  uint16_t port = 8080;  // 0: any that is free
+  std::string model_path;
+  std::string model_name;  // as clients see it; empty: the file's own
+  ModelOptions model{};
+  EngineLoopOptions engine{};
+  ApiLimits api{};
+  ConnectionLimits connection{};
+  uint32_t most_connections = 2048;
+  std::chrono::seconds request_time{600};  // for a whole answer
+  std::chrono::seconds keep_alive{15};     // between comments in a stream that has nothing to say
+  std::chrono::seconds drain{30};          // for what is under way when the server ends
+  std::string cors_origin;                 // Access-Control-Allow-Origin; empty: none
+};
+
+/// Lines of the log: "request route=… status=… ms=…". Never a user's text.
+using LogSink = std::function<void(const std::string& line)>;
+
+class Server {
+ public:
+  Server(ServerOptions options, AccessKeys keys, LogSink log);
+  ~Server();
+
+  /// Binds the address; from now on connections wait. Returns the port.
+  Result<uint16_t> listen();
+  /// Serves until stop(): answers 503 while the model loads, which begins now. Errors: the model.
+  Status run();
+  /// Takes no new requests, lets those under way end within the time for it, and makes run() return. From any thread
+  /// or signal handler's thread; a second call ends at once.
+  void stop();
+  Status reload_keys();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace onebit::server
