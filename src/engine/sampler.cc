@@ -1,6 +1,7 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "engine/philox.h"
@@ -25,34 +26,89 @@ Status check_range(const char* name, float value, float low, float high) {
   return {};
 }
 
-/// The k most likely, in any order.
-void keep_top_k(std::vector<Candidate>& candidates, size_t k) {
-  if (k == 0 || k >= candidates.size()) return;
-  std::nth_element(candidates.begin(), candidates.begin() + static_cast<ptrdiff_t>(k), candidates.end(), more_likely);
-  candidates.resize(k);
+/// Keeps the candidates up to `last` in order of likelihood; those that stay keep their order, by id.
+void keep_up_to(std::vector<Candidate>& candidates, const Candidate& last) {
+  std::erase_if(candidates, [&](const Candidate& c) { return more_likely(last, c); });
 }
 
-/// The fewest most likely whose weights sum to at least `p` of all.
-void keep_top_p(std::vector<Candidate>& candidates, float p) {
-  if (p >= 1.0f) return;
-  std::sort(candidates.begin(), candidates.end(), more_likely);
+void keep_top_k(std::vector<Candidate>& candidates, size_t k) {
+  if (k == 0 || k >= candidates.size()) return;
+  auto ranked = candidates;
+  std::nth_element(ranked.begin(), ranked.begin() + static_cast<ptrdiff_t>(k - 1), ranked.end(), more_likely);
+  keep_up_to(candidates, ranked[k - 1]);
+}
+
+/// By ascending id: the same for every way of getting here.
+double total_weight(const std::vector<Candidate>& candidates) {
   double total = 0;
   for (const auto& c : candidates) total += double{c.weight};
+  return total;
+}
+
+/// The fewest most likely whose weights sum to at least `p` of all. Only as many are sorted as it takes.
+void keep_top_p(std::vector<Candidate>& candidates, float p) {
+  if (p >= 1.0f) return;
+  const double enough = double{p} * total_weight(candidates);
+  auto ranked = candidates;
   double sum = 0;
-  size_t kept = 0;
-  while (kept < candidates.size() && (kept == 0 || sum < double{p} * total)) sum += double{candidates[kept++].weight};
-  candidates.resize(kept);
+  size_t sorted = 0;
+  for (size_t i = 0; i < ranked.size(); ++i) {
+    if (i == sorted) {
+      sorted = std::min(ranked.size(), std::max<size_t>(64, 8 * sorted));
+      std::partial_sort(ranked.begin() + static_cast<ptrdiff_t>(i), ranked.begin() + static_cast<ptrdiff_t>(sorted),
+                        ranked.end(), more_likely);
+    }
+    sum += double{ranked[i].weight};
+    if (sum >= enough) return keep_up_to(candidates, ranked[i]);
+  }
+}
+
+/// Locally typical sampling (Meister et al. 2022): the fewest whose surprise is closest to the expected one.
+void keep_typical(std::vector<Candidate>& candidates, float p) {
+  if (p >= 1.0f) return;
+  const double total = total_weight(candidates);
+  const auto surprise = [&](const Candidate& c) {
+    return -double{log_f32(static_cast<float>(std::max(double{c.weight} / total, 1e-30)))};
+  };
+  double expected = 0;
+  for (const auto& c : candidates) expected += double{c.weight} / total * surprise(c);
+  struct Ranked {
+    double distance;
+    const Candidate* candidate;
+  };
+  std::vector<Ranked> ranked;
+  for (const auto& c : candidates) ranked.push_back({std::abs(surprise(c) - expected), &c});
+  std::sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) {
+    return a.distance != b.distance ? a.distance < b.distance : a.candidate->id < b.candidate->id;
+  });
+  std::vector<Candidate> kept;
+  double sum = 0;
+  for (size_t i = 0; i < ranked.size() && (i == 0 || sum < double{p} * total); ++i) {
+    sum += double{ranked[i].candidate->weight};
+    kept.push_back(*ranked[i].candidate);
+  }
+  std::sort(kept.begin(), kept.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
+  candidates = std::move(kept);
+}
+
+/// XTC: of those with at least `threshold` of the whole, only the least likely stays.
+void drop_top_choices(std::vector<Candidate>& candidates, float threshold) {
+  const double least = double{threshold} * total_weight(candidates);
+  const Candidate* last = nullptr;
+  for (const auto& c : candidates)
+    if (double{c.weight} >= least && (last == nullptr || more_likely(*last, c))) last = &c;
+  if (last == nullptr) return;
+  const Candidate stays = *last;
+  std::erase_if(candidates, [&](const Candidate& c) { return more_likely(c, stays); });
 }
 
 /// The candidate in which the running sum of weights, by ascending id, passes u of the whole.
-TokenId draw(std::vector<Candidate>& candidates, double u) {
-  std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
-  double total = 0;
-  for (const auto& c : candidates) total += double{c.weight};
+TokenId pick(const std::vector<Candidate>& candidates, double u) {
+  const double wanted = u * total_weight(candidates);
   double sum = 0;
   for (const auto& c : candidates) {
     sum += double{c.weight};
-    if (sum > u * total) return c.id;
+    if (sum > wanted) return c.id;
   }
   return candidates.back().id;
 }
@@ -62,7 +118,12 @@ TokenId draw(std::vector<Candidate>& candidates, double u) {
 Status validate(const SamplingParams& p, uint32_t vocabulary) {
   RETURN_IF_ERROR(check_range("temperature", p.temperature, 0.0f, 100.0f));
   RETURN_IF_ERROR(check_range("top_p", p.top_p, 0.0f, 1.0f));
+  RETURN_IF_ERROR(check_range("typical_p", p.typical_p, 0.0f, 1.0f));
   RETURN_IF_ERROR(check_range("min_p", p.min_p, 0.0f, 1.0f));
+  RETURN_IF_ERROR(check_range("dry_multiplier", p.dry_multiplier, 0.0f, 100.0f));
+  RETURN_IF_ERROR(check_range("dry_base", p.dry_base, 1.0f, 100.0f));
+  RETURN_IF_ERROR(check_range("xtc_probability", p.xtc_probability, 0.0f, 1.0f));
+  RETURN_IF_ERROR(check_range("xtc_threshold", p.xtc_threshold, 0.0f, 1.0f));
   RETURN_IF_ERROR(check_range("repetition_penalty", p.repetition_penalty, 0.01f, 100.0f));
   RETURN_IF_ERROR(check_range("frequency_penalty", p.frequency_penalty, -100.0f, 100.0f));
   RETURN_IF_ERROR(check_range("presence_penalty", p.presence_penalty, -100.0f, 100.0f));
@@ -75,7 +136,14 @@ Status validate(const SamplingParams& p, uint32_t vocabulary) {
 }
 
 Sampler::Sampler(SamplingParams params, std::span<const TokenId> prompt) : params_(std::move(params)) {
-  for (const TokenId id : prompt) ++prompt_counts_[id];
+  if (params_.repetition_penalty != 1.0f)
+    for (const TokenId id : prompt) ++prompt_counts_[id];
+  if (params_.dry_multiplier > 0.0f) history_.assign(prompt.begin(), prompt.end());
+}
+
+bool Sampler::adjusts() const {
+  return !params_.logit_bias.empty() || params_.repetition_penalty != 1.0f || params_.frequency_penalty != 0.0f ||
+         params_.presence_penalty != 0.0f || params_.dry_multiplier > 0.0f;
 }
 
 void Sampler::adjust(std::vector<float>& logits) const {
@@ -89,34 +157,86 @@ void Sampler::adjust(std::vector<float>& logits) const {
     for (const auto& [id, count] : answer_counts_)
       if (!prompt_counts_.contains(id)) penalise(id);
   }
-  if (params_.frequency_penalty == 0.0f && params_.presence_penalty == 0.0f) return;
-  for (const auto& [id, count] : answer_counts_)
-    logits[static_cast<size_t>(id)] -= static_cast<float>(count) * params_.frequency_penalty + params_.presence_penalty;
+  if (params_.frequency_penalty != 0.0f || params_.presence_penalty != 0.0f)
+    for (const auto& [id, count] : answer_counts_)
+      logits[static_cast<size_t>(id)] -=
+          static_cast<float>(count) * params_.frequency_penalty + params_.presence_penalty;
+  if (params_.dry_multiplier > 0.0f) penalise_repetitions(logits);
+}
+
+/// For each earlier place: how many tokens before it are also the last ones, by the Z function of the reversed text.
+void Sampler::penalise_repetitions(std::vector<float>& logits) const {
+  const auto breaks = [&](TokenId id) {
+    return std::binary_search(params_.dry_breakers.begin(), params_.dry_breakers.end(), id);
+  };
+  size_t n = history_.size();
+  if (params_.dry_last_n > 0) n = std::min<size_t>(n, params_.dry_last_n);
+  const auto back = [&](size_t i) { return history_[history_.size() - 1 - i]; };  // i tokens before the last
+  size_t unbroken = 0;
+  while (unbroken < n && !breaks(back(unbroken))) ++unbroken;
+  std::vector<size_t> z(n, 0);
+  std::unordered_map<TokenId, size_t> longest;  // by the token that followed
+  for (size_t i = 1, left = 0, right = 0; i < n; ++i) {
+    if (i < right) z[i] = std::min(right - i, z[i - left]);
+    while (i + z[i] < n && back(z[i]) == back(i + z[i])) ++z[i];
+    if (i + z[i] > right) {
+      left = i;
+      right = i + z[i];
+    }
+    const size_t length = std::min(z[i], unbroken);
+    if (length >= params_.dry_allowed_length && length > 0 && !breaks(back(i - 1)))
+      longest[back(i - 1)] = std::max(longest[back(i - 1)], length);
+  }
+  for (const auto& [id, length] : longest) {
+    constexpr double kMost = 1e6;
+    double penalty = double{params_.dry_multiplier};
+    for (size_t i = params_.dry_allowed_length; i < length && penalty < kMost; ++i) penalty *= double{params_.dry_base};
+    logits[static_cast<size_t>(id)] -= static_cast<float>(penalty);
+  }
+}
+
+TokenId Sampler::draw(std::span<const float> logits, TokenId most_likely, uint32_t position) const {
+  const float max = logits[static_cast<size_t>(most_likely)] / params_.temperature;
+  std::vector<Candidate> candidates;
+  candidates.reserve(logits.size());
+  for (size_t id = 0; id < logits.size(); ++id) {
+    const float l = logits[id] / params_.temperature;
+    candidates.push_back({static_cast<TokenId>(id), l, exp_f32(l - max)});
+  }
+  const auto random = [&](uint32_t number) { return uniform_random(params_.seed, params_.choice, position, number); };
+  keep_top_k(candidates, params_.top_k);
+  keep_typical(candidates, params_.typical_p);
+  keep_top_p(candidates, params_.top_p);
+  std::erase_if(candidates, [&](const Candidate& c) { return c.weight < params_.min_p; });
+  if (candidates.empty()) return most_likely;  // typical-p may have left nothing that min-p keeps
+  if (params_.xtc_probability > 0.0f && random(1) < double{params_.xtc_probability})
+    drop_top_choices(candidates, params_.xtc_threshold);
+  return pick(candidates, random(0));
 }
 
 TokenId Sampler::sample(std::span<const float> raw, uint32_t position) {
-  std::vector<float> logits(raw.begin(), raw.end());
-  adjust(logits);
-  TokenId chosen = argmax(logits);
-  if (params_.temperature > 0.0f) {
-    const float max = logits[static_cast<size_t>(chosen)] / params_.temperature;
-    std::vector<Candidate> candidates;
-    candidates.reserve(logits.size());
-    for (size_t id = 0; id < logits.size(); ++id) {
-      const float l = logits[id] / params_.temperature;
-      candidates.push_back({static_cast<TokenId>(id), l, exp_f32(l - max)});
-    }
-    keep_top_k(candidates, params_.top_k);
-    keep_top_p(candidates, params_.top_p);
-    std::erase_if(candidates, [&](const Candidate& c) { return c.weight < params_.min_p; });
-    chosen = draw(candidates, uniform_random(params_.seed, params_.choice, position, 0));
+  std::vector<float> adjusted;
+  if (adjusts()) {
+    adjusted.assign(raw.begin(), raw.end());
+    adjust(adjusted);
+    raw = adjusted;
   }
+  TokenId chosen = argmax(raw);
+  if (params_.temperature > 0.0f) chosen = draw(raw, chosen, position);
   ++answer_counts_[chosen];
+  if (params_.dry_multiplier > 0.0f) history_.push_back(chosen);
   return chosen;
 }
 
 TokenId argmax(std::span<const float> logits) {
-  return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  // The largest value first, as integers that are ordered like floats: compilers make vectors of that, and of a
+  // comparison of floats, which NaN could be among, they do not. Then its first place.
+  const auto ordered = [](int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); };
+  int32_t largest = INT32_MIN;
+  for (const float l : logits) largest = std::max(largest, ordered(std::bit_cast<int32_t>(l)));
+  const auto value = std::bit_cast<float>(ordered(largest));
+  const auto at = std::find(logits.begin(), logits.end(), value);
+  return at == logits.end() ? 0 : static_cast<TokenId>(at - logits.begin());  // a NaN is nowhere
 }
 
 LogSoftmax::LogSoftmax(std::span<const float> logits) : logits_(logits) {

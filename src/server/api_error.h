@@ -18,6 +18,12 @@ struct ApiError {
   std::string json() const;
 };
 
+/// What a coroutine says: g++ 12 destroys aggregates made inside a co_await expression twice (GCC bug 98401), so there
+/// errors and responses are made by functions.
+inline ApiError api_error(int status, std::string code, std::string message, int retry_after = 0) {
+  return {.status = status, .message = std::move(message), .code = std::move(code), .retry_after = retry_after};
+}
+
 template <class T>
 using ApiResult = tl::expected<T, ApiError>;
 

@@ -29,6 +29,27 @@ uint64_t draw_seed() {
   return (uint64_t{device()} << 32) | device();
 }
 
+/// Every token in whose text one of the strings stands.
+std::vector<TokenId> tokens_with(const std::vector<std::string>& strings, const Tokenizer& tokenizer) {
+  std::vector<TokenId> ids;
+  for (TokenId id = 0; static_cast<size_t>(id) < tokenizer.vocabulary_size(); ++id) {
+    const auto bytes = tokenizer.token_bytes(id);
+    const auto stands = [&](const std::string& s) { return !s.empty() && bytes.find(s) != std::string_view::npos; };
+    if (std::any_of(strings.begin(), strings.end(), stands)) ids.push_back(id);
+  }
+  return ids;
+}
+
+void read_dry(Fields& fields, SamplingParams& s, const Tokenizer& tokenizer) {
+  s.dry_multiplier = static_cast<float>(fields.number("dry_multiplier", 0, 0, 100));
+  s.dry_base = static_cast<float>(fields.number("dry_base", 1.75, 1, 100));
+  s.dry_allowed_length = static_cast<uint32_t>(fields.integer("dry_allowed_length", 2, 0, INT32_MAX));
+  s.dry_last_n = static_cast<uint32_t>(std::max<int64_t>(0, fields.integer("dry_penalty_last_n", -1, -1, INT32_MAX)));
+  const auto breakers = fields.find("dry_sequence_breakers") == nullptr ? std::vector<std::string>{"\n", ":", "\"", "*"}
+                                                                        : fields.strings("dry_sequence_breakers", 32);
+  if (s.dry_multiplier > 0.0f && !fields.error()) s.dry_breakers = tokens_with(breakers, tokenizer);
+}
+
 void read_logit_bias(Fields& fields, SamplingParams& sampling, uint32_t vocabulary) {
   const auto* bias = fields.find("logit_bias");
   if (bias == nullptr) return;
@@ -45,7 +66,7 @@ void read_logit_bias(Fields& fields, SamplingParams& sampling, uint32_t vocabula
   }
 }
 
-SamplingParams read_sampling(Fields& fields, uint32_t vocabulary) {
+SamplingParams read_sampling(Fields& fields, const ApiContext& context) {
   const auto number = [&](const char* name, double fallback, double low, double high) {
     return static_cast<float>(fields.number(name, fallback, low, high));
   };
@@ -53,13 +74,17 @@ SamplingParams read_sampling(Fields& fields, uint32_t vocabulary) {
   s.temperature = number("temperature", 1, 0, 100);
   s.top_k = static_cast<uint32_t>(std::max<int64_t>(0, fields.integer("top_k", 0, -1, INT32_MAX)));
   s.top_p = number("top_p", 1, 0, 1);
+  s.typical_p = number("typical_p", 1, 0, 1);
   s.min_p = number("min_p", 0, 0, 1);
+  s.xtc_probability = number("xtc_probability", 0, 0, 1);
+  s.xtc_threshold = number("xtc_threshold", 0.1, 0, 1);
   s.repetition_penalty = number("repetition_penalty", number("repeat_penalty", 1, 0.01, 100), 0.01, 100);
   s.frequency_penalty = number("frequency_penalty", 0, -100, 100);
   s.presence_penalty = number("presence_penalty", 0, -100, 100);
   s.seed = fields.find("seed") == nullptr ? draw_seed()
                                           : static_cast<uint64_t>(fields.integer("seed", 0, INT64_MIN, INT64_MAX));
-  read_logit_bias(fields, s, vocabulary);
+  read_dry(fields, s, context.tokenizer);
+  read_logit_bias(fields, s, context.config.vocabulary);
   return s;
 }
 
@@ -81,7 +106,7 @@ void refuse_unsupported(Fields& fields) {
 Request read_common(Fields& fields, const ApiContext& context, ApiCall& call) {
   Request request;
   auto& p = request.params;
-  p.sampling = read_sampling(fields, context.config.vocabulary);
+  p.sampling = read_sampling(fields, context);
   p.stop = fields.strings("stop", 16);
   p.ignore_eos = fields.boolean("ignore_eos", false);
   p.lookup = static_cast<uint32_t>(fields.integer("lookup", 0, 0, 64));

@@ -103,12 +103,12 @@ asio::awaitable<bool> Connection::respond(HttpResponse response) {
 }
 
 asio::awaitable<bool> Connection::refuse(const ApiError& error) {
-  co_return co_await respond({.status = error.status, .body = error.json(), .retry_after = error.retry_after});
+  co_return co_await respond(json_response(error.json(), error.status, error.retry_after));
 }
 
 asio::awaitable<bool> Connection::refuse_and_close(int status, std::string message) {
   keep_alive_ = false;
-  co_await refuse({.status = status, .message = std::move(message)});
+  co_await refuse(api_error(status, "", std::move(message)));
   co_return false;
 }
 

@@ -29,6 +29,11 @@ struct HttpResponse {
   int retry_after = 0;  // seconds
 };
 
+/// See api_error().
+inline HttpResponse json_response(std::string body, int status = 200, int retry_after = 0) {
+  return {.status = status, .body = std::move(body), .retry_after = retry_after};
+}
+
 struct ConnectionLimits {
   uint64_t body_bytes = 8 << 20;
   uint32_t header_bytes = 16 << 10;

@@ -33,32 +33,27 @@ ApiError refusal(const EngineLoop::Ticket& ticket) {
   }
 }
 
-ApiError failure(const Error& error) {
-  return {.status = 500, .message = error.message, .code = "engine_error"};
-}
-
 /// Feeds the metrics on the engine's thread, and the coroutine.
 class MeteredListener final : public RequestListener {
  public:
-  MeteredListener(std::shared_ptr<EventQueue> queue, uint32_t choice, std::shared_ptr<Service> service)
-      : to_(std::move(queue), choice), service_(std::move(service)) {}
+  MeteredListener(std::shared_ptr<EventQueue> queue, uint32_t choice, Metrics& metrics)
+      : to_(std::move(queue), choice), metrics_(metrics) {}
   void on_prompt(std::vector<GeneratedToken> tokens) override { to_.on_prompt(std::move(tokens)); }
   void on_token(Answer::Piece piece) override {
     const auto now = Clock::now();
-    if (last_ != Clock::time_point()) service_->metrics.inter_token(std::chrono::duration<double>(now - last_).count());
+    if (last_ != Clock::time_point()) metrics_.inter_token(std::chrono::duration<double>(now - last_).count());
     last_ = now;
-    service_->metrics.token();
+    metrics_.token();
     to_.on_token(std::move(piece));
   }
   void on_end(const Outcome& outcome, std::string rest) override {
-    service_->metrics.ended(outcome);
+    metrics_.ended(outcome);
     to_.on_end(outcome, std::move(rest));
-    service_.reset();  // the engine's thread must not be the last to hold what owns it
   }
 
  private:
   ChoiceListener to_;
-  std::shared_ptr<Service> service_;
+  Metrics& metrics_;  // outlives the engine, which ends all requests
   Clock::time_point last_{};
 };
 
@@ -105,15 +100,65 @@ struct Handlers::Flight {
   std::vector<Outcome> outcomes;
   ApiUsage usage;
   size_t ended = 0;
-  bool said_role = false;
 
   bool all_ended() const { return ended == choices.size(); }
-  void end(uint32_t choice, const Outcome& outcome) {
-    outcomes[choice] = outcome;
-    usage.add(outcome, call.requests[choice].params.sampling.choice == 0);  // a prompt counts once
-    ++ended;
-  }
+  /// Keeps what came for an answer in one piece; the error that ends it.
+  std::optional<ApiError> collect(Event& event);
+  /// The same as events of a stream.
+  std::optional<ApiError> tell(Event& event, std::string& out);
+  std::string beginning();
+  std::string ending() const { return (call.include_usage ? format.usage(usage) : "") + ApiFormat::done(); }
+
+ private:
+  std::optional<ApiError> end(uint32_t choice, const Outcome& outcome);
 };
+
+std::optional<ApiError> Handlers::Flight::end(uint32_t choice, const Outcome& outcome) {
+  if (outcome.error) return api_error(500, "engine_error", outcome.error->message);
+  if (outcome.reason == FinishReason::kCancelled)
+    return api_error(503, "shutting_down", "the server is shutting down", 5);
+  outcomes[choice] = outcome;
+  usage.add(outcome, call.requests[choice].params.sampling.choice == 0);  // a prompt counts once
+  ++ended;
+  return std::nullopt;
+}
+
+std::optional<ApiError> Handlers::Flight::collect(Event& event) {
+  auto& so_far = choices[event.choice];
+  if (auto* prompt = std::get_if<PromptEvent>(&event.what))
+    so_far = format.echo(event.choice, std::move(prompt->tokens));
+  if (auto* piece = std::get_if<Answer::Piece>(&event.what)) {
+    so_far.text += piece->text;
+    if (call.logprobs) so_far.tokens.push_back(std::move(piece->token));
+  }
+  const auto* last = std::get_if<EndEvent>(&event.what);
+  if (last == nullptr) return std::nullopt;
+  so_far.text += last->rest;
+  return end(event.choice, last->outcome);
+}
+
+std::string Handlers::Flight::beginning() {
+  std::string out;
+  for (uint32_t i = 0; i < choices.size(); ++i) {
+    if (call.kind == ApiCall::Kind::kChat) out += format.role(i);
+    if (call.echo && !call.logprobs) out += format.piece(i, format.echo(i, {}));
+  }
+  return out;
+}
+
+std::optional<ApiError> Handlers::Flight::tell(Event& event, std::string& out) {
+  if (auto* prompt = std::get_if<PromptEvent>(&event.what))
+    out += format.piece(event.choice, format.echo(event.choice, std::move(prompt->tokens)));
+  if (auto* piece = std::get_if<Answer::Piece>(&event.what))
+    if (call.logprobs || !piece->text.empty())
+      out += format.piece(event.choice, {std::move(piece->text), {std::move(piece->token)}});
+  const auto* last = std::get_if<EndEvent>(&event.what);
+  if (last == nullptr) return std::nullopt;
+  if (!last->rest.empty()) out += format.piece(event.choice, {last->rest, {}});
+  if (auto error = end(event.choice, last->outcome)) return error;
+  out += format.end(event.choice, last->outcome, all_ended() ? &usage : nullptr);
+  return std::nullopt;
+}
 
 std::string Handlers::models() const {
   nlohmann::ordered_json model{
@@ -150,10 +195,9 @@ asio::awaitable<int> Handlers::handle(Connection& c) {
     const bool wrong_method =
         known({"/v1/chat/completions", "/chat/completions", "/v1/completions", "/completions", "/tokenize",
                "/detokenize", "/apply-template", "/v1/models", "/models", "/tokenizer_info"});
-    const ApiError error{
-        .status = wrong_method ? 405 : 404,
-        .message = wrong_method ? fmt::format("{} does not take this method", path) : "there is nothing at this path",
-        .code = wrong_method ? "method_not_allowed" : "not_found"};
+    const auto error =
+        api_error(wrong_method ? 405 : 404, wrong_method ? "method_not_allowed" : "not_found",
+                  wrong_method ? fmt::format("{} does not take this method", path) : "there is nothing at this path");
     co_await c.refuse(error);
     co_return error.status;
   }
@@ -167,7 +211,7 @@ asio::awaitable<int> Handlers::answer_text(Connection& c,
       workers_.get_executor(),
       [&]() -> asio::awaitable<ApiResult<std::string>> { co_return make(c.request().body(), s_->api); },
       asio::use_awaitable);
-  if (result) co_await c.respond({.body = *result});
+  if (result) co_await c.respond(json_response(*result));
   if (!result) co_await c.refuse(result.error());
   co_return result ? 200 : result.error().status;
 }
@@ -189,7 +233,7 @@ asio::awaitable<int> Handlers::generate(Connection& c, ApiCall::Kind kind) {
   flight.deadline = Clock::now() + options_.request_time;
   std::vector<std::shared_ptr<RequestListener>> listeners;
   for (uint32_t i = 0; i < flight.choices.size(); ++i)
-    listeners.push_back(std::make_shared<MeteredListener>(flight.queue, i, s_));
+    listeners.push_back(std::make_shared<MeteredListener>(flight.queue, i, s_->metrics));
   flight.ticket = s_->engine.submit(call->requests, listeners);
   if (flight.ticket.refusal != EngineLoop::Refusal::kNone) {
     const auto error = refusal(flight.ticket);
@@ -209,103 +253,52 @@ asio::awaitable<int> Handlers::generate(Connection& c, ApiCall::Kind kind) {
 /// 499, as proxies call it: the client is gone.
 constexpr int kClientGone = 499;
 
+ApiError Handlers::too_long() const {
+  return api_error(504, "timeout", fmt::format("the answer took more than {} s", options_.request_time.count()));
+}
+
 asio::awaitable<int> Handlers::answer_whole(Connection& c, Flight& f) {
   for (uint32_t i = 0; f.call.echo && i < f.choices.size(); ++i) f.choices[i] = f.format.echo(i, {});
-  while (!f.all_ended()) {
+  std::optional<ApiError> error;
+  while (!f.all_ended() && !error) {
     auto events = co_await f.queue->take(f.deadline);
     if (*f.gone) co_return kClientGone;
-    if (events.empty()) {
-      const ApiError error{.status = 504,
-                           .message = fmt::format("the answer took more than {} s", options_.request_time.count()),
-                           .code = "timeout"};
-      f.ticket.cancel();
-      co_await c.refuse(error);
-      co_return error.status;
-    }
-    for (auto& [choice, what] : events) {
-      auto& so_far = f.choices[choice];
-      if (auto* prompt = std::get_if<PromptEvent>(&what)) so_far = f.format.echo(choice, std::move(prompt->tokens));
-      if (auto* piece = std::get_if<Answer::Piece>(&what)) {
-        so_far.text += piece->text;
-        if (f.call.logprobs) so_far.tokens.push_back(std::move(piece->token));
-      }
-      if (auto* end = std::get_if<EndEvent>(&what)) {
-        if (end->outcome.error) {
-          const auto error = failure(*end->outcome.error);
-          f.ticket.cancel();
-          co_await c.refuse(error);
-          co_return error.status;
-        }
-        so_far.text += end->rest;
-        f.end(choice, end->outcome);
-      }
-    }
+    if (events.empty()) error = too_long();
+    for (auto& event : events)
+      if (!error) error = f.collect(event);
   }
-  const bool cut = std::any_of(f.outcomes.begin(), f.outcomes.end(),
-                               [](const Outcome& o) { return o.reason == FinishReason::kCancelled; });
-  if (cut) {
-    const ApiError error{
-        .status = 503, .message = "the server is shutting down", .code = "shutting_down", .retry_after = 5};
-    co_await c.refuse(error);
-    co_return error.status;
+  if (error) {
+    f.ticket.cancel();
+    co_await c.refuse(*error);
+    co_return error->status;
   }
-  co_await c.respond({.body = f.format.whole(f.choices, f.outcomes, f.usage)});
+  co_await c.respond(json_response(f.format.whole(f.choices, f.outcomes, f.usage)));
   co_return 200;
 }
 
 asio::awaitable<int> Handlers::answer_stream(Connection& c, Flight& f) {
   if (!co_await c.begin_stream()) co_return kClientGone;
-  const auto end_with = [&](const ApiError& error) -> asio::awaitable<int> {
-    f.ticket.cancel();
-    co_await c.write(ApiFormat::error(error.json()));
-    co_await c.end_stream();
-    co_return error.status;
-  };
-  if (f.call.kind == ApiCall::Kind::kChat) {
-    std::string roles;
-    for (uint32_t i = 0; i < f.choices.size(); ++i) roles += f.format.role(i);
-    if (!co_await c.write(roles)) co_return kClientGone;
-  } else if (f.call.echo && !f.call.logprobs) {
-    std::string echoes;
-    for (uint32_t i = 0; i < f.choices.size(); ++i) echoes += f.format.piece(i, f.format.echo(i, {}));
-    if (!co_await c.write(echoes)) co_return kClientGone;
-  }
-  while (!f.all_ended()) {
-    const auto until = std::min(f.deadline, Clock::now() + options_.keep_alive);
-    auto events = co_await f.queue->take(until);
+  if (!co_await c.write(f.beginning())) co_return kClientGone;
+  std::optional<ApiError> error;
+  while (!f.all_ended() && !error) {
+    auto events = co_await f.queue->take(std::min(f.deadline, Clock::now() + options_.keep_alive));
     if (*f.gone) co_return kClientGone;
-    if (f.queue->too_slow())
-      co_return co_await end_with({.status = 408, .message = "the client reads too slowly", .code = "slow_reader"});
-    if (events.empty() && Clock::now() >= f.deadline)
-      co_return co_await end_with(
-          {.status = 504,
-           .message = fmt::format("the answer took more than {} s", options_.request_time.count()),
-           .code = "timeout"});
     std::string out;
-    if (events.empty()) out = ": waiting\n\n";
-    for (auto& [choice, what] : events) {
-      if (auto* prompt = std::get_if<PromptEvent>(&what))
-        out += f.format.piece(choice, f.format.echo(choice, std::move(prompt->tokens)));
-      if (auto* piece = std::get_if<Answer::Piece>(&what))
-        if (f.call.logprobs || !piece->text.empty()) out += f.format.piece(choice, {piece->text, {piece->token}});
-      if (auto* end = std::get_if<EndEvent>(&what)) {
-        if (end->outcome.error) co_return co_await end_with(failure(*end->outcome.error));
-        if (end->outcome.reason == FinishReason::kCancelled)
-          co_return co_await end_with(
-              {.status = 503, .message = "the server is shutting down", .code = "shutting_down"});
-        if (!end->rest.empty()) out += f.format.piece(choice, {end->rest, {}});
-        f.end(choice, end->outcome);
-        out += f.format.end(choice, end->outcome, f.all_ended() ? &f.usage : nullptr);
-      }
-    }
-    if (f.all_ended()) {
-      if (f.call.include_usage) out += f.format.usage(f.usage);
-      out += ApiFormat::done();
-    }
+    if (f.queue->too_slow())
+      error = api_error(408, "slow_reader", "the client reads too slowly");
+    else if (events.empty() && Clock::now() >= f.deadline)
+      error = too_long();
+    else if (events.empty())
+      out = ": waiting\n\n";
+    for (auto& event : events)
+      if (!error) error = f.tell(event, out);
+    if (error) out += ApiFormat::error(error->json());
+    if (f.all_ended()) out += f.ending();
     if (!co_await c.write(out)) co_return kClientGone;
   }
+  if (error) f.ticket.cancel();
   co_await c.end_stream();
-  co_return 200;
+  co_return error ? error->status : 200;
 }
 
 }  // namespace onebit::server

@@ -24,7 +24,7 @@ struct Service {
   int64_t created = 0;  // when the file was made, as far as it is known
   ApiContext api;
   Metrics metrics;
-  EngineLoop engine;
+  EngineLoop engine;  // the last, and the first to go
 };
 
 /// Routes of a service that is ready. `workers` run what could hold up other connections.
@@ -43,6 +43,7 @@ class Handlers {
   asio::awaitable<int> generate(Connection& connection, ApiCall::Kind kind);
   asio::awaitable<int> answer_whole(Connection& connection, Flight& flight);
   asio::awaitable<int> answer_stream(Connection& connection, Flight& flight);
+  ApiError too_long() const;
   asio::awaitable<int> answer_text(Connection& connection,
                                    ApiResult<std::string> (*make)(std::string_view, const ApiContext&));
 

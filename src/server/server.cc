@@ -167,20 +167,23 @@ asio::awaitable<void> Server::Impl::serve(beast::tcp_stream stream) {
   };
   const Count open(connections);
   Connection connection(std::move(stream), options.connection);
-  while (co_await connection.read_header()) {
-    if (connections > options.most_connections) {
-      connection.forbid_keep_alive();
-      co_await connection.refuse(
-          {.status = 503, .message = "too many connections", .code = "too_many_connections", .retry_after = 1});
-      break;
+  try {
+    while (co_await connection.read_header()) {
+      if (connections > options.most_connections) {
+        connection.forbid_keep_alive();
+        co_await connection.refuse(api_error(503, "too_many_connections", "too many connections", 1));
+        break;
+      }
+      const Count under_way(requests);
+      const auto begin = Clock::now();
+      const auto route = route_of(connection.path());
+      const int status = co_await answer(connection);
+      if (service && status >= 400) service->metrics.refused(status);
+      log(fmt::format("request route={} status={} ms={:.1f}", route, status, milliseconds_since(begin)));
+      if (!connection.keep_alive() || stopping) break;
     }
-    const Count under_way(requests);
-    const auto begin = Clock::now();
-    const auto route = route_of(connection.path());
-    const int status = co_await answer(connection);
-    if (service && status >= 400) service->metrics.refused(status);
-    log(fmt::format("request route={} status={} ms={:.1f}", route, status, milliseconds_since(begin)));
-    if (!connection.keep_alive() || stopping) break;
+  } catch (const std::exception& error) {  // no memory, most likely: this client's loss only
+    log(fmt::format("connection lost: {}", error.what()));
   }
   connection.close();
 }
@@ -193,43 +196,40 @@ asio::awaitable<int> Server::Impl::answer_open_routes(Connection& c) {
     if (c.request().method() == http::verb::options) {
       c.add_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
       c.add_header("Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key");
-      co_await c.respond({.status = 204, .body = {}});
+      if (c.has_body()) c.forbid_keep_alive();
+      co_await c.respond(json_response("", 204));
       co_return 204;
     }
   }
   if (get && c.path() == "/health") {
     const bool ready = service != nullptr && !stopping;
     const char* word = ready ? "ok" : stopping ? "shutting down" : "loading";
-    co_await c.respond({.status = ready ? 200 : 503,
-                        .body = fmt::format("{{\"status\":\"{}\"}}", word),
-                        .retry_after = ready ? 0 : 1});
+    if (c.has_body()) c.forbid_keep_alive();
+    co_await c.respond(json_response(fmt::format("{{\"status\":\"{}\"}}", word), ready ? 200 : 503, ready ? 0 : 1));
     co_return ready ? 200 : 503;
   }
   if (!keys.allow(key_of(c.header("Authorization"), c.header("X-API-Key")))) {
     c.forbid_keep_alive();  // its body is not read
     c.add_header("WWW-Authenticate", "Bearer");
-    co_await c.refuse({.status = 401,
-                       .message = "a valid API key is needed: Authorization: Bearer KEY, or x-api-key: KEY",
-                       .code = "invalid_api_key"});
+    co_await c.refuse(
+        api_error(401, "invalid_api_key", "a valid API key is needed: Authorization: Bearer KEY, or x-api-key: KEY"));
     co_return 401;
   }
   co_return 0;
 }
 
 asio::awaitable<int> Server::Impl::answer(Connection& c) {
-  if (const int status = co_await answer_open_routes(c); status != 0) {
-    if (c.has_body()) c.forbid_keep_alive();
-    co_return status;
-  }
+  if (const int status = co_await answer_open_routes(c); status != 0) co_return status;
   if (!co_await c.read_body()) co_return 400;
   const bool get = c.request().method() == http::verb::get;
   if (service == nullptr) {
-    co_await c.refuse({.status = 503, .message = "the model is loading", .code = "loading", .retry_after = 1});
+    co_await c.refuse(api_error(503, "loading", "the model is loading", 1));
     co_return 503;
   }
   if (get && c.path() == "/metrics") {
-    co_await c.respond({.body = service->metrics.text(service->engine.stats(), connections),
-                        .type = "text/plain; version=0.0.4; charset=utf-8"});
+    auto page = json_response(service->metrics.text(service->engine.stats(), connections));
+    page.type = "text/plain; version=0.0.4; charset=utf-8";
+    co_await c.respond(std::move(page));
     co_return 200;
   }
   co_return co_await handlers->handle(c);

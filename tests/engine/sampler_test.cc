@@ -48,6 +48,57 @@ std::map<TokenId, double> frequencies(const SamplingParams& params, const std::v
 // Probabilities 0.5, 0.25, 0.125, 0.0625, 0.0625.
 const std::vector<float> kLogits{std::log(8.0f), std::log(4.0f), std::log(2.0f), 0.0f, 0.0f};
 
+TEST(Sampler, TypicalKeepsWhatIsAsSurprisingAsExpected) {
+  // Surprises in bits: 1, 2, 3, 4, 4; expected 1.875. So the second comes first, then the first, the third, …
+  const auto kept = [](float p) {
+    std::vector<TokenId> ids;
+    for (const auto& [id, f] : frequencies({.temperature = 1.0f, .typical_p = p, .seed = 2}, kLogits))
+      ids.push_back(id);
+    return ids;
+  };
+  EXPECT_EQ(kept(0.2f), (std::vector<TokenId>{1}));
+  EXPECT_EQ(kept(0.7f), (std::vector<TokenId>{0, 1}));
+  EXPECT_EQ(kept(0.8f), (std::vector<TokenId>{0, 1, 2}));
+  EXPECT_EQ(kept(1.0f).size(), 5u);
+}
+
+TEST(Sampler, XtcDropsTheTopChoicesButTheLeastOfThem) {
+  const auto always =
+      frequencies({.temperature = 1.0f, .xtc_probability = 1.0f, .xtc_threshold = 0.12f, .seed = 3}, kLogits);
+  EXPECT_EQ(always.size(), 3u) << "0 and 1 are gone, 2 stays as the least likely from the threshold on";
+  EXPECT_NEAR(always.at(2), 0.5, 0.015);
+  const auto half =
+      frequencies({.temperature = 1.0f, .xtc_probability = 0.5f, .xtc_threshold = 0.12f, .seed = 3}, kLogits);
+  EXPECT_NEAR(half.at(0), 0.25, 0.015);
+  const auto none =
+      frequencies({.temperature = 1.0f, .xtc_probability = 1.0f, .xtc_threshold = 0.4f, .seed = 3}, kLogits);
+  EXPECT_EQ(none.size(), 5u) << "a single one from the threshold on stays";
+}
+
+/// The logits that DRY leaves, seen by where greedy goes: token `id` wins until its penalty passes `lead`.
+bool dry_blocks(SamplingParams params, std::vector<TokenId> prompt, TokenId id, float lead) {
+  std::vector<float> logits(10, 0.0f);
+  logits[static_cast<size_t>(id)] = lead;
+  Sampler sampler(std::move(params), prompt);
+  return sampler.sample(logits, static_cast<uint32_t>(prompt.size())) != id;
+}
+
+TEST(Sampler, DryPenalisesWhatWouldLengthenARepetition) {
+  const SamplingParams dry{.dry_multiplier = 1.0f, .dry_base = 2.0f, .dry_allowed_length = 2};
+  // "1 2 3 4 … 1 2 3": 4 would repeat 3 tokens and more: 1 · 2^(3 - 2) = 2.
+  EXPECT_TRUE(dry_blocks(dry, {1, 2, 3, 4, 5, 1, 2, 3}, 4, 1.9f));
+  EXPECT_FALSE(dry_blocks(dry, {1, 2, 3, 4, 5, 1, 2, 3}, 4, 2.1f));
+  EXPECT_FALSE(dry_blocks(dry, {1, 2, 3, 4, 5, 1, 2, 3}, 6, 0.1f)) << "what never followed is free";
+  EXPECT_FALSE(dry_blocks(dry, {3, 4, 5, 6, 3}, 4, 0.1f)) << "one token is no repetition yet";
+  auto breaking = dry;
+  breaking.dry_breakers = {2};
+  EXPECT_FALSE(dry_blocks(breaking, {1, 2, 3, 4, 5, 1, 2, 3}, 4, 0.1f)) << "nothing reaches over a breaker";
+  auto near = dry;
+  near.dry_last_n = 4;
+  EXPECT_FALSE(dry_blocks(near, {1, 2, 3, 4, 5, 1, 2, 3}, 4, 0.1f)) << "too far back";
+  EXPECT_TRUE(dry_blocks(dry, std::vector<TokenId>(5000, 7), 7, 1000.0f)) << "and it ends";
+}
+
 TEST(Sampler, GreedyTakesTheLargestAndTiesGoToTheLowerId) {
   Sampler sampler({}, {});
   EXPECT_EQ(sampler.sample(std::vector<float>{1.0f, 3.0f, 3.0f, 2.0f}, 0), 1);

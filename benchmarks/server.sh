@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# 1bit-server under load: streams of the 2B shape together and alone, a long prompt among them, its overhead over halo
+# bench; one-token completions, refusals, waiting streams and memory with the bundled model; start and size. Needs node.
+# shellcheck source=benchmarks/lib.sh
+. "$(dirname "$0")/lib.sh"
+rounds=${ROUNDS:-3} load=$root/benchmarks/server/load.mjs
+build_halo
+server=${SERVER:-$(dirname "$halo")/1bit-server}
+file=$(model t1_6)
+log=$work/server.log
+start() { # OPTION…: sets pid and url, once it is ready
+  "$server" --port 0 "$@" 2>"$log" &
+  pid=$!
+  until grep -q ' ready ' "$log"; do
+    kill -0 "$pid"
+    sleep 0.005
+  done
+  url=http://127.0.0.1:$(sed -n 's/.* port=//p' "$log")
+}
+finish() { kill "$pid"; wait "$pid"; }
+resident() { awk '/^VmRSS/ { print $2 * 1024 }' "/proc/$pid/status"; }
+measure() { node "$load" "$url" "$@"; }
+
+for ((i = 0; i < rounds; ++i)); do
+  "$halo" bench -m "$file" -p 0 -n 64 -d 64 -r 1 -o jsonl | jq -c '{test: "halo bench", tokens_s: .avg_ts}'
+  start -m "$file"
+  jq -nc --argjson ms "$(sed -n 's/.* ready .* ms=//p' "$log")" '{test: "start", ready_ms: $ms}'
+  measure streams 1 64 | jq -c '{test: "one stream"} + .'
+  measure streams 8 64 | jq -c '{test: "eight streams"} + .'
+  measure long_prompt 8 3900 | jq -c '{test: "long prompt"} + .'
+  finish
+  bundled=$root/models/tiny-bitnet.h1b
+  start -m "$bundled" --max-waiting 64
+  measure one_token 32 5 >/dev/null
+  before=$(resident)
+  measure one_token 32 5 | jq -c '{test: "one token"} + .'
+  measure one_token 400 5 | jq -c '{test: "one token, too many clients"} + .'
+  jq -nc --argjson before "$before" --argjson after "$(resident)" '{test: "memory", before: $before, after: $after}'
+  finish
+  start -m "$bundled" --max-running 1 --max-waiting 2000
+  before=$(resident)
+  measure idle_streams 1000 4 >"$work/idle" &
+  client=$!
+  sleep 3.5
+  jq -nc --argjson before "$before" --argjson after "$(resident)" '{test: "1000 waiting streams", bytes: ($after - $before)}'
+  wait "$client"
+  finish
+done >"$work/server.jsonl"
+strip -o "$work/stripped" "$server"
+jq -s --argjson size "$(stat -c %s "$work/stripped")" 'def median: sort | .[length / 2 | floor];
+  def of($test; f): map(select(.test == $test) | f) | median;
+  {stripped_bytes: $size, ready_ms: of("start"; .ready_ms), bench_tokens_s: of("halo bench"; .tokens_s),
+   one_stream_tokens_s: of("one stream"; .tokens_s), eight_streams_tokens_s: of("eight streams"; .tokens_s),
+   long_prompt: {p50_ms: of("long prompt"; .p50_ms), p99_ms: of("long prompt"; .p99_ms),
+     time_to_first_token_ms: of("long prompt"; .time_to_first_token_ms)},
+   one_token_served_s: of("one token"; .served_s), refused_p99_ms: of("one token, too many clients"; .refused_p99_ms),
+   refused: of("one token, too many clients"; .refused), memory_growth_bytes: of("memory"; .after - .before),
+   waiting_streams_bytes: of("1000 waiting streams"; .bytes), seen: .} |
+  . + {eight_to_one: (.eight_streams_tokens_s / .one_stream_tokens_s), overhead: (1 - .one_stream_tokens_s / .bench_tokens_s)}' \
+  "$work/server.jsonl" | tee >(jq 'del(.seen)' >&2) | write_record server

@@ -1,0 +1,95 @@
+// Starting, too much at once, leaving early, ending.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { test } from "node:test";
+import { eventually, events, model, raw, sleep, startServer } from "./harness.mjs";
+
+const run = (...args) => spawnSync(process.env.SERVER, args, { encoding: "utf8" });
+
+test("wrong usage and files that are no model end the program with a reason", () => {
+  assert.equal(run().status, 2);
+  assert.equal(run("-m", model, "--port", "x").status, 2);
+  assert.match(run("--help").stdout, /--api-key-file/);
+  const open = run("-m", model, "--host", "0.0.0.0");
+  assert.equal(open.status, 2);
+  assert.match(open.stderr, /--listen-without-key/);
+  const absent = run("-m", "/nowhere.h1b", "--port", "0");
+  assert.equal(absent.status, 1);
+  assert.match(absent.stderr, /\/nowhere\.h1b/);
+  const config = run("-m", model, "--port", "1234", "--print-config");
+  assert.equal(config.status, 0);
+  assert.match(config.stdout, /^port=1234$/m);
+});
+
+test("more than may wait is refused at once, and the rest is served", async () => {
+  const server = await startServer(["--max-running", "1", "--max-waiting", "3"]);
+  const ask = async () => {
+    const begin = performance.now();
+    const r = await server.post("/v1/completions", { prompt: "Once", max_tokens: 500, ignore_eos: true });
+    const body = await r.json();
+    return { status: r.status, retry: r.headers.get("retry-after"), body, ms: performance.now() - begin };
+  };
+  const all = await Promise.all(Array.from({ length: 12 }, ask));
+  const refused = all.filter((r) => r.status === 429), served = all.filter((r) => r.status === 200);
+  assert.ok(served.length >= 3 && refused.length >= 1);
+  assert.equal(served.length + refused.length, 12);
+  for (const r of refused) {
+    assert.equal(r.retry, "1");
+    assert.equal(r.body.error.type, "rate_limit_error");
+  }
+  for (const r of served) assert.equal(r.body.usage.completion_tokens, 500);
+  await server.stop();
+});
+
+test("a client that leaves stops costing: queued, prefilling, decoding, streaming or not", async () => {
+  const server = await startServer(["--max-running", "2"]);
+  const leave = async (body, ms) => {
+    const controller = new AbortController();
+    const request = server.post("/v1/completions", body, { signal: controller.signal }).then((r) => r.text()).catch(() => "gone");
+    await sleep(ms);
+    controller.abort();
+    return request;
+  };
+  const long = { prompt: "Once", max_tokens: 4000, ignore_eos: true };
+  await Promise.all([
+    leave(long, 100), leave({ ...long, stream: true }, 100), leave(long, 50), leave({ ...long, stream: true }, 50),
+    leave({ ...long, prompt: Array(3900).fill(100), max_tokens: 100 }, 20),
+  ]);
+  await eventually(async () => (await server.metric("onebit_running_requests")) + (await server.metric("onebit_queue_length")) === 0, "nothing is left");
+  await eventually(async () => (await server.metric("onebit_connections")) <= 1, "connections are closed");
+  const pages = await server.metric("onebit_kv_pages");
+  assert.equal(pages, await server.metric("onebit_prefix_cache_pages"), "only prefixes hold memory");
+  await server.stop();
+});
+
+test("SIGTERM lets answers end, takes nothing new, and ends with 0", async () => {
+  const server = await startServer();
+  const response = await server.post("/v1/completions", { prompt: "Once", max_tokens: 2000, ignore_eos: true, stream: true });
+  let text = "", done = false, asked = false;
+  for await (const event of events(response)) {
+    if (!asked) server.child.kill("SIGTERM");
+    asked = true;
+    if (event === "data: [DONE]") done = true;
+    else text += event.choices?.[0]?.text ?? "";
+  }
+  assert.ok(done, "the answer came to its end");
+  assert.equal((await server.exited)[0], 0);
+  assert.match(server.log, /stopping requests=1/);
+  assert.equal(await raw(server.port, "GET /health HTTP/1.1\r\n\r\n"), "", "nobody listens any more");
+});
+
+test("an answer that takes longer than the drain time is cut with a reason", async () => {
+  const server = await startServer(["--drain-time", "0", "--threads", "1"]);
+  const response = await server.post("/v1/completions", { prompt: Array(3000).fill(100), max_tokens: 1000, ignore_eos: true, stream: true }).catch(() => null);
+  server.child.kill("SIGTERM");
+  await response?.text().catch(() => {});
+  assert.equal((await server.exited)[0], 0);
+});
+
+test("while the model loads, health says so", async () => {
+  const server = await startServer([], { ready: false });
+  const r = await fetch(server.url + "/health");
+  assert.ok([200, 503].includes(r.status)); // it may be ready already: loading takes some ms
+  await eventually(async () => (await fetch(server.url + "/health")).status === 200, "it becomes ready");
+  await server.stop();
+});

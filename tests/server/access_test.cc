@@ -1,0 +1,56 @@
+#include "server/access.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "tests/support/expect_error.h"
+#include "tests/support/temp_folder.h"
+
+namespace onebit::server {
+namespace {
+
+TEST(AccessKeys, WithoutAnyEverybodyMayAsk) {
+  const auto keys = *AccessKeys::load({""}, "");
+  EXPECT_FALSE(keys.required());
+  EXPECT_TRUE(keys.allow(""));
+  EXPECT_TRUE(keys.allow("anything"));
+}
+
+TEST(AccessKeys, OnlyWholeKeysAreLetIn) {
+  const auto keys = *AccessKeys::load({"one", "another"}, "");
+  EXPECT_TRUE(keys.allow("one"));
+  EXPECT_TRUE(keys.allow("another"));
+  for (const char* wrong : {"", "on", "onee", "One", "oneone", "anothe", "one\n"})
+    EXPECT_FALSE(keys.allow(wrong)) << wrong;
+}
+
+TEST(AccessKeys, AFileHasOneALineAndIsReadAgain) {
+  const test::TempFolder folder;
+  const auto path = folder.path("keys");
+  const auto write = [&](const char* text) { std::ofstream(path) << text; };
+  write("# comment\n\nfirst\r\nsecond");
+  auto keys = *AccessKeys::load({"fixed"}, path);
+  for (const char* key : {"first", "second", "fixed"}) EXPECT_TRUE(keys.allow(key)) << key;
+  EXPECT_FALSE(keys.allow("# comment"));
+  write("third\n");
+  EXPECT_TRUE(keys.reload());
+  EXPECT_TRUE(keys.allow("third"));
+  EXPECT_FALSE(keys.allow("first"));
+  write("# nothing\n");
+  EXPECT_FALSE(keys.reload()) << "an empty file would let everybody in";
+  EXPECT_TRUE(keys.allow("third"));
+  EXPECT_FALSE(keys.allow(""));
+  EXPECT_FALSE(AccessKeys::load({}, folder.path("absent")));
+}
+
+TEST(AccessKeys, TheKeyOfARequest) {
+  EXPECT_EQ(key_of("Bearer abc", ""), "abc");
+  EXPECT_EQ(key_of("bearer abc", "x"), "abc");
+  EXPECT_EQ(key_of("", "x"), "x");
+  EXPECT_EQ(key_of("Basic abc", "x"), "x");
+  EXPECT_EQ(key_of("Bearer", ""), "");
+}
+
+}  // namespace
+}  // namespace onebit::server
