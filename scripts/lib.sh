@@ -61,11 +61,11 @@ configure() {
   (cd "$root" && cmake --preset "$preset" "${fresh[@]}" "$@")
 }
 
-# commit_state: "COMMIT DIRTY", what a record says about the checkout; tests/records themselves count for nothing.
+# commit_state: "COMMIT DIRTY", what a record says about the checkout; records and the page of them count for nothing.
 commit_state() {
   if [ -n "${ONEBIT_COMMIT-}" ]; then echo "$ONEBIT_COMMIT false"; return; fi  # a copy without its history
   local git=(git -C "$root" -c "safe.directory=$root") commit dirty=true
   commit=$("${git[@]}" rev-parse --verify --quiet HEAD 2>/dev/null) || commit=unknown
-  if [ "$commit" != unknown ] && [ -z "$("${git[@]}" status --porcelain -- ':!tests/records')" ]; then dirty=false; fi
+  if [ "$commit" != unknown ] && [ -z "$("${git[@]}" status --porcelain -- ':!tests/records' ':!benchmarks/records' ':!docs/benchmarks.md')" ]; then dirty=false; fi
   echo "$commit $dirty"
 }
