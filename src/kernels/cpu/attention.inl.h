@@ -225,6 +225,8 @@ void attend_format(const AttendBlock& b) {
   uint32_t query = 0;
   for (; query + Simd::kScoreQueries <= b.queries; query += Simd::kScoreQueries)
     attend_queries<format, Simd::kScoreQueries>(b, query);
+  if constexpr (Simd::kScoreQueries > 2)
+    for (; query + 2 <= b.queries; query += 2) attend_queries<format, 2>(b, query);
   for (; query < b.queries; ++query) attend_queries<format, 1>(b, query);
 }
 
