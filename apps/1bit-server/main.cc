@@ -2,7 +2,9 @@
 #include <fmt/core.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <csignal>
 #include <thread>
 
@@ -51,6 +53,16 @@ class Signals {
   std::thread thread_;
 };
 
+/// As many files as connections may need; shells allow 1024 where the system allows more.
+void allow_files(uint64_t wanted) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = std::min<rlim_t>(wanted, limit.rlim_max);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < wanted)
+    spdlog::warn("the system allows {} open files, --max-connections would need {}", limit.rlim_cur, wanted);
+}
+
 int report(const Error& error) {
   fmt::print(stderr, "1bit-server: {}\n", error.message);
   return 1;
@@ -69,6 +81,7 @@ int run(int argc, char** argv) {
   const auto blocked = Signals::all();
   ::pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  allow_files(uint64_t{settings.options.most_connections} + 64);
 
   const auto host = settings.options.host;
   Server server(std::move(settings.options), *std::move(keys),

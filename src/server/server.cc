@@ -38,7 +38,7 @@ std::string route_of(std::string_view path) {
 
 struct Server::Impl {
   Impl(ServerOptions o, AccessKeys k, LogSink l)
-      : options(std::move(o)), keys(std::move(k)), log(std::move(l)), acceptor(io), drain_timer(io) {}
+      : options(std::move(o)), keys(std::move(k)), log(std::move(l)), acceptor(io), accept_timer(io), drain_timer(io) {}
 
   Result<uint16_t> listen();
   Status run();
@@ -57,7 +57,7 @@ struct Server::Impl {
   asio::io_context io{1};
   asio::thread_pool workers{1};
   tcp::acceptor acceptor;
-  asio::steady_timer drain_timer;
+  asio::steady_timer accept_timer, drain_timer;
   std::shared_ptr<Service> service;  // null while the model loads
   std::unique_ptr<Handlers> handlers;
   std::thread loader;
@@ -149,8 +149,8 @@ asio::awaitable<void> Server::Impl::accept() {
     auto [error, socket] = co_await acceptor.async_accept(kAwait);
     if (stopping) co_return;
     if (error) {  // out of file descriptors, most often: some will close
-      drain_timer.expires_after(std::chrono::milliseconds(50));
-      co_await drain_timer.async_wait(kAwait);
+      accept_timer.expires_after(std::chrono::milliseconds(50));
+      co_await accept_timer.async_wait(kAwait);
       continue;
     }
     boost::system::error_code ignored;
