@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <thread>
 
@@ -20,6 +21,7 @@ class Signals {
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
   ~Signals() {
+    ending_ = true;
     ::pthread_kill(thread_.native_handle(), SIGUSR1);
     thread_.join();
   }
@@ -36,7 +38,8 @@ class Signals {
     const auto set = all();
     while (true) {
       int signal = 0;
-      if (::sigwait(&set, &signal) != 0 || signal == SIGUSR1) return;
+      if (::sigwait(&set, &signal) != 0 || ending_) return;
+      if (signal == SIGUSR1) continue;  // from somebody else
       if (signal != SIGHUP) {
         server_.stop();
         continue;
@@ -50,6 +53,7 @@ class Signals {
   }
 
   Server& server_;
+  std::atomic<bool> ending_{false};
   std::thread thread_;
 };
 

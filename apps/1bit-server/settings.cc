@@ -1,8 +1,10 @@
 #include "1bit-server/settings.h"
 
+#include <arpa/inet.h>
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "version.h"
 
@@ -14,7 +16,7 @@ CLI::Option* add_seconds(CLI::App& app, const char* name, Duration& value, const
   return app
       .add_option_function<int64_t>(
           name, [&value](int64_t seconds) { value = std::chrono::seconds(seconds); }, help)
-      ->check(CLI::Range(int64_t{0}, int64_t{86400}))
+      ->check(CLI::Range(int64_t{std::string_view(name) == "--drain-time" ? 0 : 1}, int64_t{86400}))
       ->default_str(std::to_string(std::chrono::duration_cast<std::chrono::seconds>(value).count()))
       ->type_name("SECONDS");
 }
@@ -86,7 +88,9 @@ void add_limits(CLI::App& app, Settings& s) {
 }  // namespace
 
 bool is_loopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
+  in_addr address{};
+  const bool v4 = ::inet_pton(AF_INET, host.c_str(), &address) == 1;
+  return host == "localhost" || host == "::1" || (v4 && host.starts_with("127."));
 }
 
 ParsedSettings parse_settings(int argc, char** argv) {
@@ -117,6 +121,9 @@ ParsedSettings parse_settings(int argc, char** argv) {
   if (words.print_config) {
     fmt::print("{}", app.config_to_str(true, true));
     parsed.exit_code = 0;
+  } else if (std::find(s.api_keys.begin(), s.api_keys.end(), "") != s.api_keys.end()) {
+    fmt::print(stderr, "1bit-server: --api-key: an empty key\n");
+    parsed.exit_code = 2;
   } else if (!is_loopback(o.host) && s.api_keys.empty() && s.api_key_file.empty() && !words.open) {
     fmt::print(stderr,
                "1bit-server: {} can be reached from other machines, and there is no API key: give --api-key-file, or\n"

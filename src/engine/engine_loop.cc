@@ -1,5 +1,7 @@
 #include "engine/engine_loop.h"
 
+#include <utility>
+
 namespace onebit {
 
 EngineLoop::EngineLoop(Backend& backend, const Tokenizer& tokenizer, const EngineLoopOptions& options)
@@ -16,6 +18,11 @@ EngineLoop::~EngineLoop() {
 
 EngineLoop::Ticket EngineLoop::submit(std::vector<Request> requests,
                                       const std::vector<std::shared_ptr<RequestListener>>& listeners) {
+  if (requests.size() > options_.most_waiting)
+    return {
+        Refusal::kInvalid,
+        fmt::format("{} answers at once are more than the {} that may wait", requests.size(), options_.most_waiting),
+        nullptr};
   for (const auto& request : requests)
     if (auto status = scheduler_.check(request); !status)
       return {Refusal::kInvalid, std::move(status).error().message, nullptr};
@@ -38,6 +45,14 @@ void EngineLoop::drain() {
   draining_ = true;
 }
 
+void EngineLoop::cancel_all() {
+  {
+    const std::lock_guard lock(mutex_);
+    cancel_all_ = true;
+  }
+  wake_.notify_one();
+}
+
 bool EngineLoop::idle() const {
   const std::lock_guard lock(mutex_);
   return !busy_ && arrivals_.empty();
@@ -46,12 +61,14 @@ bool EngineLoop::idle() const {
 void EngineLoop::run() {
   std::unique_lock lock(mutex_);
   while (true) {
-    wake_.wait(lock, [&] { return stop_ || busy_ || !arrivals_.empty(); });
+    wake_.wait(lock, [&] { return stop_ || cancel_all_ || busy_ || !arrivals_.empty(); });
     if (stop_) break;
     for (auto& a : arrivals_) scheduler_.add(std::move(a.request), std::move(a.listener), std::move(a.cancelled));
     arrivals_.clear();
     busy_ = true;
+    const bool all = std::exchange(cancel_all_, false);
     lock.unlock();
+    if (all) scheduler_.end_all();
     const bool more = scheduler_.step();
     lock.lock();
     busy_ = more;

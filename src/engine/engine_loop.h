@@ -38,6 +38,8 @@ class EngineLoop {
   /// Takes nothing new from now on; idle() once what there was has ended.
   void drain();
   bool idle() const;
+  /// Ends what is under way as cancelled.
+  void cancel_all();
 
   const SchedulerStats& stats() const { return scheduler_.stats(); }
 
@@ -54,7 +56,7 @@ class EngineLoop {
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<Arrival> arrivals_;
-  bool busy_ = false, draining_ = false, stop_ = false;
+  bool busy_ = false, draining_ = false, cancel_all_ = false, stop_ = false;
   std::thread thread_;
 };
 

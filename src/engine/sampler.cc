@@ -17,6 +17,9 @@ struct Candidate {
   float weight;  // exp(logit - max)
 };
 
+/// Below, logits divided by it could be infinite; and the likeliest is all but certain.
+constexpr float kLeastTemperature = 1e-5f;
+
 bool more_likely(const Candidate& a, const Candidate& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
 }
@@ -222,7 +225,7 @@ TokenId Sampler::sample(std::span<const float> raw, uint32_t position) {
     raw = adjusted;
   }
   TokenId chosen = argmax(raw);
-  if (params_.temperature > 0.0f) chosen = draw(raw, chosen, position);
+  if (params_.temperature >= kLeastTemperature) chosen = draw(raw, chosen, position);
   ++answer_counts_[chosen];
   if (params_.dry_multiplier > 0.0f) history_.push_back(chosen);
   return chosen;
@@ -247,6 +250,7 @@ LogSoftmax::LogSoftmax(std::span<const float> logits) : logits_(logits) {
 }
 
 std::vector<TokenLogprob> LogSoftmax::top(size_t n) const {
+  if (n == 0) return {};
   std::vector<TokenId> ids(logits_.size());
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(i);
   n = std::min(n, ids.size());

@@ -101,12 +101,13 @@ bool Scheduler::shares_with_a_prompt_under_way(const Job& job) const {
   });
 }
 
-/// Room for all that it has to compute beside what the running ones hold. What they share counts for each of them.
+/// Room for all that it has to compute beside what the running ones hold, and for the page that make_room() wants to be
+/// free for each. What they share counts for each of them.
 bool Scheduler::fits(const Job& job) const {
   const auto usage = backend_.kv_usage();
-  uint64_t pages = pages_for(job.tokens.size() + 1, usage);
+  uint64_t pages = pages_for(job.tokens.size() + 1, usage) + 1;
   for (const auto& other : running_)
-    pages += pages_for(std::max<uint64_t>(other->tokens.size(), other->kv->length()) + 1, usage);
+    pages += pages_for(std::max<uint64_t>(other->tokens.size(), other->kv->length()) + 1, usage) + 1;
   return running_.empty() || pages <= most_pages_;
 }
 
@@ -191,7 +192,7 @@ bool Scheduler::make_room(const std::vector<Part>& parts) {
 /// Its pages are free; what it said so far becomes part of its prompt.
 void Scheduler::preempt(Job& job) {
   job.kv.reset();
-  job.prompt_logprobs.clear();  // told or not, they are not needed or come again
+  job.prompt_logprobs.clear();  // if they were not told yet, they are computed again
   ++stats_.preemptions;
 }
 
@@ -257,6 +258,7 @@ void Scheduler::take(Job& job, uint32_t tokens, size_t item) {
     job.first_token = Clock::now();
     if (options_.prefix_cache) cache_.insert(job.tokens, *job.kv);
     if (job.request.prompt_logprobs) job.listener->on_prompt(std::move(job.prompt_logprobs));
+    job.prompt_told = true;
     if (job.request.prompt_only) return end(job, FinishReason::kLength);
   }
   auto piece = job.answer->take(logits_.row(item, all_rows ? tokens - 1 : 0), static_cast<uint32_t>(job.tokens.size()));

@@ -68,9 +68,10 @@ class Scheduler {
 
     /// Tokens that are not computed yet; more than one: a prompt.
     uint32_t waiting() const { return static_cast<uint32_t>(tokens.size()) - kv->length(); }
+    bool prompt_told = false;  // its log-probabilities
     /// Every token's logits are wanted while this holds.
     bool wants_prompt_logprobs() const {
-      return request.prompt_logprobs && prompt_logprobs.size() + 1 < request.prompt.size();
+      return request.prompt_logprobs && !prompt_told && prompt_logprobs.size() + 1 < request.prompt.size();
     }
   };
   struct Part {  // of a step

@@ -17,7 +17,26 @@ namespace {
 
 using nlohmann::json;
 
+/// Deeper than any request needs; what copies JSON recurses.
+constexpr int kDeepest = 64;
+
+/// Of arrays and objects within each other, strings left out.
+bool too_deep(std::string_view body) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < body.size(); ++i) {
+    const char c = body[i];
+    if (c == '"') in_string = !in_string;
+    if (in_string && c == '\\') ++i;
+    if (!in_string && (c == '[' || c == '{') && ++depth > kDeepest) return true;
+    if (!in_string && (c == ']' || c == '}')) --depth;
+  }
+  return false;
+}
+
 ApiResult<json> parse(std::string_view body) {
+  if (too_deep(body))
+    return tl::unexpected(ApiError{.message = fmt::format("the body has more than {} levels", kDeepest)});
   auto root = json::parse(body, nullptr, false);
   if (root.is_discarded()) return tl::unexpected(ApiError{.message = "the body is not valid JSON"});
   if (!root.is_object()) return tl::unexpected(ApiError{.message = "the body must be a JSON object"});
@@ -53,7 +72,8 @@ void read_dry(Fields& fields, SamplingParams& s, const Tokenizer& tokenizer) {
 void read_logit_bias(Fields& fields, SamplingParams& sampling, uint32_t vocabulary) {
   const auto* bias = fields.find("logit_bias");
   if (bias == nullptr) return;
-  if (!bias->is_object()) return fields.fault("logit_bias", "logit_bias must be an object of token ids and numbers");
+  if (!bias->is_object() || bias->size() > 1024)
+    return fields.fault("logit_bias", "logit_bias must be an object of at most 1024 token ids and numbers");
   for (const auto& [key, value] : bias->items()) {
     uint32_t id = 0;
     const auto end = std::from_chars(key.data(), key.data() + key.size(), id);
@@ -88,6 +108,12 @@ SamplingParams read_sampling(Fields& fields, const ApiContext& context) {
   return s;
 }
 
+/// {"type": "text", …}
+bool is_text_type(const json& object) {
+  const auto it = object.find("type");
+  return it != object.end() && it->is_string() && it->get_ref<const std::string&>() == "text";
+}
+
 /// What this server cannot do yet is refused, not ignored: an answer without it would be the wrong one.
 void refuse_unsupported(Fields& fields) {
   for (const char* name : {"tools", "functions", "audio", "modalities"}) {
@@ -97,19 +123,23 @@ void refuse_unsupported(Fields& fields) {
       fields.fault(name, fmt::format("{} is not supported by this server", name), 400, "unsupported_parameter");
   }
   if (const auto* format = fields.find("response_format"))
-    if (!format->is_object() || format->value("type", json()) != "text")
+    if (!format->is_object() || !is_text_type(*format))
       fields.fault("response_format", "response_format: only the type text is supported by this server", 400,
                    "unsupported_parameter");
 }
 
-/// What both kinds share. `most_tokens`: the name of the field, for faults.
+constexpr size_t kLongestStop = 1024;
+
+/// What both kinds share.
 Request read_common(Fields& fields, const ApiContext& context, ApiCall& call) {
   Request request;
   auto& p = request.params;
   p.sampling = read_sampling(fields, context);
   p.stop = fields.strings("stop", 16);
+  for (const auto& stop : p.stop)
+    if (stop.size() > kLongestStop)
+      fields.fault("stop", fmt::format("stop: a string is longer than {} bytes", kLongestStop));
   p.ignore_eos = fields.boolean("ignore_eos", false);
-  p.lookup = static_cast<uint32_t>(fields.integer("lookup", 0, 0, 64));
   call.stream = fields.boolean("stream", false);
   if (const auto* options = fields.find("stream_options")) {
     if (!options->is_object()) {
@@ -143,7 +173,7 @@ std::optional<std::string> text_of(const json& content) {
   if (!content.is_array()) return std::nullopt;
   std::string text;
   for (const auto& part : content) {
-    if (!part.is_object() || part.value("type", json()) != "text") return std::nullopt;
+    if (!part.is_object() || !is_text_type(part)) return std::nullopt;
     const auto it = part.find("text");
     if (it == part.end() || !it->is_string()) return std::nullopt;
     text += it->get<std::string>();
@@ -165,12 +195,13 @@ std::vector<ChatMessage> read_messages(Fields& fields) {
       fields.fault(name, name + " must be an object");
       break;
     }
-    const auto role = message.value("role", json());
-    const auto text = text_of(message.value("content", json()));
-    if (!role.is_string()) fields.fault(name + ".role", name + ".role must be a string");
+    const auto role = message.find("role"), content = message.find("content");
+    const bool has_role = role != message.end() && role->is_string();
+    const auto text = content == message.end() ? std::optional<std::string>("") : text_of(*content);
+    if (!has_role) fields.fault(name + ".role", name + ".role must be a string");
     if (!text) fields.fault(name + ".content", name + ".content must be a string or an array of parts of type text");
     if (fields.error()) break;
-    const auto word = role.get<std::string>();
+    const auto word = role->get<std::string>();
     messages.push_back({word == "developer" ? "system" : word, *text});
   }
   return messages;
@@ -184,6 +215,16 @@ std::vector<TokenId> read_chat_prompt(Fields& fields, const ApiContext& context,
   if (prompt) return *std::move(prompt);
   fields.fault("messages", prompt.error().message);
   return {};
+}
+
+/// Before it is copied for each choice.
+bool fits_context(Fields& fields, const std::vector<TokenId>& prompt, const char* field, const ApiContext& context) {
+  if (prompt.size() < context.config.context) return true;
+  fields.fault(field,
+               fmt::format("the prompt has {} tokens, which leaves no room for an answer in the model's context of {}",
+                           prompt.size(), context.config.context),
+               400, "context_length_exceeded");
+  return false;
 }
 
 /// The same request for each choice.
@@ -225,9 +266,14 @@ Prompt ids_prompt(const json& value) {
   return prompt;
 }
 
-/// A text, token ids, or an array of either.
-std::vector<Prompt> read_prompts(Fields& fields, const ApiContext& context) {
+/// A text, token ids, or an array of either; at most `most`.
+std::vector<Prompt> read_prompts(Fields& fields, const ApiContext& context, size_t most) {
   const auto* value = fields.find("prompt");
+  if (value != nullptr && value->is_array() && !is_token_ids(*value) && value->size() > most) {
+    fields.fault("prompt",
+                 fmt::format("{} prompts with this n are more than {} answers", value->size(), context.limits.answers));
+    return {};
+  }
   std::vector<Prompt> prompts;
   if (value != nullptr && value->is_string()) {
     prompts.push_back(text_prompt(value->get<std::string>(), context));
@@ -270,6 +316,8 @@ ApiResult<ApiCall> read_chat(std::string_view body, const ApiContext& context) {
   request.params.max_tokens = limited_tokens(fields.integer("max_completion_tokens", most, 1, INT32_MAX), context);
   const auto n = static_cast<uint32_t>(fields.integer("n", 1, 1, context.limits.choices));
   request.prompt = read_chat_prompt(fields, context, true);
+  if (!fields.error()) fits_context(fields, request.prompt, "messages", context);
+  if (fields.error()) request.prompt.clear();
   add_choices(call, std::move(request), n, 0);
   return finish(fields, std::move(call));
 }
@@ -292,12 +340,10 @@ ApiResult<ApiCall> read_completion(std::string_view body, const ApiContext& cont
   const auto n = static_cast<uint32_t>(fields.integer("n", 1, 1, context.limits.choices));
   if (fields.integer("best_of", n, 1, INT32_MAX) != n) fields.fault("best_of", "best_of other than n is not supported");
   if (!fields.string("suffix", "").empty()) fields.fault("suffix", "suffix is not supported");
-  const auto prompts = read_prompts(fields, context);
-  if (prompts.size() * n > context.limits.choices * 8)
-    fields.fault("prompt", fmt::format("{} prompts of {} choices are more than {} answers", prompts.size(), n,
-                                       context.limits.choices * 8));
+  const auto prompts = read_prompts(fields, context, context.limits.answers / n);
   for (const auto& prompt : prompts) {
     if (fields.error()) break;
+    if (!fits_context(fields, prompt.ids, "prompt", context)) break;
     request.prompt = prompt.ids;
     add_choices(call, request, n, prompt.hidden);
   }
@@ -364,7 +410,7 @@ std::string tokenizer_info(const ApiContext& context) {
             {"stop_token_ids", json::array()},
             {"special_tokens", json::object()}};
   if (const auto bos = t.bos()) {
-    info["bos_token"] = t.token_bytes(*bos);
+    info["bos_token"] = utf8_replace_invalid(t.token_bytes(*bos));
     info["bos_token_id"] = *bos;
   }
   for (TokenId id = 0; static_cast<size_t>(id) < t.vocabulary_size(); ++id) {

@@ -16,7 +16,8 @@ namespace onebit::server {
 
 /// What a request may ask for at most.
 struct ApiLimits {
-  uint32_t choices = 16;       // n, and prompts of one completion times n
+  uint32_t choices = 16;       // n
+  uint32_t answers = 128;      // prompts of one completion times n
   uint32_t top_logprobs = 20;  // beside each token
   uint32_t max_tokens = 0;     // of an answer; 0: what the context holds
 };

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "base/utf8.h"
 #include "kernels/cpu/select.h"
 #include "server/event_queue.h"
 
@@ -71,7 +72,7 @@ int64_t now_unix() {
 
 Service::Service(Model loaded, const ServerOptions& options, std::string version_text)
     : model(std::move(loaded)),
-      name(model_name(model, options)),
+      name(utf8_replace_invalid(model_name(model, options))),
       fingerprint("1bit-" + version_text),
       version(std::move(version_text)),
       created(now_unix()),
@@ -89,6 +90,12 @@ struct Handlers::Flight {
                 service.fingerprint}),
         choices(call.requests.size()),
         outcomes(call.requests.size()) {}
+
+  Flight(const Flight&) = delete;
+  Flight& operator=(const Flight&) = delete;
+  ~Flight() {
+    if (ticket.cancelled) ticket.cancel();  // of no effect where all has ended
+  }
 
   const ApiCall& call;
   ApiFormat format;
@@ -167,7 +174,8 @@ std::string Handlers::models() const {
       {"created", s_->created},
       {"owned_by", "1bit"},
       {"meta", {{"context", s_->api.config.context}, {"vocabulary", s_->api.config.vocabulary}}}};
-  return nlohmann::ordered_json{{"object", "list"}, {"data", {model}}}.dump();
+  return nlohmann::ordered_json{{"object", "list"}, {"data", {model}}}.dump(
+      -1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 asio::awaitable<int> Handlers::handle(Connection& c) {
@@ -245,9 +253,8 @@ asio::awaitable<int> Handlers::generate(Connection& c, ApiCall::Kind kind) {
     cancelled->store(true);
     queue->wake();
   });
-  const int status = call->stream ? co_await answer_stream(c, flight) : co_await answer_whole(c, flight);
-  flight.ticket.cancel();  // of no effect where all has ended
-  co_return status;
+  if (call->stream) co_return co_await answer_stream(c, flight);
+  co_return co_await answer_whole(c, flight);
 }
 
 /// 499, as proxies call it: the client is gone.

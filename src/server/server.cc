@@ -1,5 +1,6 @@
 #include "server/server.h"
 
+#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -7,7 +8,6 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <unordered_set>
 
 #include "server/handlers.h"
 #include "server/version.h"
@@ -23,15 +23,14 @@ double milliseconds_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
 }
 
-/// A path without what a log must not hold: routes of ours as they are, anything else as "other".
-std::string route_of(std::string_view path) {
-  const bool plain = path.size() < 40 && std::all_of(
-                                             path.begin(), path.end(),
-                                             [](char c) {
-                                               return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '/' ||
-                                                      c == '_' || c == '-' || c == '.';
-                                             });
-  return plain ? std::string(path) : "other";
+/// What the log calls a path: one of ours, or "other", since a path can hold anything.
+std::string_view route_of(std::string_view path) {
+  constexpr std::array<std::string_view, 12> kRoutes{
+      "/v1/chat/completions", "/chat/completions", "/v1/completions", "/completions",
+      "/v1/models",           "/models",           "/tokenize",       "/detokenize",
+      "/apply-template",      "/tokenizer_info",   "/health",         "/metrics"};
+  const auto it = std::find(kRoutes.begin(), kRoutes.end(), path);
+  return it == kRoutes.end() ? "other" : *it;
 }
 
 }  // namespace
@@ -46,6 +45,7 @@ struct Server::Impl {
   void stop();
 
   asio::awaitable<void> accept();
+  asio::awaitable<bool> accept_one();
   asio::awaitable<void> serve(beast::tcp_stream stream);
   asio::awaitable<int> answer(Connection& connection);
   asio::awaitable<int> answer_open_routes(Connection& connection);
@@ -120,6 +120,7 @@ Status Server::Impl::run() {
   asio::co_spawn(io, accept(), asio::detached);
   io.run();
   loader.join();
+  workers.stop();
   workers.join();
   if (service) service->engine.drain();
   return std::move(loaded);
@@ -137,7 +138,10 @@ void Server::Impl::stop() {
 
 asio::awaitable<void> Server::Impl::wait_for_the_rest() {
   const auto deadline = Clock::now() + options.drain;
-  while (requests > 0 && Clock::now() < deadline) {
+  const auto last = deadline + std::chrono::seconds(2);  // for those that are cut to be told so
+  for (bool cut = false; requests > 0 && Clock::now() < last;) {
+    if (!cut && Clock::now() >= deadline && service) service->engine.cancel_all();
+    cut = Clock::now() >= deadline;
     drain_timer.expires_after(std::chrono::milliseconds(20));
     co_await drain_timer.async_wait(kAwait);
   }
@@ -146,17 +150,27 @@ asio::awaitable<void> Server::Impl::wait_for_the_rest() {
 
 asio::awaitable<void> Server::Impl::accept() {
   while (!stopping) {
-    auto [error, socket] = co_await acceptor.async_accept(kAwait);
-    if (stopping) co_return;
-    if (error) {  // out of file descriptors, most often: some will close
-      accept_timer.expires_after(std::chrono::milliseconds(50));
-      co_await accept_timer.async_wait(kAwait);
-      continue;
+    try {
+      if (!co_await accept_one()) co_return;
+    } catch (const std::exception& error) {  // no memory, most likely
+      log(fmt::format("connection not accepted: {}", error.what()));
     }
-    boost::system::error_code ignored;
-    socket.set_option(tcp::no_delay(true), ignored);
-    asio::co_spawn(io, serve(beast::tcp_stream(std::move(socket))), asio::detached);
   }
+}
+
+/// False where there are to be no more.
+asio::awaitable<bool> Server::Impl::accept_one() {
+  auto [error, socket] = co_await acceptor.async_accept(kAwait);
+  if (stopping) co_return false;
+  if (error) {  // out of file descriptors, most often: some will close
+    accept_timer.expires_after(std::chrono::milliseconds(50));
+    co_await accept_timer.async_wait(kAwait);
+    co_return true;
+  }
+  boost::system::error_code ignored;
+  socket.set_option(tcp::no_delay(true), ignored);
+  asio::co_spawn(io, serve(beast::tcp_stream(std::move(socket))), asio::detached);
+  co_return true;
 }
 
 asio::awaitable<void> Server::Impl::serve(beast::tcp_stream stream) {
@@ -166,10 +180,13 @@ asio::awaitable<void> Server::Impl::serve(beast::tcp_stream stream) {
     size_t& count;
   };
   const Count open(connections);
-  Connection connection(std::move(stream), options.connection);
+  const bool too_many = connections > options.most_connections;
+  auto limits = options.connection;
+  if (too_many) limits.idle = std::min(limits.idle, std::chrono::seconds(2));  // long enough to be told so
+  Connection connection(std::move(stream), limits);
   try {
     while (co_await connection.read_header()) {
-      if (connections > options.most_connections) {
+      if (too_many) {
         connection.forbid_keep_alive();
         co_await connection.refuse(api_error(503, "too_many_connections", "too many connections", 1));
         break;

@@ -62,6 +62,13 @@ TEST(Sampler, TypicalKeepsWhatIsAsSurprisingAsExpected) {
   EXPECT_EQ(kept(1.0f).size(), 5u);
 }
 
+TEST(Sampler, ATinyTemperatureIsGreedy) {
+  for (const float t : {1e-40f, 1e-6f, 1e-5f}) {
+    Sampler sampler({.temperature = t, .seed = 1}, {});
+    EXPECT_EQ(sampler.sample(std::vector<float>{1.0f, 30.0f, 2.0f}, 0), 1) << t;
+  }
+}
+
 TEST(Sampler, XtcDropsTheTopChoicesButTheLeastOfThem) {
   const auto always =
       frequencies({.temperature = 1.0f, .xtc_probability = 1.0f, .xtc_threshold = 0.12f, .seed = 3}, kLogits);

@@ -30,7 +30,7 @@ class ApiRequestTest : public ::testing::Test {
   }
 
   Model model_;
-  ApiContext context_{model_.tokenizer(), model_.file().config(), "tiny", {.choices = 4}};
+  ApiContext context_{model_.tokenizer(), model_.file().config(), "tiny", {.choices = 4, .answers = 32}};
 };
 
 TEST_F(ApiRequestTest, EveryFieldThatCannotBeIsNamed) {
@@ -119,6 +119,23 @@ TEST_F(ApiRequestTest, PromptsOfEveryKind) {
                             json(json::value_t::object)})
     EXPECT_EQ(completion_with("prompt", wrong).error().param, "prompt") << wrong;
   EXPECT_FALSE(completion_with("prompt", std::vector<std::string>(100, "x"))) << "more answers than may be asked for";
+}
+
+TEST_F(ApiRequestTest, WhatWouldTakeFarMoreThanItsBytesIsRefused) {
+  const auto nested = [](size_t n) { return std::string(n, '[') + std::string(n, ']'); };
+  for (const size_t depth : {size_t{70}, size_t{200000}}) {
+    const auto text = R"({"messages": [{"role": "user", "content": )" + nested(depth) + "}]}";
+    EXPECT_FALSE(read_chat(text, context_));
+    EXPECT_FALSE(apply_template(text, context_));
+    EXPECT_FALSE(read_completion(R"({"prompt": )" + nested(depth) + "}", context_));
+  }
+  EXPECT_TRUE(read_completion(R"({"prompt": ")" + nested(100) + R"(\"["})", context_)) << "brackets in a text are text";
+  EXPECT_EQ(chat_with("stop", std::string(2000, 'x')).error().param, "stop");
+  json biases = json::object();
+  for (int id = 0; id < 2000; ++id) biases[std::to_string(id)] = 1;
+  EXPECT_EQ(chat_with("logit_bias", biases).error().param, "logit_bias");
+  EXPECT_EQ(completion_with("prompt", std::vector<std::string>(100000, "")).error().param, "prompt");
+  EXPECT_EQ(completion_with("prompt", std::vector<int>(5000, 1)).error().code, "context_length_exceeded");
 }
 
 TEST_F(ApiRequestTest, ChoicesDifferInTheirNumberOnly) {

@@ -13,6 +13,7 @@ test("wrong usage and files that are no model end the program with a reason", ()
   const open = run("-m", model, "--host", "0.0.0.0");
   assert.equal(open.status, 2);
   assert.match(open.stderr, /--listen-without-key/);
+  assert.equal(run("-m", model, "--host", "0.0.0.0", "--api-key", "").status, 2);
   const absent = run("-m", "/nowhere.h1b", "--port", "0");
   assert.equal(absent.status, 1);
   assert.match(absent.stderr, /\/nowhere\.h1b/);
@@ -79,10 +80,14 @@ test("SIGTERM lets answers end, takes nothing new, and ends with 0", async () =>
 });
 
 test("an answer that takes longer than the drain time is cut with a reason", async () => {
-  const server = await startServer(["--drain-time", "0", "--threads", "1"]);
-  const response = await server.post("/v1/completions", { prompt: Array(3000).fill(100), max_tokens: 1000, ignore_eos: true, stream: true }).catch(() => null);
-  server.child.kill("SIGTERM");
-  await response?.text().catch(() => {});
+  const server = await startServer(["--drain-time", "0"]);
+  const response = await server.post("/v1/completions", { prompt: "Once", max_tokens: 4000, ignore_eos: true, stream: true });
+  let last;
+  for await (const event of events(response)) {
+    if (last === undefined) server.child.kill("SIGTERM");
+    last = event;
+  }
+  assert.equal(last.error.code, "shutting_down");
   assert.equal((await server.exited)[0], 0);
 });
 
