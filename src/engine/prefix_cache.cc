@@ -17,7 +17,7 @@ PrefixCache::Place PrefixCache::locate(std::span<const TokenId> tokens) const {
       place.child = child.get();
       place.in_the_child = same;
     }
-    if (place.in_the_child < page_positions_) return place;
+    if (place.child == nullptr || place.in_the_child < page_positions_) return place;
     place.node = place.child;
     place.length += page_positions_;
   }

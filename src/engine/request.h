@@ -35,7 +35,7 @@ class RequestListener {
  public:
   virtual ~RequestListener() = default;
   /// Before the first token, where asked for: the prompt's tokens from the second on.
-  virtual void on_prompt(std::vector<GeneratedToken> tokens) { static_cast<void>(tokens); }
+  virtual void on_prompt(std::vector<GeneratedToken> /*tokens*/) {}  // NOLINT(performance-unnecessary-value-param)
   virtual void on_token(Answer::Piece piece) = 0;
   /// Last of all. `rest`: text that was held back.
   virtual void on_end(const Outcome& outcome, std::string rest) = 0;

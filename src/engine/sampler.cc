@@ -80,6 +80,7 @@ void keep_typical(std::vector<Candidate>& candidates, float p) {
     const Candidate* candidate;
   };
   std::vector<Ranked> ranked;
+  ranked.reserve(candidates.size());
   for (const auto& c : candidates) ranked.push_back({std::abs(surprise(c) - expected), &c});
   std::sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) {
     return a.distance != b.distance ? a.distance < b.distance : a.candidate->id < b.candidate->id;

@@ -147,7 +147,7 @@ Request read_common(Fields& fields, const ApiContext& context, ApiCall& call) {
     } else {
       Fields inner(*options);
       call.include_usage = inner.boolean("include_usage", false);
-      if (inner.error()) fields.fault("stream_options.include_usage", inner.error()->message);
+      if (const auto* error = inner.error()) fields.fault("stream_options.include_usage", error->message);
     }
   }
   const auto model = fields.string("model", context.model_name);
@@ -202,7 +202,7 @@ std::vector<ChatMessage> read_messages(Fields& fields) {
     if (!text) fields.fault(name + ".content", name + ".content must be a string or an array of parts of type text");
     if (fields.error()) break;
     const auto word = role->get<std::string>();
-    messages.push_back({word == "developer" ? "system" : word, *text});
+    messages.push_back({word == "developer" ? "system" : word, text.value_or("")});
   }
   return messages;
 }
@@ -295,7 +295,7 @@ std::vector<Prompt> read_prompts(Fields& fields, const ApiContext& context, size
 }
 
 ApiResult<ApiCall> finish(Fields& fields, ApiCall call) {
-  if (fields.error()) return tl::unexpected(*fields.error());
+  if (const auto* error = fields.error()) return tl::unexpected(*error);
   return call;
 }
 
@@ -359,7 +359,7 @@ ApiResult<std::string> tokenize(std::string_view body, const ApiContext& context
   if (fields.find("content") == nullptr) fields.fault("content", "content, the text, is missing");
   const auto text = fields.string("content", "");
   const bool pieces = fields.boolean("with_pieces", false);
-  if (fields.error()) return tl::unexpected(*fields.error());
+  if (const auto* error = fields.error()) return tl::unexpected(*error);
   auto ids = context.tokenizer.encode(text, special ? SpecialTokens::kParse : SpecialTokens::kAsText);
   if (const auto bos = context.tokenizer.bos(); add_bos && bos) ids.insert(ids.begin(), *bos);
   json tokens = json::array();
@@ -396,7 +396,7 @@ ApiResult<std::string> apply_template(std::string_view body, const ApiContext& c
   Fields fields(*root);
   const bool open_answer = fields.boolean("add_generation_prompt", true);
   const auto ids = read_chat_prompt(fields, context, open_answer);
-  if (fields.error()) return tl::unexpected(*fields.error());
+  if (const auto* error = fields.error()) return tl::unexpected(*error);
   return json{{"prompt", utf8_replace_invalid(context.tokenizer.decode(ids, false))}, {"tokens", ids}}.dump();
 }
 

@@ -30,14 +30,14 @@ asio::awaitable<bool> Connection::read_header() {
   parser_ = std::make_shared<Parser>();
   parser_->header_limit(limits_.header_bytes);
   parser_->body_limit(limits_.body_bytes);
-  request_.reset();
+  request_ = {};
   extra_.clear();
   stream_.expires_after(limits_.idle);
   const auto [error, bytes] = co_await http::async_read_header(stream_, buffer_, *parser_, kAwait);
   if (!error) {
     request_ = parser_->get();
-    keep_alive_ = request_->keep_alive();
-    chunked_ = request_->version() >= 11;
+    keep_alive_ = request_.keep_alive();
+    chunked_ = request_.version() >= 11;
     co_return true;
   }
   if (error == http::error::header_limit)
@@ -52,8 +52,8 @@ asio::awaitable<bool> Connection::read_header() {
 
 asio::awaitable<bool> Connection::read_body() {
   stream_.expires_after(limits_.body);
-  if (beast::iequals((*request_)[http::field::expect], "100-continue")) {
-    http::response<http::empty_body> go_on(http::status::continue_, request_->version());
+  if (beast::iequals(request_[http::field::expect], "100-continue")) {
+    http::response<http::empty_body> go_on(http::status::continue_, request_.version());
     const auto [error, bytes] = co_await http::async_write(stream_, go_on, kAwait);
     if (error) co_return false;
   }
@@ -73,16 +73,16 @@ asio::awaitable<bool> Connection::read_body() {
 }
 
 bool Connection::has_body() const {
-  return request_->chunked() || (request_->find(http::field::content_length) != request_->end() &&
-                                 (*request_)[http::field::content_length] != "0");
+  return request_.chunked() ||
+         (request_.find(http::field::content_length) != request_.end() && request_[http::field::content_length] != "0");
 }
 
 std::string_view Connection::header(std::string_view name) const {
-  return view((*request_)[beast::string_view(name.data(), name.size())]);
+  return view(request_[beast::string_view(name.data(), name.size())]);
 }
 
 std::string_view Connection::path() const {
-  const auto target = view(request_->target());
+  const auto target = view(request_.target());
   return target.substr(0, target.find('?'));
 }
 
@@ -94,7 +94,7 @@ asio::awaitable<bool> Connection::respond(HttpResponse response) {
   for (const auto& [name, value] : extra_) message.set(name, value);
   if (response.retry_after > 0) message.set(http::field::retry_after, std::to_string(response.retry_after));
   message.keep_alive(keep_alive_);
-  const bool head = request_ && request_->method() == http::verb::head;
+  const bool head = request_.method() == http::verb::head;
   message.content_length(response.body.size());
   if (!head) message.body() = std::move(response.body);
   stream_.expires_after(limits_.write);

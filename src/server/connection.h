@@ -9,7 +9,6 @@
 #include <boost/beast/http/string_body.hpp>
 #include <chrono>
 #include <functional>
-#include <optional>
 #include <string>
 
 #include "server/api_error.h"
@@ -49,7 +48,7 @@ class Connection {
   /// The next request's header; nothing where the client is gone or spoke no HTTP (which it was told).
   asio::awaitable<bool> read_header();
   /// Method, path and headers after read_header(); the body after read_body().
-  const HttpRequest& request() const { return *request_; }
+  const HttpRequest& request() const { return request_; }
   /// False where the body did not come or was too long (which the client was told).
   asio::awaitable<bool> read_body();
   /// The value of a header; empty where it is absent.
@@ -95,7 +94,7 @@ class Connection {
   ConnectionLimits limits_;
   beast::flat_buffer buffer_;
   std::shared_ptr<Parser> parser_;
-  std::optional<HttpRequest> request_;
+  HttpRequest request_;
   std::vector<std::pair<std::string, std::string>> extra_;
   bool keep_alive_ = true;
   bool chunked_ = true;

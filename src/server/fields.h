@@ -29,7 +29,7 @@ class Fields {
 
   /// Keeps the first fault.
   void fault(const std::string& field, std::string message, int status = 400, std::string code = {});
-  const std::optional<ApiError>& error() const { return error_; }
+  const ApiError* error() const { return error_ ? &*error_ : nullptr; }
 
  private:
   const nlohmann::json& object_;

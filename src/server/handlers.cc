@@ -240,6 +240,7 @@ asio::awaitable<int> Handlers::generate(Connection& c, ApiCall::Kind kind) {
   flight.queue = std::make_shared<EventQueue>(co_await asio::this_coro::executor, kMostEvents * flight.choices.size());
   flight.deadline = Clock::now() + options_.request_time;
   std::vector<std::shared_ptr<RequestListener>> listeners;
+  listeners.reserve(flight.choices.size());
   for (uint32_t i = 0; i < flight.choices.size(); ++i)
     listeners.push_back(std::make_shared<MeteredListener>(flight.queue, i, s_->metrics));
   flight.ticket = s_->engine.submit(call->requests, listeners);

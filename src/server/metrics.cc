@@ -29,7 +29,7 @@ struct Metrics::Registry {
   Counter& counter(const char* name, const char* help) {
     return prometheus::BuildCounter().Name(name).Help(help).Register(all).Add({});
   }
-  Histogram& histogram(const char* name, const char* help, Histogram::BucketBoundaries buckets) {
+  Histogram& histogram(const char* name, const char* help, const Histogram::BucketBoundaries& buckets) {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(all).Add({}, buckets);
   }
 

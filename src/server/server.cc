@@ -102,17 +102,18 @@ Result<uint16_t> Server::Impl::listen() {
 void Server::Impl::load() {
   const auto begin = Clock::now();
   auto model = Model::open(options.model_path, options.model);
+  Status result;
+  if (!model) result = tl::unexpected(model.error());
   std::shared_ptr<Service> ready;
   if (model) ready = std::make_shared<Service>(*std::move(model), options, kVersion);
-  asio::post(
-      io, [this, begin, ready = std::move(ready), status = model ? Status() : tl::unexpected(model.error())]() mutable {
-        loaded = std::move(status);
-        if (!loaded) return io.stop();
-        if (stopping) return;
-        service = std::move(ready);
-        handlers = std::make_unique<Handlers>(service, options, workers);
-        log(fmt::format("ready model={} ms={:.0f}", service->name, milliseconds_since(begin)));
-      });
+  asio::post(io, [this, begin, ready = std::move(ready), status = std::move(result)]() mutable {
+    loaded = std::move(status);
+    if (!loaded) return io.stop();
+    if (stopping) return;
+    service = std::move(ready);
+    handlers = std::make_unique<Handlers>(service, options, workers);
+    log(fmt::format("ready model={} ms={:.0f}", service->name, milliseconds_since(begin)));
+  });
 }
 
 Status Server::Impl::run() {
