@@ -25,7 +25,7 @@ function complete(body, onData = () => {}) {
 /** A stream of `tokens` tokens: when each came. `prompt`: as many token ids, different for each `seed`. */
 async function stream(prompt, tokens, seed, times = []) {
   const ids = Array.from({ length: prompt }, (_, i) => 100 + ((i * 7919 + seed * 104729) % 5000));
-  await complete({ prompt: ids, max_tokens: tokens, stream: true, logprobs: 0 }, (piece, at) => {
+  await complete({ prompt: ids, max_tokens: tokens, stream: true }, (piece, at) => {
     for (let i = piece.split('"finish_reason":null').length - 1; i > 0; --i) times.push(at);
   });
   return times;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "engine/philox.h"
+#include "kernels/cpu/select.h"
 #include "kernels/exp_log.h"
 #include "kernels/reference.h"
 
@@ -48,19 +49,34 @@ double total_weight(const std::vector<Candidate>& candidates) {
   return total;
 }
 
-/// The fewest most likely whose weights sum to at least `p` of all. Only as many are sorted as it takes.
+/// Items in the order of `before`, each only sorted once it is asked for: most callers stop early.
+template <class T, class Before>
+class Ranking {
+ public:
+  Ranking(std::vector<T> items, Before before) : items_(std::move(items)), before_(before) {}
+  size_t size() const { return items_.size(); }
+  const T& operator[](size_t i) {
+    if (i >= sorted_) {
+      const auto from = items_.begin() + static_cast<ptrdiff_t>(sorted_);
+      sorted_ = std::min(items_.size(), std::max<size_t>(64, 8 * sorted_));
+      std::partial_sort(from, items_.begin() + static_cast<ptrdiff_t>(sorted_), items_.end(), before_);
+    }
+    return items_[i];
+  }
+
+ private:
+  std::vector<T> items_;
+  Before before_;
+  size_t sorted_ = 0;
+};
+
+/// The fewest most likely whose weights sum to at least `p` of all.
 void keep_top_p(std::vector<Candidate>& candidates, float p) {
   if (p >= 1.0f) return;
   const double enough = double{p} * total_weight(candidates);
-  auto ranked = candidates;
+  Ranking ranked(candidates, more_likely);
   double sum = 0;
-  size_t sorted = 0;
   for (size_t i = 0; i < ranked.size(); ++i) {
-    if (i == sorted) {
-      sorted = std::min(ranked.size(), std::max<size_t>(64, 8 * sorted));
-      std::partial_sort(ranked.begin() + static_cast<ptrdiff_t>(i), ranked.begin() + static_cast<ptrdiff_t>(sorted),
-                        ranked.end(), more_likely);
-    }
     sum += double{ranked[i].weight};
     if (sum >= enough) return keep_up_to(candidates, ranked[i]);
   }
@@ -75,21 +91,21 @@ void keep_typical(std::vector<Candidate>& candidates, float p) {
   };
   double expected = 0;
   for (const auto& c : candidates) expected += double{c.weight} / total * surprise(c);
-  struct Ranked {
+  struct Typical {
     double distance;
     const Candidate* candidate;
   };
-  std::vector<Ranked> ranked;
-  ranked.reserve(candidates.size());
-  for (const auto& c : candidates) ranked.push_back({std::abs(surprise(c) - expected), &c});
-  std::sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) {
+  std::vector<Typical> items;
+  items.reserve(candidates.size());
+  for (const auto& c : candidates) items.push_back({std::abs(surprise(c) - expected), &c});
+  Ranking ranked(std::move(items), [](const Typical& a, const Typical& b) {
     return a.distance != b.distance ? a.distance < b.distance : a.candidate->id < b.candidate->id;
   });
   std::vector<Candidate> kept;
   double sum = 0;
   for (size_t i = 0; i < ranked.size() && (i == 0 || sum < double{p} * total); ++i) {
-    sum += double{ranked[i].candidate->weight};
     kept.push_back(*ranked[i].candidate);
+    sum += double{kept.back().weight};
   }
   std::sort(kept.begin(), kept.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
   candidates = std::move(kept);
@@ -115,6 +131,26 @@ TokenId pick(const std::vector<Candidate>& candidates, double u) {
     if (sum > wanted) return c.id;
   }
   return candidates.back().id;
+}
+
+/// The same of all tokens.
+TokenId pick_of_all(const std::vector<float>& weights, double u) {
+  double total = 0, sum = 0;
+  for (const float w : weights) total += double{w};
+  const double wanted = u * total;
+  for (size_t id = 0; id < weights.size(); ++id) {
+    sum += double{weights[id]};
+    if (sum > wanted) return static_cast<TokenId>(id);
+  }
+  return static_cast<TokenId>(weights.size() - 1);
+}
+
+/// exp(l - max) of each, by the instruction set that gen-2 uses; the bits are exp_f32's.
+std::vector<float> exp_below(std::span<const float> logits, float max) {
+  static const cpu::Kernels& kernels = *cpu::chosen_kernels().value_or(&cpu::best_kernels());
+  std::vector<float> result(logits.size());
+  kernels.exp_below(logits.data(), max, static_cast<uint32_t>(logits.size()), result.data());
+  return result;
 }
 
 }  // namespace
@@ -148,6 +184,12 @@ Sampler::Sampler(SamplingParams params, std::span<const TokenId> prompt) : param
 bool Sampler::adjusts() const {
   return !params_.logit_bias.empty() || params_.repetition_penalty != 1.0f || params_.frequency_penalty != 0.0f ||
          params_.presence_penalty != 0.0f || params_.dry_multiplier > 0.0f;
+}
+
+/// Nothing takes candidates away.
+bool Sampler::keeps_all() const {
+  return params_.top_k == 0 && params_.typical_p >= 1.0f && params_.top_p >= 1.0f && params_.min_p == 0.0f &&
+         params_.xtc_probability == 0.0f;
 }
 
 void Sampler::adjust(std::vector<float>& logits) const {
@@ -200,14 +242,13 @@ void Sampler::penalise_repetitions(std::vector<float>& logits) const {
 }
 
 TokenId Sampler::draw(std::span<const float> logits, TokenId most_likely, uint32_t position) const {
-  const float max = logits[static_cast<size_t>(most_likely)] / params_.temperature;
-  std::vector<Candidate> candidates;
-  candidates.reserve(logits.size());
-  for (size_t id = 0; id < logits.size(); ++id) {
-    const float l = logits[id] / params_.temperature;
-    candidates.push_back({static_cast<TokenId>(id), l, exp_f32(l - max)});
-  }
+  std::vector<float> scaled(logits.begin(), logits.end());
+  for (float& l : scaled) l /= params_.temperature;
+  const auto weights = exp_below(scaled, scaled[static_cast<size_t>(most_likely)]);
   const auto random = [&](uint32_t number) { return uniform_random(params_.seed, params_.choice, position, number); };
+  if (keeps_all()) return pick_of_all(weights, random(0));
+  std::vector<Candidate> candidates(logits.size());
+  for (size_t id = 0; id < logits.size(); ++id) candidates[id] = {static_cast<TokenId>(id), scaled[id], weights[id]};
   keep_top_k(candidates, params_.top_k);
   keep_typical(candidates, params_.typical_p);
   keep_top_p(candidates, params_.top_p);
@@ -245,9 +286,7 @@ TokenId argmax(std::span<const float> logits) {
 
 LogSoftmax::LogSoftmax(std::span<const float> logits) : logits_(logits) {
   max_ = logits[static_cast<size_t>(argmax(logits))];
-  std::vector<float> weights(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) weights[i] = exp_f32(logits[i] - max_);
-  log_sum_ = log_f32(reference::lane_sum(weights));
+  log_sum_ = log_f32(reference::lane_sum(exp_below(logits, max_)));
 }
 
 std::vector<TokenLogprob> LogSoftmax::top(size_t n) const {

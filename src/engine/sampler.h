@@ -56,6 +56,7 @@ class Sampler {
 
  private:
   bool adjusts() const;
+  bool keeps_all() const;
   void adjust(std::vector<float>& logits) const;
   void penalise_repetitions(std::vector<float>& logits) const;
   TokenId draw(std::span<const float> logits, TokenId most_likely, uint32_t position) const;

@@ -5,7 +5,7 @@
 namespace onebit {
 namespace {
 
-/// Logits of all of a part's tokens are wanted at most for so many: 64 rows of 128,256 are 33 MB.
+/// Logits of all tokens are wanted for at most so many in a step: 64 rows of 128,256 are 33 MB.
 constexpr uint32_t kLogprobRows = 64;
 /// Every so many prompt steps the oldest prompt goes first, else the shortest.
 constexpr uint64_t kOldestEvery = 4;
@@ -148,11 +148,14 @@ void Scheduler::plan_prompts(std::vector<Part>& parts, bool answers_under_way) {
     if (!oldest_first && a->waiting() != b->waiting()) return a->waiting() < b->waiting();
     return a->number < b->number;
   });
-  uint32_t budget = prompt_budget(answers_under_way);
+  uint32_t budget = prompt_budget(answers_under_way), logit_rows = kLogprobRows;
   for (Job* job : prompts) {
-    if (budget == 0) return;
     uint32_t tokens = std::min(budget, job->waiting());
-    if (job->wants_prompt_logprobs()) tokens = std::min(tokens, kLogprobRows);
+    if (job->wants_prompt_logprobs()) {
+      tokens = std::min(tokens, logit_rows);
+      logit_rows -= tokens;
+    }
+    if (tokens == 0) continue;
     parts.push_back({job, tokens});
     budget -= tokens;
   }

@@ -18,7 +18,7 @@ struct SchedulerOptions {
   uint32_t most_running = 64;  // requests that share steps
   uint64_t kv_bytes = 0;       // memory for keys and values; 0: enough for four full contexts
   bool prefix_cache = true;
-  double step_seconds = 0.12;  // what prompts may add to a step while answers are under way
+  double step_seconds = 0.1;  // what prompts may add to a step while answers are under way
 };
 
 /// One for the engine's thread to write and any to read.

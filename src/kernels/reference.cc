@@ -147,7 +147,10 @@ float lane_dot(std::span<const float> x, std::span<const float> y) {
 
 float lane_sum(std::span<const float> x) {
   float lanes[kLanes] = {};
-  for (size_t i = 0; i < x.size(); ++i) lanes[i % kLanes] += x[i];
+  for (size_t i = 0; i < x.size(); i += kLanes) {
+    const size_t count = std::min<size_t>(x.size() - i, kLanes);
+    for (size_t lane = 0; lane < count; ++lane) lanes[lane] += x[i + lane];
+  }
   return halve_lanes(lanes);
 }
 

@@ -4,12 +4,14 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
 
 #include "base/half.h"
 #include "kernels/cpu/select.h"
+#include "kernels/exp_log.h"
 #include "kernels/reference.h"
 #include "tests/support/kernel_cases.h"
 
@@ -205,6 +207,19 @@ RC_GTEST_PROP(CpuKernels, AttentionOverABlockIsTheReferences, ()) {
       kernels->divide(gathered.o[i].data(), &gathered.l[i], head_dim, y.data());
       RC_ASSERT(same_bits(y, expected));
     }
+  }
+}
+
+RC_GTEST_PROP(CpuKernels, ExponentialsAreTheContracts, ()) {
+  auto random = any_random();
+  auto x = random_row(*rc::gen::inRange(1u, 100u), random);
+  for (float& v : x) v *= static_cast<float>(random() % 60);  // some whose exponential is 0
+  const float max = *std::max_element(x.begin(), x.end());
+  std::vector<float> expected(x.size()), y(x.size());
+  for (size_t i = 0; i < x.size(); ++i) expected[i] = exp_f32(x[i] - max);
+  for (const auto* kernels : cpu::usable_kernels()) {
+    kernels->exp_below(x.data(), max, static_cast<uint32_t>(x.size()), y.data());
+    RC_ASSERT(same_bits(y, expected));
   }
 }
 

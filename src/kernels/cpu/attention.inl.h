@@ -128,6 +128,19 @@ inline void exponentials(float* s, uint32_t count, float* m) {
     Simd::store_f32(s + t, exp_negative(Simd::sub(Simd::load_f32(s + t), Simd::splat_f32(*m))));
 }
 
+void exp_below(const float* x, float max, uint32_t n, float* y) {
+  const auto sixteen = [max](const float* from, float* to) {
+    Simd::store_f32(to, exp_negative(Simd::sub(Simd::load_f32(from), Simd::splat_f32(max))));
+  };
+  uint32_t i = 0;
+  for (; i + 16 <= n; i += 16) sixteen(x + i, y + i);
+  if (i == n) return;
+  float last[16] = {};
+  for (uint32_t j = 0; i + j < n; ++j) last[j] = x[i + j];
+  sixteen(last, last);
+  for (uint32_t j = 0; i + j < n; ++j) y[i + j] = last[j];
+}
+
 /// l = Σ p_t, t ascending: side by side, since each sum waits for its last addition. The first `shared` positions count
 /// for all queries.
 template <int queries>

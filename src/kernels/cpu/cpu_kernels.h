@@ -94,6 +94,8 @@ struct Kernels {
   /// Folds the second partial result into the first (contract, 5).
   void (*fold)(float* m1, float* l1, float* o1, const float* m2, const float* l2, const float* o2, uint32_t head_dim);
   void (*divide)(const float* o, const float* l, uint32_t n, float* y);
+  /// y = exp(x - max), for x [n] none of which is above max.
+  void (*exp_below)(const float* x, float max, uint32_t n, float* y);
   /// The bits of the largest |x|, at least those of 1e-5: from 0x7f800000 on, something is not finite.
   uint32_t (*largest_magnitude)(const float* x, uint32_t n);
 

@@ -26,6 +26,7 @@ constexpr cpu::Kernels make_kernels(const char* name) {
           .attend = attend,
           .fold = fold,
           .divide = divide,
+          .exp_below = exp_below,
           .largest_magnitude = largest_magnitude,
           .read_bytes = read_bytes,
           .dot_peak = dot_peak};
