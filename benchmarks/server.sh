@@ -22,20 +22,25 @@ resident() { awk '/^VmRSS/ { print $2 * 1024 }' "/proc/$pid/status"; }
 measure() { node "$load" "$url" "$@"; }
 
 for ((i = 0; i < rounds; ++i)); do
-  "$halo" bench -m "$file" -p 0 -n 64 -d 64 -r 1 -o jsonl | jq -c '{test: "halo bench", tokens_s: .avg_ts}'
   start -m "$file"
   jq -nc --argjson ms "$(sed -n 's/.* ready .* ms=//p' "$log")" '{test: "start", ready_ms: $ms}'
-  measure streams 1 64 | jq -c '{test: "one stream"} + .'
-  measure streams 8 64 | jq -c '{test: "eight streams"} + .'
+  for ((pair = 0; pair < 5; ++pair)); do
+    bench=$("$halo" bench -m "$file" -p 0 -n 128 -d 64 -r 1 -o jsonl | jq .avg_ts)
+    one=$(measure streams 1 128 | jq .tokens_s)
+    jq -nc --argjson bench "$bench" --argjson one "$one" '{test: "overhead", bench: $bench, one: $one, part: (1 - $one / $bench)}'
+    measure streams 8 128 | jq -c --argjson one "$one" '{test: "eight streams"} + . + {to_one: (.tokens_s / $one)}'
+  done
   measure long_prompt 8 3900 | jq -c '{test: "long prompt"} + .'
   finish
   bundled=$root/models/tiny-bitnet.h1b
-  start -m "$bundled" --max-waiting 64
+  start -m "$bundled"
   measure one_token 32 5 >/dev/null
   before=$(resident)
   measure one_token 32 5 | jq -c '{test: "one token"} + .'
-  measure one_token 400 5 | jq -c '{test: "one token, too many clients"} + .'
   jq -nc --argjson before "$before" --argjson after "$(resident)" '{test: "memory", before: $before, after: $after}'
+  finish
+  start -m "$bundled" --max-running 1 --max-waiting 2 # so that 1,500 a second are too many
+  measure arrivals 1500 5 | jq -c '{test: "too many arrivals"} + .'
   finish
   start -m "$bundled" --max-running 1 --max-waiting 2000
   before=$(resident)
@@ -49,12 +54,12 @@ done >"$work/server.jsonl"
 strip -o "$work/stripped" "$server"
 jq -s --argjson size "$(stat -c %s "$work/stripped")" 'def median: sort | .[length / 2 | floor];
   def of($test; f): map(select(.test == $test) | f) | median;
-  {stripped_bytes: $size, ready_ms: of("start"; .ready_ms), bench_tokens_s: of("halo bench"; .tokens_s),
-   one_stream_tokens_s: of("one stream"; .tokens_s), eight_streams_tokens_s: of("eight streams"; .tokens_s),
+  {stripped_bytes: $size, ready_ms: of("start"; .ready_ms), bench_tokens_s: of("overhead"; .bench),
+   one_stream_tokens_s: of("overhead"; .one), overhead: of("overhead"; .part),
+   eight_streams_tokens_s: of("eight streams"; .tokens_s), eight_to_one: of("eight streams"; .to_one),
    long_prompt: {p50_ms: of("long prompt"; .p50_ms), p99_ms: of("long prompt"; .p99_ms),
      time_to_first_token_ms: of("long prompt"; .time_to_first_token_ms)},
-   one_token_served_s: of("one token"; .served_s), refused_p99_ms: of("one token, too many clients"; .refused_p99_ms),
-   refused: of("one token, too many clients"; .refused), memory_growth_bytes: of("memory"; .after - .before),
-   waiting_streams_bytes: of("1000 waiting streams"; .bytes), seen: .} |
-  . + {eight_to_one: (.eight_streams_tokens_s / .one_stream_tokens_s), overhead: (1 - .one_stream_tokens_s / .bench_tokens_s)}' \
+   one_token_served_s: of("one token"; .served_s), refused_p99_ms: of("too many arrivals"; .refused_p99_ms),
+   refused_s: of("too many arrivals"; .refused_s), memory_growth_bytes: of("memory"; .after - .before),
+   waiting_streams_bytes: of("1000 waiting streams"; .bytes), seen: .}' \
   "$work/server.jsonl" | tee >(jq 'del(.seen)' >&2) | write_record server

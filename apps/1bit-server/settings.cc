@@ -1,6 +1,5 @@
 #include "1bit-server/settings.h"
 
-#include <arpa/inet.h>
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -66,6 +65,9 @@ void add_network(CLI::App& app, Settings& s, Words& words) {
   app.add_flag("--listen-without-key", words.open, "Listen beyond this machine though anybody could use it");
   app.add_option("--cors-origin", o.cors_origin, "Web pages of this origin may ask (* for all); none where absent")
       ->type_name("ORIGIN");
+  app.add_option("--allow-host", o.allowed_hosts,
+                 "A name that requests may have in Host, beside this machine's own, where no key is needed")
+      ->type_name("NAME");
 }
 
 void add_limits(CLI::App& app, Settings& s) {
@@ -74,6 +76,8 @@ void add_limits(CLI::App& app, Settings& s) {
       ->capture_default_str();
   app.add_option("--max-connections", o.most_connections, "Open connections; more get 503")->capture_default_str();
   app.add_option("--max-body", o.connection.body_bytes, "Bytes of a request's body")->capture_default_str();
+  app.add_option("--max-bodies", o.most_bodies_bytes, "Bytes of the bodies of all requests; more get 503")
+      ->capture_default_str();
   app.add_option("--max-header", o.connection.header_bytes, "Bytes of a request's header")->capture_default_str();
   app.add_option("--max-choices", o.api.choices, "n of a request")->check(CLI::Range(1, 128))->capture_default_str();
   app.add_option("--max-tokens", o.api.max_tokens, "Tokens of an answer; 0: what the context holds")
@@ -86,12 +90,6 @@ void add_limits(CLI::App& app, Settings& s) {
 }
 
 }  // namespace
-
-bool is_loopback(const std::string& host) {
-  in_addr address{};
-  const bool v4 = ::inet_pton(AF_INET, host.c_str(), &address) == 1;
-  return host == "localhost" || host == "::1" || (v4 && host.starts_with("127."));
-}
 
 ParsedSettings parse_settings(int argc, char** argv) {
   ParsedSettings parsed;

@@ -22,7 +22,4 @@ struct ParsedSettings {
 };
 ParsedSettings parse_settings(int argc, char** argv);
 
-/// Refuses to listen wider than this machine without a key, unless told to.
-bool is_loopback(const std::string& host);
-
 }  // namespace onebit::server

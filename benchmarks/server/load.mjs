@@ -65,6 +65,18 @@ const tests = {
     await Promise.all(Array.from({ length: a }, (_, i) => client(i)));
     return { clients: a, served_s: served.length / b, served_p50_ms: quantile(served, 0.5), refused: refused.length, refused_p99_ms: refused.length ? quantile(refused, 0.99) : 0 };
   },
+  /** a one-token completions a second for b seconds, whether the earlier ones were answered or not. */
+  async arrivals() {
+    const served = [], refused = [], open = new Set();
+    const begin = now();
+    for (let n = 0; n < a * b; ++n) {
+      while (begin + (n * 1000) / a > now()) await new Promise((resolve) => setTimeout(resolve, 1));
+      const one = complete({ prompt: [100 + (n % 64), 200 + (n % 500), 300], max_tokens: 1 }).then((r) => (r.status === 200 ? served : refused).push(r.ms)).finally(() => open.delete(one));
+      open.add(one);
+    }
+    await Promise.all(open);
+    return { offered_s: a, served_s: served.length / b, refused_s: refused.length / b, refused_p50_ms: quantile(refused, 0.5), refused_p99_ms: quantile(refused, 0.99) };
+  },
   /** a streams that wait, for b seconds. */
   async idle_streams() {
     for (let i = 0; i < a; ++i) complete({ prompt: [100, 101, 102], max_tokens: 4000, stream: true }).catch(() => {});

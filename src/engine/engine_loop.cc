@@ -16,23 +16,34 @@ EngineLoop::~EngineLoop() {
   thread_.join();
 }
 
+EngineLoop::Ticket EngineLoop::room_locked(size_t requests) const {
+  if (requests > options_.most_waiting)
+    return {Refusal::kInvalid,
+            fmt::format("{} answers at once are more than the {} that may wait", requests, options_.most_waiting),
+            nullptr};
+  if (draining_ || stop_) return {Refusal::kDraining, "the server is shutting down", nullptr};
+  const uint64_t waiting = arrivals_.size() + stats().queued;
+  if (waiting + requests > options_.most_waiting)
+    return {Refusal::kFull, fmt::format("{} requests are waiting already", waiting), nullptr};
+  return {};
+}
+
+EngineLoop::Ticket EngineLoop::room_for(size_t requests) const {
+  const std::lock_guard lock(mutex_);
+  return room_locked(requests);
+}
+
 EngineLoop::Ticket EngineLoop::submit(std::vector<Request> requests,
                                       const std::vector<std::shared_ptr<RequestListener>>& listeners) {
-  if (requests.size() > options_.most_waiting)
-    return {
-        Refusal::kInvalid,
-        fmt::format("{} answers at once are more than the {} that may wait", requests.size(), options_.most_waiting),
-        nullptr};
   for (const auto& request : requests)
     if (auto status = scheduler_.check(request); !status)
       return {Refusal::kInvalid, std::move(status).error().message, nullptr};
-  Ticket ticket{Refusal::kNone, {}, std::make_shared<std::atomic<bool>>(false)};
+  Ticket ticket;
   {
     const std::lock_guard lock(mutex_);
-    if (draining_ || stop_) return {Refusal::kDraining, "the server is shutting down", nullptr};
-    if (arrivals_.size() + stats().queued + requests.size() > options_.most_waiting)
-      return {Refusal::kFull, fmt::format("{} requests are waiting already", arrivals_.size() + stats().queued),
-              nullptr};
+    ticket = room_locked(requests.size());
+    if (ticket.refusal != Refusal::kNone) return ticket;
+    ticket.cancelled = std::make_shared<std::atomic<bool>>(false);
     for (size_t i = 0; i < requests.size(); ++i)
       arrivals_.push_back({std::move(requests[i]), listeners[i], ticket.cancelled});
   }

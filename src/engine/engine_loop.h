@@ -32,6 +32,8 @@ class EngineLoop {
     /// The request costs nothing from the next step on; its listener hears of the end.
     void cancel() const { cancelled->store(true); }
   };
+  /// Whether so many more would be refused now, whatever they ask for.
+  Ticket room_for(size_t requests) const;
   /// Several at once are taken all or not at all (choices of one request).
   Ticket submit(std::vector<Request> requests, const std::vector<std::shared_ptr<RequestListener>>& listeners);
 
@@ -50,6 +52,7 @@ class EngineLoop {
     std::shared_ptr<const std::atomic<bool>> cancelled;
   };
   void run();
+  Ticket room_locked(size_t requests) const;
 
   const EngineLoopOptions options_;
   Scheduler scheduler_;  // of the thread, but for check() and stats()

@@ -1,5 +1,8 @@
 #include "server/access.h"
 
+#include <arpa/inet.h>
+
+#include <algorithm>
 #include <fstream>
 
 namespace onebit::server {
@@ -63,6 +66,20 @@ bool AccessKeys::allow(std::string_view key) const {
 
 bool AccessKeys::required() const {
   return !keys()->empty();
+}
+
+bool is_loopback(const std::string& host) {
+  in_addr address{};
+  const bool v4 = ::inet_pton(AF_INET, host.c_str(), &address) == 1;
+  return host == "localhost" || host == "::1" || (v4 && host.starts_with("127."));
+}
+
+bool names_this_machine(std::string_view host, const std::vector<std::string>& names) {
+  if (host.empty() || host.starts_with('[')) return true;  // absent, or an IPv6 address
+  const std::string name(host.substr(0, host.find(':')));
+  in_addr address{};
+  return name == "localhost" || name.ends_with(".localhost") || ::inet_pton(AF_INET, name.c_str(), &address) == 1 ||
+         std::find(names.begin(), names.end(), name) != names.end();
 }
 
 std::string_view key_of(std::string_view authorization, std::string_view x_api_key) {

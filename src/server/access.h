@@ -35,6 +35,13 @@ class AccessKeys {
   std::shared_ptr<const Keys> keys_;
 };
 
+/// An address or name that only this machine has.
+bool is_loopback(const std::string& host);
+
+/// Whether a Host header's value (a port may follow) is an address, localhost, one of `names`, or absent. A page can
+/// make a browser ask this machine by any other name (DNS rebinding).
+bool names_this_machine(std::string_view host, const std::vector<std::string>& names);
+
 /// The key of a request: "Bearer KEY" of Authorization, or x-api-key as it is.
 std::string_view key_of(std::string_view authorization, std::string_view x_api_key);
 

@@ -50,12 +50,13 @@ Json chat_logprobs(const Tokenizer& tokenizer, const std::vector<GeneratedToken>
 }
 
 /// The logprobs of /v1/completions. A NaN stands for "none": the first token of an echoed prompt.
-Json legacy_logprobs(const Tokenizer& tokenizer, const std::vector<GeneratedToken>& tokens, size_t& offset) {
+Json legacy_logprobs(const Tokenizer& tokenizer, const ChoiceText& choice, size_t& offset) {
   Json result{{"tokens", Json::array()},
               {"token_logprobs", Json::array()},
               {"top_logprobs", Json::array()},
               {"text_offset", Json::array()}};
-  for (const auto& token : tokens) {
+  for (size_t i = 0; i < choice.tokens.size(); ++i) {
+    const auto& token = choice.tokens[i];
     const bool known = token.logprob == token.logprob;
     result["tokens"].push_back(token_text(tokenizer, token.id));
     result["token_logprobs"].push_back(known ? Json(token.logprob) : Json());
@@ -63,7 +64,8 @@ Json legacy_logprobs(const Tokenizer& tokenizer, const std::vector<GeneratedToke
     for (const auto& t : token.top) top[token_text(tokenizer, t.id)] = t.logprob;
     result["top_logprobs"].push_back(known ? std::move(top) : Json());
     result["text_offset"].push_back(offset);
-    offset += characters(tokenizer.token_bytes(token.id));
+    const bool told = i < choice.echoed || !tokenizer.is_special(token.id);  // an answer's text has no markers
+    if (told) offset += characters(tokenizer.token_bytes(token.id));
   }
   return result;
 }
@@ -120,6 +122,7 @@ ChoiceText ApiFormat::echo(uint32_t choice, std::vector<GeneratedToken> prompt_l
   if (!call_.logprobs || ids.empty()) return echoed;
   echoed.tokens.push_back({ids.front(), std::numeric_limits<float>::quiet_NaN(), {}});
   for (size_t i = hidden; i < prompt_logprobs.size(); ++i) echoed.tokens.push_back(std::move(prompt_logprobs[i]));
+  echoed.echoed = echoed.tokens.size();
   return echoed;
 }
 
@@ -137,7 +140,7 @@ std::string ApiFormat::whole(const std::vector<ChoiceText>& choices, const std::
     size_t offset = 0;
     choice["logprobs"] = !call_.logprobs ? Json()
                          : chat          ? chat_logprobs(tokenizer_, choices[i].tokens)
-                                         : legacy_logprobs(tokenizer_, choices[i].tokens, offset);
+                                         : legacy_logprobs(tokenizer_, choices[i], offset);
     choice["finish_reason"] = name_of(outcomes[i].reason);
     list.push_back(std::move(choice));
   }
@@ -165,7 +168,7 @@ std::string ApiFormat::piece(uint32_t choice, const ChoiceText& piece) {
     c["text"] = piece.text;
   c["logprobs"] = !call_.logprobs ? Json()
                   : chat          ? chat_logprobs(tokenizer_, piece.tokens)
-                                  : legacy_logprobs(tokenizer_, piece.tokens, offsets_[choice]);
+                                  : legacy_logprobs(tokenizer_, piece, offsets_[choice]);
   c["finish_reason"] = nullptr;
   auto root = head_json(head_, stream_object(call_));
   root["choices"] = Json::array({std::move(c)});

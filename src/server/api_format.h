@@ -21,6 +21,7 @@ struct ApiHead {
 struct ChoiceText {
   std::string text;
   std::vector<GeneratedToken> tokens;  // with logprobs where asked for
+  size_t echoed = 0;                   // so many of them are the prompt's
 };
 
 /// Sums over an answer's choices.

@@ -362,6 +362,9 @@ ApiResult<std::string> tokenize(std::string_view body, const ApiContext& context
   if (const auto* error = fields.error()) return tl::unexpected(*error);
   auto ids = context.tokenizer.encode(text, special ? SpecialTokens::kParse : SpecialTokens::kAsText);
   if (const auto bos = context.tokenizer.bos(); add_bos && bos) ids.insert(ids.begin(), *bos);
+  if (pieces && ids.size() > context.limits.pieces)
+    return tl::unexpected(ApiError{
+        413, fmt::format("{} tokens; with_pieces tells at most {}", ids.size(), context.limits.pieces), "content"});
   json tokens = json::array();
   for (const TokenId id : ids) {
     if (!pieces) {

@@ -20,6 +20,7 @@ struct ApiLimits {
   uint32_t answers = 128;      // prompts of one completion times n
   uint32_t top_logprobs = 20;  // beside each token
   uint32_t max_tokens = 0;     // of an answer; 0: what the context holds
+  uint32_t pieces = 1 << 17;   // told by /tokenize, each with its text
 };
 
 /// What requests are read against.

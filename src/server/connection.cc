@@ -1,10 +1,13 @@
 #include "server/connection.h"
 
 #include <fmt/format.h>
-#include <sys/socket.h>
+#include <poll.h>
 
+#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/chunk_encode.hpp>
@@ -32,10 +35,13 @@ asio::awaitable<bool> Connection::read_header() {
   parser_->body_limit(limits_.body_bytes);
   request_ = {};
   extra_.clear();
-  stream_.expires_after(limits_.idle);
+  status_ = 0;
+  unread_ = true;
+  stream_.expires_after(std::exchange(first_, false) ? std::min(limits_.first, limits_.idle) : limits_.idle);
   const auto [error, bytes] = co_await http::async_read_header(stream_, buffer_, *parser_, kAwait);
   if (!error) {
     request_ = parser_->get();
+    unread_ = !parser_->is_done();
     keep_alive_ = request_.keep_alive();
     chunked_ = request_.version() >= 11;
     co_return true;
@@ -50,6 +56,10 @@ asio::awaitable<bool> Connection::read_header() {
   co_return false;
 }
 
+uint64_t Connection::announced_body() const {
+  return parser_->is_done() ? 0 : parser_->content_length().value_or(limits_.body_bytes);
+}
+
 asio::awaitable<bool> Connection::read_body() {
   stream_.expires_after(limits_.body);
   if (beast::iequals(request_[http::field::expect], "100-continue")) {
@@ -60,21 +70,17 @@ asio::awaitable<bool> Connection::read_body() {
   const auto [error, bytes] = co_await http::async_read(stream_, buffer_, *parser_, kAwait);
   if (!error) {
     request_ = parser_->release();
+    unread_ = false;
     stream_.expires_never();
     co_return true;
   }
   if (error == http::error::body_limit)
     co_await refuse_and_close(413, fmt::format("the body is longer than {} bytes", limits_.body_bytes));
   else if (error == beast::error::timeout)
-    close();
+    status_ = 408;  // too late to say it: the connection is closed
   else
     co_await refuse_and_close(400, "the body is incomplete");
   co_return false;
-}
-
-bool Connection::has_body() const {
-  return request_.chunked() ||
-         (request_.find(http::field::content_length) != request_.end() && request_[http::field::content_length] != "0");
 }
 
 std::string_view Connection::header(std::string_view name) const {
@@ -92,7 +98,10 @@ asio::awaitable<bool> Connection::respond(HttpResponse response) {
   message.result(static_cast<unsigned>(response.status));
   message.set(http::field::content_type, response.type);
   for (const auto& [name, value] : extra_) message.set(name, value);
+  if (!response.allow.empty()) message.set(http::field::allow, response.allow);
   if (response.retry_after > 0) message.set(http::field::retry_after, std::to_string(response.retry_after));
+  status_ = response.status;
+  keep_alive_ = keep_alive_ && !unread_;  // where it ends and the next request begins is not known
   message.keep_alive(keep_alive_);
   const bool head = request_.method() == http::verb::head;
   message.content_length(response.body.size());
@@ -102,14 +111,13 @@ asio::awaitable<bool> Connection::respond(HttpResponse response) {
   co_return !error;
 }
 
-asio::awaitable<bool> Connection::refuse(const ApiError& error) {
-  co_return co_await respond(json_response(error.json(), error.status, error.retry_after));
+asio::awaitable<void> Connection::refuse(const ApiError& error) {
+  co_await respond(error_response(error));
 }
 
-asio::awaitable<bool> Connection::refuse_and_close(int status, std::string message) {
+asio::awaitable<void> Connection::refuse_and_close(int status, std::string message) {
   keep_alive_ = false;
   co_await refuse(api_error(status, "", std::move(message)));
-  co_return false;
 }
 
 asio::awaitable<bool> Connection::begin_stream() {
@@ -117,6 +125,7 @@ asio::awaitable<bool> Connection::begin_stream() {
   message.set(http::field::content_type, "text/event-stream");
   message.set(http::field::cache_control, "no-cache");
   for (const auto& [name, value] : extra_) message.set(name, value);
+  status_ = 200;
   keep_alive_ = keep_alive_ && chunked_;
   message.keep_alive(keep_alive_);
   message.chunked(chunked_);
@@ -145,27 +154,54 @@ asio::awaitable<bool> Connection::end_stream() {
   co_return !error;
 }
 
-Connection::Watch::Watch(Connection& connection, std::function<void()> gone) {
-  auto& socket = connection.stream_.socket();
-  const int handle = socket.native_handle();
-  socket.async_wait(asio::ip::tcp::socket::wait_read,
-                    asio::bind_cancellation_slot(stop_.slot(), [handle, watching = watching_, gone = std::move(gone)](
-                                                                   boost::system::error_code error) {
-                      if (error || !*watching) return;  // stopped
-                      char byte = 0;
-                      const auto n = ::recv(handle, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-                      if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) gone();
-                    }));
+struct Connection::Watch::State {
+  State(asio::ip::tcp::socket& s, std::function<void()> g)
+      : handle(s.native_handle()), socket(s), timer(s.get_executor()), gone(std::move(g)) {}
+  const int handle;
+  asio::ip::tcp::socket& socket;  // while watching
+  asio::steady_timer timer;
+  std::function<void()> gone;
+  asio::cancellation_signal stop;
+  bool watching = true;
+};
+
+Connection::Watch::Watch(Connection& connection, std::function<void()> gone)
+    : state_(std::make_shared<State>(connection.stream_.socket(), std::move(gone))) {
+  wait(state_);
+}
+
+void Connection::Watch::wait(const std::shared_ptr<State>& state) {
+  const auto look = [state](boost::system::error_code error) {
+    if (error || !state->watching) return;  // stopped
+    pollfd closed{state->handle, POLLRDHUP, 0};
+    if (::poll(&closed, 1, 0) > 0) return state->gone();
+    // It sent more: that stays where it is, and so the socket stays readable. Looked at again after a while.
+    state->timer.expires_after(std::chrono::milliseconds(50));
+    state->timer.async_wait([state](boost::system::error_code) {
+      if (state->watching) wait(state);
+    });
+  };
+  state->socket.async_wait(asio::ip::tcp::socket::wait_read, asio::bind_cancellation_slot(state->stop.slot(), look));
 }
 
 Connection::Watch::~Watch() {
-  *watching_ = false;  // for a handler that is on its way already
-  stop_.emit(asio::cancellation_type::all);
+  state_->watching = false;  // for a handler that is on its way already
+  state_->timer.cancel();
+  state_->stop.emit(asio::cancellation_type::all);
+}
+
+asio::awaitable<void> Connection::finish() {
+  boost::system::error_code error;
+  stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, error);
+  constexpr size_t kMost = 1 << 20;
+  std::array<char, 4096> rest;
+  stream_.expires_after(std::chrono::seconds(2));
+  for (size_t read = 0, bytes = 0; unread_ && !error && read < kMost; read += bytes)
+    std::tie(error, bytes) = co_await stream_.async_read_some(asio::buffer(rest), kAwait);
+  stream_.close();
 }
 
 void Connection::close() {
-  boost::system::error_code ignored;
-  stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
   stream_.close();
 }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/cancellation_signal.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/message.hpp>
@@ -26,6 +25,7 @@ struct HttpResponse {
   std::string body;
   std::string type = "application/json";
   int retry_after = 0;  // seconds
+  std::string allow{};  // methods, where the one that was used is none of them
 };
 
 /// See api_error().
@@ -33,10 +33,15 @@ inline HttpResponse json_response(std::string body, int status = 200, int retry_
   return {.status = status, .body = std::move(body), .retry_after = retry_after};
 }
 
+inline HttpResponse error_response(const ApiError& error) {
+  return json_response(error.json(), error.status, error.retry_after);
+}
+
 struct ConnectionLimits {
   uint64_t body_bytes = 8 << 20;
   uint32_t header_bytes = 16 << 10;
-  std::chrono::seconds idle{75};   // between two requests, and for a request's header
+  std::chrono::seconds first{10};  // for the first request's header
+  std::chrono::seconds idle{75};   // for each further one
   std::chrono::seconds body{30};   // for a request's body
   std::chrono::seconds write{30};  // for what the client has to take at once
 };
@@ -45,10 +50,12 @@ class Connection {
  public:
   Connection(beast::tcp_stream stream, const ConnectionLimits& limits) : stream_(std::move(stream)), limits_(limits) {}
 
-  /// The next request's header; nothing where the client is gone or spoke no HTTP (which it was told).
+  /// The next request's header; false where the client is gone or spoke no HTTP (which it was told).
   asio::awaitable<bool> read_header();
   /// Method, path and headers after read_header(); the body after read_body().
   const HttpRequest& request() const { return request_; }
+  /// The most that the body can have, in bytes.
+  uint64_t announced_body() const;
   /// False where the body did not come or was too long (which the client was told).
   asio::awaitable<bool> read_body();
   /// The value of a header; empty where it is absent.
@@ -59,14 +66,17 @@ class Connection {
   /// Headers that every answer of this connection has.
   void add_header(std::string name, std::string value) { extra_.emplace_back(std::move(name), std::move(value)); }
   asio::awaitable<bool> respond(HttpResponse response);
-  asio::awaitable<bool> refuse(const ApiError& error);
+  asio::awaitable<void> refuse(const ApiError& error);
+  /// How the last request ended, for the log: the status that was sent, or what set_status() says came of it.
+  int status() const { return status_; }
+  void set_status(int status) { status_ = status; }
 
   /// A stream of events; false once the client is gone or takes nothing for too long.
   asio::awaitable<bool> begin_stream();
   asio::awaitable<bool> write(const std::string& events);
   asio::awaitable<bool> end_stream();
 
-  /// Calls `gone` if the client closes its side before this is stopped or destroyed.
+  /// Calls `gone` if the client closes its side before this is destroyed, also where it sent more than its request.
   class Watch {
    public:
     Watch(Connection& connection, std::function<void()> gone);
@@ -75,20 +85,21 @@ class Connection {
     ~Watch();
 
    private:
-    asio::cancellation_signal stop_;
-    std::shared_ptr<bool> watching_ = std::make_shared<bool>(true);
+    struct State;
+    static void wait(const std::shared_ptr<State>& state);
+    std::shared_ptr<State> state_;
   };
 
   /// The next request may come on the same connection.
   bool keep_alive() const { return keep_alive_; }
   void forbid_keep_alive() { keep_alive_ = false; }
-  /// The request at hand announced a body.
-  bool has_body() const;
+  /// Ends it. A client that still sends hears the answer first: closed at once, the connection would be reset.
+  asio::awaitable<void> finish();
   void close();
 
  private:
   class Parser;
-  asio::awaitable<bool> refuse_and_close(int status, std::string message);
+  asio::awaitable<void> refuse_and_close(int status, std::string message);
 
   beast::tcp_stream stream_;
   ConnectionLimits limits_;
@@ -98,6 +109,9 @@ class Connection {
   std::vector<std::pair<std::string, std::string>> extra_;
   bool keep_alive_ = true;
   bool chunked_ = true;
+  bool unread_ = false;  // of the request, its body
+  bool first_ = true;
+  int status_ = 0;
 };
 
 }  // namespace onebit::server

@@ -2,14 +2,16 @@
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>
-#include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <type_traits>
 
 #include "engine/engine_loop.h"
 #include "engine/model.h"
-#include "server/api_format.h"
+#include "server/api_request.h"
 #include "server/connection.h"
+#include "server/flight.h"
 #include "server/metrics.h"
 #include "server/server.h"
 
@@ -33,19 +35,25 @@ class Handlers {
   Handlers(std::shared_ptr<Service> service, const ServerOptions& options, asio::thread_pool& workers)
       : s_(std::move(service)), options_(options), workers_(workers) {}
 
-  /// Answers the request whose body was read; the status, for the log.
-  asio::awaitable<int> handle(Connection& connection);
-  std::string models() const;
+  /// Answers the request whose body was read. `connections`: how many are open, for the metrics.
+  asio::awaitable<void> handle(Connection& connection, size_t connections);
+  /// What the log calls a path: one of ours, or "other", since a path can hold anything.
+  static std::string_view route_name(std::string_view path);
 
  private:
-  struct Flight;  // a call under way
+  struct Route;
+  static std::span<const Route> routes();
+  using TextRoute = ApiResult<std::string> (*)(std::string_view body, const ApiContext& context);
 
-  asio::awaitable<int> generate(Connection& connection, ApiCall::Kind kind);
-  asio::awaitable<int> answer_whole(Connection& connection, Flight& flight);
-  asio::awaitable<int> answer_stream(Connection& connection, Flight& flight);
+  asio::awaitable<void> generate(Connection& connection, ApiCall::Kind kind);
+  asio::awaitable<void> answer_whole(Connection& connection, Flight& flight);
+  asio::awaitable<void> answer_stream(Connection& connection, Flight& flight);
   ApiError too_long() const;
-  asio::awaitable<int> answer_text(Connection& connection,
-                                   ApiResult<std::string> (*make)(std::string_view, const ApiContext&));
+  asio::awaitable<void> answer_text(Connection& connection, TextRoute make);
+  std::string model_json() const;
+  /// Runs what could hold up other connections elsewhere, and comes back with its result.
+  template <class Work>
+  asio::awaitable<std::invoke_result_t<Work>> on_worker(Work work);
 
   std::shared_ptr<Service> s_;
   const ServerOptions& options_;

@@ -1,6 +1,5 @@
 #include "server/server.h"
 
-#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -23,15 +22,18 @@ double milliseconds_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
 }
 
-/// What the log calls a path: one of ours, or "other", since a path can hold anything.
-std::string_view route_of(std::string_view path) {
-  constexpr std::array<std::string_view, 12> kRoutes{
-      "/v1/chat/completions", "/chat/completions", "/v1/completions", "/completions",
-      "/v1/models",           "/models",           "/tokenize",       "/detokenize",
-      "/apply-template",      "/tokenizer_info",   "/health",         "/metrics"};
-  const auto it = std::find(kRoutes.begin(), kRoutes.end(), path);
-  return it == kRoutes.end() ? "other" : *it;
-}
+/// Raises a number for as long as it lives.
+class Hold {
+ public:
+  explicit Hold(uint64_t& number, uint64_t by = 1) : number_(number), by_(by) { number_ += by_; }
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+  ~Hold() { number_ -= by_; }
+
+ private:
+  uint64_t& number_;
+  uint64_t by_;
+};
 
 }  // namespace
 
@@ -47,8 +49,11 @@ struct Server::Impl {
   asio::awaitable<void> accept();
   asio::awaitable<bool> accept_one();
   asio::awaitable<void> serve(beast::tcp_stream stream);
-  asio::awaitable<int> answer(Connection& connection);
-  asio::awaitable<int> answer_open_routes(Connection& connection);
+  asio::awaitable<void> serve_requests(Connection& connection, bool too_many);
+  asio::awaitable<void> answer(Connection& connection);
+  asio::awaitable<void> preflight(Connection& connection);
+  std::optional<HttpResponse> before_the_body(const Connection& connection);
+  std::optional<ApiError> refuse_page(const Connection& connection) const;
   asio::awaitable<void> wait_for_the_rest();
 
   ServerOptions options;
@@ -62,8 +67,9 @@ struct Server::Impl {
   std::unique_ptr<Handlers> handlers;
   std::thread loader;
   Status loaded;
-  size_t connections = 0;
-  size_t requests = 0;  // under way
+  uint64_t connections = 0;
+  uint64_t requests = 0;  // under way
+  uint64_t bodies = 0;    // bytes that these may hold
   bool stopping = false;
 };
 
@@ -175,82 +181,88 @@ asio::awaitable<bool> Server::Impl::accept_one() {
 }
 
 asio::awaitable<void> Server::Impl::serve(beast::tcp_stream stream) {
-  struct Count {
-    explicit Count(size_t& n) : count(n) { ++count; }
-    ~Count() { --count; }
-    size_t& count;
-  };
-  const Count open(connections);
+  const Hold open(connections);
   const bool too_many = connections > options.most_connections;
   auto limits = options.connection;
-  if (too_many) limits.idle = std::min(limits.idle, std::chrono::seconds(2));  // long enough to be told so
+  if (too_many) limits.first = std::min(limits.first, std::chrono::seconds(2));  // long enough to be told so
   Connection connection(std::move(stream), limits);
   try {
-    while (co_await connection.read_header()) {
-      if (too_many) {
-        connection.forbid_keep_alive();
-        co_await connection.refuse(api_error(503, "too_many_connections", "too many connections", 1));
-        break;
-      }
-      const Count under_way(requests);
-      const auto begin = Clock::now();
-      const auto route = route_of(connection.path());
-      const int status = co_await answer(connection);
-      if (service && status >= 400) service->metrics.refused(status);
-      log(fmt::format("request route={} status={} ms={:.1f}", route, status, milliseconds_since(begin)));
-      if (!connection.keep_alive() || stopping) break;
-    }
+    co_await serve_requests(connection, too_many);
+    co_await connection.finish();
   } catch (const std::exception& error) {  // no memory, most likely: this client's loss only
     log(fmt::format("connection lost: {}", error.what()));
   }
   connection.close();
 }
 
-/// Before the body is read: what needs no key, and what has none. 0: go on.
-asio::awaitable<int> Server::Impl::answer_open_routes(Connection& c) {
-  const bool get = c.request().method() == http::verb::get || c.request().method() == http::verb::head;
-  if (!options.cors_origin.empty()) {
-    c.add_header("Access-Control-Allow-Origin", options.cors_origin);
-    if (c.request().method() == http::verb::options) {
-      c.add_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
-      c.add_header("Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key");
-      if (c.has_body()) c.forbid_keep_alive();
-      co_await c.respond(json_response("", 204));
-      co_return 204;
+asio::awaitable<void> Server::Impl::serve_requests(Connection& c, bool too_many) {
+  do {
+    const bool came = co_await c.read_header();
+    if (!came && c.status() == 0) co_return;
+    const auto begin = Clock::now();
+    const auto route = came ? Handlers::route_name(c.path()) : "none";
+    if (came) {
+      const Hold under_way(requests);
+      if (too_many) {
+        c.forbid_keep_alive();
+        co_await c.refuse(api_error(503, "too_many_connections", "too many connections", 1));
+      } else {
+        co_await answer(c);
+      }
     }
-  }
+    if (service && c.status() >= 400) service->metrics.refused(c.status());
+    log(fmt::format("request route={} status={} ms={:.1f}", route, c.status(), milliseconds_since(begin)));
+  } while (c.keep_alive() && !stopping);
+}
+
+/// Without keys, a page of any site that somebody here looks at could ask: by its own name for this machine, or as
+/// another origin. Browsers say both.
+std::optional<ApiError> Server::Impl::refuse_page(const Connection& c) const {
+  if (keys.required()) return std::nullopt;
+  const auto host = c.header("Host"), origin = c.header("Origin");
+  if (is_loopback(options.host) && !names_this_machine(host, options.allowed_hosts))
+    return api_error(403, "host_not_allowed", "this server does not know itself by that Host (--allow-host)");
+  const bool same = origin.empty() || origin.substr(std::min(origin.size(), origin.find("//") + 2)) == host;
+  if (same || options.cors_origin == "*" || options.cors_origin == origin) return std::nullopt;
+  return api_error(403, "origin_not_allowed", "pages of that origin may not ask (--cors-origin)");
+}
+
+/// The answer to what needs none of the body.
+std::optional<HttpResponse> Server::Impl::before_the_body(const Connection& c) {
+  const bool get = c.request().method() == http::verb::get || c.request().method() == http::verb::head;
   if (get && c.path() == "/health") {
     const bool ready = service != nullptr && !stopping;
     const char* word = ready ? "ok" : stopping ? "shutting down" : "loading";
-    if (c.has_body()) c.forbid_keep_alive();
-    co_await c.respond(json_response(fmt::format("{{\"status\":\"{}\"}}", word), ready ? 200 : 503, ready ? 0 : 1));
-    co_return ready ? 200 : 503;
+    return json_response(fmt::format("{{\"status\":\"{}\"}}", word), ready ? 200 : 503, ready ? 0 : 1);
   }
-  if (!keys.allow(key_of(c.header("Authorization"), c.header("X-API-Key")))) {
-    c.forbid_keep_alive();  // its body is not read
-    c.add_header("WWW-Authenticate", "Bearer");
-    co_await c.refuse(
+  if (!keys.allow(key_of(c.header("Authorization"), c.header("X-API-Key"))))
+    return error_response(
         api_error(401, "invalid_api_key", "a valid API key is needed: Authorization: Bearer KEY, or x-api-key: KEY"));
-    co_return 401;
-  }
-  co_return 0;
+  if (const auto error = refuse_page(c)) return error_response(*error);
+  if (service == nullptr) return error_response(api_error(503, "loading", "the model is loading", 1));
+  if (bodies + c.announced_body() > options.most_bodies_bytes)
+    return error_response(api_error(503, "busy", "the requests under way fill the memory for requests", 1));
+  return std::nullopt;
 }
 
-asio::awaitable<int> Server::Impl::answer(Connection& c) {
-  if (const int status = co_await answer_open_routes(c); status != 0) co_return status;
-  if (!co_await c.read_body()) co_return 400;
-  const bool get = c.request().method() == http::verb::get;
-  if (service == nullptr) {
-    co_await c.refuse(api_error(503, "loading", "the model is loading", 1));
-    co_return 503;
+asio::awaitable<void> Server::Impl::preflight(Connection& c) {
+  c.add_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+  c.add_header("Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key");
+  co_await c.respond(json_response("", 204));
+}
+
+asio::awaitable<void> Server::Impl::answer(Connection& c) {
+  if (!options.cors_origin.empty()) {
+    c.add_header("Access-Control-Allow-Origin", options.cors_origin);
+    if (c.request().method() == http::verb::options) co_return co_await preflight(c);
   }
-  if (get && c.path() == "/metrics") {
-    auto page = json_response(service->metrics.text(service->engine.stats(), connections));
-    page.type = "text/plain; version=0.0.4; charset=utf-8";
-    co_await c.respond(std::move(page));
-    co_return 200;
+  if (auto response = before_the_body(c)) {
+    if (response->status == 401) c.add_header("WWW-Authenticate", "Bearer");
+    co_await c.respond(*std::move(response));
+    co_return;
   }
-  co_return co_await handlers->handle(c);
+  const Hold body(bodies, c.announced_body());
+  if (co_await c.read_body()) co_await handlers->handle(c, connections);
 }
 
 }  // namespace onebit::server

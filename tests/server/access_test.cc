@@ -52,5 +52,15 @@ TEST(AccessKeys, TheKeyOfARequest) {
   EXPECT_EQ(key_of("Bearer", ""), "");
 }
 
+TEST(Host, AddressesAndKnownNamesAreThisMachine) {
+  for (const char* host :
+       {"", "localhost", "localhost:8080", "127.0.0.1:1", "192.168.1.2", "[::1]:8080", "a.localhost:1"})
+    EXPECT_TRUE(names_this_machine(host, {})) << host;
+  for (const char* host :
+       {"evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "xlocalhost"})
+    EXPECT_FALSE(names_this_machine(host, {})) << host;
+  EXPECT_TRUE(names_this_machine("box.example:8080", {"box.example"}));
+}
+
 }  // namespace
 }  // namespace onebit::server

@@ -53,11 +53,11 @@ class Running {
     return answer;
   }
   std::string get(const std::string& path) const {
-    return exchange("GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    return exchange("GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
   }
   std::string post(const std::string& path, const json& body, size_t bytes = ~size_t{0}) const {
     const auto text = body.dump();
-    return exchange("POST " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: " +
+    return exchange("POST " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: " +
                         std::to_string(text.size()) + "\r\n\r\n" + text,
                     bytes);
   }

@@ -1,6 +1,7 @@
 // Starting, too much at once, leaving early, ending.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import net from "node:net";
 import { test } from "node:test";
 import { eventually, events, model, raw, sleep, startServer } from "./harness.mjs";
 
@@ -60,6 +61,18 @@ test("a client that leaves stops costing: queued, prefilling, decoding, streamin
   await eventually(async () => (await server.metric("onebit_connections")) <= 1, "connections are closed");
   const pages = await server.metric("onebit_kv_pages");
   assert.equal(pages, await server.metric("onebit_prefix_cache_pages"), "only prefixes hold memory");
+  await server.stop();
+});
+
+test("a client that sent more than its request and left is noticed too", async () => {
+  const server = await startServer();
+  const body = JSON.stringify({ prompt: "Once", max_tokens: 4000, ignore_eos: true });
+  const socket = net.connect(server.port, "127.0.0.1");
+  socket.write(`POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}GET `);
+  await eventually(async () => (await server.metric("onebit_running_requests")) === 1, "it runs");
+  socket.destroy();
+  await eventually(async () => (await server.metric("onebit_running_requests")) === 0, "it is noticed", 2);
+  await eventually(() => /completions status=499/.test(server.log), "the log says so");
   await server.stop();
 });
 

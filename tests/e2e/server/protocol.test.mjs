@@ -40,6 +40,7 @@ test("what is not there, and what is not taken", async () => {
   assert.equal(await status("/nothing"), 404);
   assert.equal(await status("/v1/chat/completions"), 405);
   assert.equal(await status("/v1/models", "DELETE"), 405);
+  assert.equal((await fetch(server.url + "/tokenize")).headers.get("allow"), "POST");
 });
 
 test("bodies that are not what they should be", async () => {
@@ -52,20 +53,20 @@ test("bodies that are not what they should be", async () => {
 });
 
 test("headers that are too long, and what is not HTTP", async () => {
-  assert.match(await raw(server.port, `GET / HTTP/1.1\r\nHost: x\r\nA: ${"b".repeat(5000)}\r\n\r\n`), /^HTTP\/1.1 431 /);
+  assert.match(await raw(server.port, `GET / HTTP/1.1\r\nHost: localhost\r\nA: ${"b".repeat(5000)}\r\n\r\n`), /^HTTP\/1.1 431 /);
   assert.match(await raw(server.port, "nonsense\r\n\r\n"), /^HTTP\/1.1 400 /);
-  assert.match(await raw(server.port, "POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n"), /^HTTP\/1.1 400 /);
-  assert.match(await raw(server.port, "POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"), /^HTTP\/1.1 400 /);
+  assert.match(await raw(server.port, "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n"), /^HTTP\/1.1 400 /);
+  assert.match(await raw(server.port, "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"), /^HTTP\/1.1 400 /);
 });
 
 test("one connection carries several requests, a body may wait to be asked for", async () => {
   const body = JSON.stringify({ content: "x" });
-  const request = `POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
-  const answers = await raw(server.port, request + request + request.replace("Host: x", "Host: x\r\nConnection: close"));
+  const request = `POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  const answers = await raw(server.port, request + request + request.replace("Host: localhost", "Host: localhost\r\nConnection: close"));
   assert.equal(answers.match(/HTTP\/1.1 200 /g).length, 3);
-  const expecting = `POST /tokenize HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: ${body.length}\r\n\r\n`;
+  const expecting = `POST /tokenize HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: ${body.length}\r\n\r\n`;
   assert.match(await raw(server.port, expecting + body), /^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 200 /);
-  const chunked = `POST /tokenize HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+  const chunked = `POST /tokenize HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
   assert.match(await raw(server.port, chunked), /^HTTP\/1.1 200 /);
 });
 
@@ -82,6 +83,27 @@ test("metrics are what was promised", async () => {
   for (const wanted of ["tokps_recent", "onebit_generated_tokens_total", "onebit_queue_length", "onebit_kv_pages", "onebit_prefix_cache_hit_tokens_total", 'onebit_requests_total{outcome="length"}', "onebit_time_to_first_token_seconds_bucket", "onebit_inter_token_seconds_count", "onebit_request_seconds_sum", "onebit_build_info{"])
     assert.ok(page.includes("\n" + wanted), wanted);
   await eventually(async () => (await server.metric("tokps_recent")) > 0, "tokens of the last seconds are counted");
+});
+
+test("a page that knows this machine by another name, or is of another origin, gets nothing", async () => {
+  const asks = (headers) => raw(server.port, `GET /v1/models HTTP/1.1\r\nConnection: close\r\n${headers}\r\n`);
+  assert.match(await asks("Host: evil.example\r\n"), /^HTTP\/1.1 403 [^]*host_not_allowed/);
+  assert.match(await asks(`Host: 127.0.0.1:${server.port}\r\nOrigin: http://evil.example\r\n`), /^HTTP\/1.1 403 [^]*origin_not_allowed/);
+  assert.match(await asks(`Host: 127.0.0.1:${server.port}\r\nOrigin: null\r\n`), /^HTTP\/1.1 403 /);
+  assert.match(await asks(`Host: 127.0.0.1:${server.port}\r\nOrigin: http://127.0.0.1:${server.port}\r\n`), /^HTTP\/1.1 200 /);
+  const named = await startServer(["--allow-host", "box.example", "--cors-origin", "https://page.example"]);
+  const request = "GET /v1/models HTTP/1.1\r\nConnection: close\r\nHost: box.example\r\nOrigin: https://page.example\r\n\r\n";
+  assert.match(await raw(named.port, request), /^HTTP\/1.1 200 /);
+  await named.stop();
+});
+
+test("who sends more than is read still hears why", async () => {
+  const head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n";
+  for (let i = 0; i < 5; ++i) assert.match(await raw(server.port, head + "x".repeat(300000)), /^HTTP\/1.1 413 /);
+  const small = await startServer(["--max-bodies", "1000"]);
+  assert.equal((await small.post("/tokenize", { content: "x".repeat(2000) })).status, 503);
+  assert.equal((await small.post("/tokenize", { content: "x".repeat(200) })).status, 200);
+  await small.stop();
 });
 
 test("no origin may ask from a page unless it was allowed", async () => {

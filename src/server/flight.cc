@@ -1,0 +1,137 @@
+#include "server/flight.h"
+
+namespace onebit::server {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Events that may wait for a slow reader. One of a token with 20 others' log-probabilities is about 2 KB.
+constexpr size_t kMostEvents = 4096;
+
+/// Feeds the metrics on the engine's thread, and the coroutine.
+class MeteredListener final : public RequestListener {
+ public:
+  MeteredListener(std::shared_ptr<EventQueue> queue, uint32_t choice, Metrics& metrics)
+      : to_(std::move(queue), choice), metrics_(metrics) {}
+  void on_prompt(std::vector<GeneratedToken> tokens) override { to_.on_prompt(std::move(tokens)); }
+  void on_token(Answer::Piece piece) override {
+    const auto now = Clock::now();
+    if (last_ != Clock::time_point()) metrics_.inter_token(std::chrono::duration<double>(now - last_).count());
+    last_ = now;
+    metrics_.token();
+    to_.on_token(std::move(piece));
+  }
+  void on_end(const Outcome& outcome, std::string rest) override {
+    metrics_.ended(outcome);
+    to_.on_end(outcome, std::move(rest));
+  }
+
+ private:
+  ChoiceListener to_;
+  Metrics& metrics_;
+  Clock::time_point last_{};
+};
+
+}  // namespace
+
+ApiError refusal_error(const EngineLoop::Ticket& ticket) {
+  switch (ticket.refusal) {
+    case EngineLoop::Refusal::kFull:
+      return {.status = 429, .message = ticket.reason, .code = "queue_full", .retry_after = 1};
+    case EngineLoop::Refusal::kDraining:
+      return {.status = 503, .message = ticket.reason, .code = "shutting_down", .retry_after = 5};
+    default:
+      return {.message = ticket.reason, .param = "prompt", .code = "invalid_prompt"};
+  }
+}
+
+void Client::leave() {
+  gone = true;
+  if (cancelled) cancelled->store(true);  // of no effect where all has ended
+  if (queue) queue->wake();
+}
+
+Flight::Flight(const ApiCall& call, const Tokenizer& tokenizer, ApiHead head, Metrics& metrics,
+               std::shared_ptr<Client> client)
+    : call_(call),
+      format_(call, tokenizer, std::move(head)),
+      metrics_(metrics),
+      client_(std::move(client)),
+      choices_(call.requests.size()),
+      outcomes_(call.requests.size()) {
+  for (uint32_t i = 0; call_.echo && i < choices_.size(); ++i) choices_[i] = format_.echo(i, {});
+}
+
+std::optional<ApiError> Flight::submit(EngineLoop& engine, const asio::any_io_executor& executor) {
+  client_->queue = std::make_shared<EventQueue>(executor, kMostEvents * choices_.size());
+  std::vector<std::shared_ptr<RequestListener>> listeners;
+  listeners.reserve(choices_.size());
+  for (uint32_t i = 0; i < choices_.size(); ++i)
+    listeners.push_back(std::make_shared<MeteredListener>(client_->queue, i, metrics_));
+  const auto ticket = engine.submit(call_.requests, listeners);
+  if (ticket.refusal != EngineLoop::Refusal::kNone) return refusal_error(ticket);
+  client_->cancelled = ticket.cancelled;
+  return std::nullopt;
+}
+
+std::optional<ApiError> Flight::end(uint32_t choice, const Outcome& outcome) {
+  if (outcome.error) return api_error(500, "engine_error", outcome.error->message);
+  if (outcome.reason == FinishReason::kCancelled)
+    return api_error(503, "shutting_down", "the server is shutting down", 5);
+  outcomes_[choice] = outcome;
+  usage_.add(outcome, call_.requests[choice].params.sampling.choice == 0);  // a prompt counts once
+  ++ended_;
+  return std::nullopt;
+}
+
+std::optional<ApiError> Flight::collect_one(Event& event) {
+  auto& so_far = choices_[event.choice];
+  if (auto* prompt = std::get_if<PromptEvent>(&event.what))
+    so_far = format_.echo(event.choice, std::move(prompt->tokens));
+  if (auto* piece = std::get_if<Answer::Piece>(&event.what)) {
+    so_far.text += piece->text;
+    if (call_.logprobs) so_far.tokens.push_back(std::move(piece->token));
+  }
+  const auto* last = std::get_if<EndEvent>(&event.what);
+  if (last == nullptr) return std::nullopt;
+  so_far.text += last->rest;
+  return end(event.choice, last->outcome);
+}
+
+std::optional<ApiError> Flight::collect(std::vector<Event> events) {
+  for (auto& event : events)
+    if (auto error = collect_one(event)) return error;
+  return std::nullopt;
+}
+
+std::string Flight::beginning() {
+  std::string out;
+  for (uint32_t i = 0; i < choices_.size(); ++i) {
+    if (call_.kind == ApiCall::Kind::kChat) out += format_.role(i);
+    if (call_.echo && !call_.logprobs) out += format_.piece(i, choices_[i]);
+  }
+  return out;
+}
+
+std::optional<ApiError> Flight::tell_one(Event& event, std::string& out) {
+  if (auto* prompt = std::get_if<PromptEvent>(&event.what))
+    out += format_.piece(event.choice, format_.echo(event.choice, std::move(prompt->tokens)));
+  if (auto* piece = std::get_if<Answer::Piece>(&event.what))
+    if (call_.logprobs || !piece->text.empty())
+      out += format_.piece(event.choice, {std::move(piece->text), {std::move(piece->token)}, 0});
+  const auto* last = std::get_if<EndEvent>(&event.what);
+  if (last == nullptr) return std::nullopt;
+  if (!last->rest.empty()) out += format_.piece(event.choice, {last->rest, {}, 0});
+  if (auto error = end(event.choice, last->outcome)) return error;
+  out += format_.end(event.choice, last->outcome, all_ended() ? &usage_ : nullptr);
+  return std::nullopt;
+}
+
+std::optional<ApiError> Flight::tell(std::vector<Event> events, std::string& out) {
+  for (auto& event : events)
+    if (auto error = tell_one(event, out)) return error;
+  if (all_ended()) out += (call_.include_usage ? format_.usage(usage_) : "") + ApiFormat::done();
+  return std::nullopt;
+}
+
+}  // namespace onebit::server
