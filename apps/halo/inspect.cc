@@ -39,6 +39,7 @@ std::string shape_text(const Tensor& t) {
 nlohmann::json to_json(const H1bFile& file, const TokenizerData& tokenizer) {
   const auto& c = file.config();
   nlohmann::json root{{"file", file.path()}, {"format", "h1b"}, {"version", 3}, {"bytes", file.file_bytes()}};
+  root["identity"] = fmt::format("{:016x}", file.identity());
   root["config"] = {{"architecture", "bitnet"},
                     {"activation", "relu2"},
                     {"layers", c.layers},
@@ -80,7 +81,8 @@ nlohmann::json to_json(const H1bFile& file, const TokenizerData& tokenizer) {
 
 void print_text(const H1bFile& file, const TokenizerData& tokenizer, bool tensors) {
   const auto& c = file.config();
-  fmt::print("{}: .h1b version 3, {:.1f} MB\n", file.path(), static_cast<double>(file.file_bytes()) / 1e6);
+  fmt::print("{}: .h1b version 3, {:.1f} MB, identity {:016x}\n", file.path(),
+             static_cast<double>(file.file_bytes()) / 1e6, file.identity());
   for (const auto& [key, value] : file.provenance()) fmt::print("  {:<14} {}\n", key, value);
   fmt::print("\nShape\n  {} layers, hidden {}, {} query heads over {} KV heads of {}, feed-forward {}\n", c.layers,
              c.hidden, c.heads, c.kv_heads, c.head_dim, c.ffn);

@@ -1,19 +1,119 @@
+#include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/hash.h"
+#include "eval/line_log.h"
 #include "eval/perplexity.h"
 #include "halo/commands.h"
 #include "halo/common.h"
+#include "halo/progress.h"
 
 namespace onebit::halo {
 namespace {
 
+using nlohmann::json;
+
 struct PplArguments {
   ModelArguments model;
-  std::string file;
+  std::string file, state;
   PerplexityOptions options;
   bool no_bos = false;
   bool json = false;
 };
+
+/// What a state file must say to belong to this run: all that its numbers depend on, and the engine, so that one
+/// engine's numbers never pass for another's.
+json identity_of(const PplArguments& a, const Model& model, const PerplexityOptions& options, std::string_view text) {
+  return {{"halo_ppl", 1},
+          {"model", fmt::format("{:016x}", model.file().identity())},
+          {"text", fmt::format("{:016x}", xxh3(std::as_bytes(std::span(text))))},
+          {"window", options.window},
+          {"stride", options.stride},
+          {"bos", options.bos.has_value()},
+          {"kv", a.model.kv},
+          {"head", a.model.head},
+          {"engine", a.model.engine}};
+}
+
+/// Windows that an earlier run left in the file at `path`, whose first line must be `identity`.
+Result<PerplexityResult> read_state(const std::string& path, const json& identity) {
+  PerplexityResult known;
+  std::ifstream file(path);
+  bool first = true;
+  for (std::string line; std::getline(file, line); first = false) {
+    const auto value = json::parse(line, nullptr, false);
+    if (first && value != identity)
+      return fail("{}: holds another run (model, text or options differ): remove it, or name another file", path);
+    if (first) continue;
+    const auto number = [&](const char* name, json::value_t type) {
+      return value.is_object() && value.contains(name) && value[name].type() == type;
+    };
+    if (!number("tokens", json::value_t::number_unsigned) || !number("nll", json::value_t::number_float))
+      return fail("{}: line {} is no window: remove the file", path, known.windows.size() + 2);
+    known.windows.push_back({value["tokens"], value["nll"]});
+  }
+  return known;
+}
+
+/// Says each window on standard error: over the last one on a terminal.
+class PplProgress {
+ public:
+  explicit PplProgress(size_t known) : known_(known) {}
+  void update(const PerplexityResult& so_far, size_t windows) {
+    const size_t done = so_far.windows.size();
+    const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+    const double left = elapsed / static_cast<double>(done - known_) * static_cast<double>(windows - done);
+    line_.show(
+        fmt::format("window {} of {}: perplexity {:.4f}, {:.0f} s left", done, windows, so_far.perplexity(), left));
+  }
+
+ private:
+  size_t known_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  StatusLine line_;
+};
+
+json to_json(const PplArguments& a, const json& identity, const PerplexityResult& result, const TextMeasure& text) {
+  auto root = identity;
+  root.erase("halo_ppl");
+  const double nll = result.nll();
+  root.update({{"file", a.file},
+               {"tokens_scored", result.tokens()},
+               {"words", text.words},
+               {"bytes", text.bytes},
+               {"nll_sum", nll},
+               {"token_perplexity", result.perplexity()},
+               {"word_perplexity", std::exp(nll / static_cast<double>(text.words))},
+               {"bits_per_byte", nll / std::log(2.0) / static_cast<double>(text.bytes)},
+               {"windows", json::array()}});
+  for (const auto& w : result.windows) root["windows"].push_back({{"tokens", w.tokens}, {"nll", w.nll}});
+  return root;
+}
+
+Result<PerplexityResult> score(const PplArguments& a, Model& model, const PerplexityOptions& options,
+                               std::span<const TokenId> tokens, const json& identity) {
+  std::optional<LineLog> log;
+  PerplexityResult known;
+  if (!a.state.empty()) {
+    ASSIGN_OR_RETURN(auto opened, LineLog::open(a.state));
+    log.emplace(std::move(opened));
+    ASSIGN_OR_RETURN(known, read_state(a.state, identity));
+    ASSIGN_OR_RETURN(const size_t windows, perplexity_windows(tokens.size(), options, model.backend().config()));
+    if (known.windows.size() > windows) known.windows.resize(windows);  // that run was to score more of the text
+    std::ifstream file(a.state);
+    if (file.peek() == std::ifstream::traits_type::eof()) RETURN_IF_ERROR(log->append(identity.dump()));
+    if (!known.windows.empty()) fmt::print(stderr, "{}: {} windows are known\n", a.state, known.windows.size());
+  }
+  PplProgress shown(known.windows.size());
+  const auto progress = [&](const PerplexityResult& so_far, size_t windows) -> Status {
+    shown.update(so_far, windows);
+    const auto& last = so_far.windows.back();
+    if (log) RETURN_IF_ERROR(log->append(json{{"tokens", last.tokens}, {"nll", last.nll}}.dump()));
+    return {};
+  };
+  return perplexity(model.backend(), tokens, options, progress, std::move(known));
+}
 
 Status ppl(const PplArguments& a) {
   ASSIGN_OR_RETURN(const auto text, read_text_file(a.file, size_t{1} << 30));
@@ -21,29 +121,17 @@ Status ppl(const PplArguments& a) {
   const auto tokens = model.tokenizer().encode(text, SpecialTokens::kAsText);
   auto options = a.options;
   if (!a.no_bos) options.bos = model.tokenizer().bos();
-  const auto progress = [&](const PerplexityResult& so_far, size_t windows) {
-    if (!a.json)
-      fmt::print(stderr, "window {} of {}: perplexity {:.4f}\n", so_far.windows.size(), windows, so_far.perplexity());
-  };
-  auto result = perplexity(model.backend(), tokens, options, progress);
+  const auto identity = identity_of(a, model, options, text);
+  auto result = score(a, model, options, tokens, identity);
   if (!result) return fail_in(a.file, result.error());
-  if (!a.json) {
-    fmt::print("perplexity {:.4f} over {} tokens\n", result->perplexity(), result->tokens());
+  const auto measure = measure_scored(model.tokenizer(), tokens, options, result->windows.size());
+  const auto root = to_json(a, identity, *result, measure);
+  if (a.json) {
+    fmt::print("{}\n", root.dump());
     return {};
   }
-  nlohmann::json root{{"file", a.file},
-                      {"text_tokens", tokens.size()},
-                      {"tokens_scored", result->tokens()},
-                      {"nll_sum", result->nll()},
-                      {"token_perplexity", result->perplexity()},
-                      {"kv", a.model.kv},
-                      {"head", a.model.head},
-                      {"window", options.window},
-                      {"bos", options.bos.has_value()}};
-  auto windows = nlohmann::json::array();
-  for (const auto& w : result->windows) windows.push_back({{"tokens", w.tokens}, {"nll", w.nll}});
-  root["windows"] = std::move(windows);
-  fmt::print("{}\n", root.dump());
+  fmt::print("perplexity {:.4f} over {} tokens; a word {:.4f}, {:.4f} bits per byte\n", result->perplexity(),
+             result->tokens(), root["word_perplexity"].get<double>(), root["bits_per_byte"].get<double>());
   return {};
 }
 
@@ -54,12 +142,21 @@ void add_ppl(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("ppl", "Perplexity of a text file under a model");
   command->add_option("file", a->file, "The text, UTF-8")->required()->type_name("FILE");
   a->model.add_to(*command);
-  command->add_option("--window", a->options.window, "Tokens scored per window")
+  command->add_option("--window", a->options.window, "Tokens a window holds")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1u << 20));
+  command
+      ->add_option("--stride", a->options.stride,
+                   "Tokens by which windows advance; the others of a window are context. 0: the whole window")
+      ->capture_default_str();
   command->add_option("--windows", a->options.max_windows, "Score only the first N windows; 0: all")->type_name("N");
   command->add_flag("--no-bos", a->no_bos, "No BOS token before each window (its first token is then not scored)");
+  command->add_option("--state", a->state, "Keep each window's result in FILE, and go on there if it has some")
+      ->type_name("FILE");
   command->add_flag("--json", a->json, "Print one JSON object with every window");
+  command->footer(
+      "Words are runs of bytes that are no white space; perplexity a word and bits per byte can be compared between\n"
+      "tokenizers, perplexity a token cannot.");
   command->callback([a, &exit_code] {
     if (auto status = ppl(*a); !status) exit_code = report(status.error());
   });

@@ -30,4 +30,16 @@ void ProgressBar::update(uint64_t done, uint64_t total, std::string_view what) {
   std::fflush(stderr);
 }
 
+StatusLine::StatusLine() : terminal_(::isatty(STDERR_FILENO) != 0) {}
+
+StatusLine::~StatusLine() {
+  if (drawn_) fmt::print(stderr, "\n");
+}
+
+void StatusLine::show(std::string_view text) {
+  fmt::print(stderr, "{}{}{}", terminal_ ? "\r\033[K" : "", text, terminal_ ? "" : "\n");
+  drawn_ = terminal_;
+  std::fflush(stderr);
+}
+
 }  // namespace onebit::halo

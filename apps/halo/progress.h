@@ -23,4 +23,18 @@ class ProgressBar {
   std::chrono::steady_clock::time_point begin_, last_;
 };
 
+/// Lines on standard error of which only the last matters: each takes the place of the one before on a terminal.
+class StatusLine {
+ public:
+  StatusLine();
+  ~StatusLine();
+  StatusLine(const StatusLine&) = delete;
+  StatusLine& operator=(const StatusLine&) = delete;
+  void show(std::string_view text);
+
+ private:
+  bool terminal_;
+  bool drawn_ = false;
+};
+
 }  // namespace onebit::halo

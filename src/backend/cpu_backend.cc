@@ -18,7 +18,7 @@ class CpuBackend final : public Backend {
   uint32_t prefill_chunk() const override { return CpuStep::kMostRows; }
   std::unique_ptr<KvCache> new_kv_cache() override { return std::make_unique<PagedKv>(m_.kv); }
 
-  KvUsage kv_usage() const override { return {m_.kv.pages->load(), m_.kv.page_bytes, kKvPagePositions}; }
+  KvUsage kv_usage() const override { return {m_.kv.pool->taken(), m_.kv.page_bytes, kKvPagePositions}; }
 
   Status forward(std::span<const BatchItem> batch, Logits& logits) override {
     RETURN_IF_ERROR(check_batch(m_.config, batch));

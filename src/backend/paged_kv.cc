@@ -10,6 +10,7 @@ namespace onebit {
 namespace {
 
 constexpr size_t kLine = 64, kHugePage = size_t{2} << 20;
+constexpr size_t kMostSpare = 32;
 
 size_t round_up(size_t n, size_t to) {
   return (n + to - 1) / to * to;
@@ -39,24 +40,70 @@ KvLayout::KvLayout(const ModelConfig& config, KvType type)
   v_scale_offset = k_scale_offset + scales;
   block_bytes = v_scale_offset + scales;
   page_bytes = block_bytes * layers * kv_heads;
+  pool = std::make_shared<KvPagePool>(page_bytes);
 }
 
-std::shared_ptr<KvPage> KvPage::create(const KvLayout& layout) {
-  auto page = std::make_shared<KvPage>();
-  const bool huge = layout.page_bytes >= kHugePage;
-  const size_t bytes = round_up(layout.page_bytes, huge ? kHugePage : kLine);
-  auto* data = static_cast<std::byte*>(std::aligned_alloc(huge ? kHugePage : kLine, bytes));
-  if (data == nullptr) return nullptr;
-  if (huge) ::madvise(data, bytes, MADV_HUGEPAGE);  // a wish
-  std::memset(data, 0, bytes);  // elements that padding adds are read, though their products are not used
-  page->data_ = {data, Free{layout.pages}};
-  ++*layout.pages;
+KvPagePool::KvPagePool(size_t page_bytes)
+    : page_bytes_(page_bytes), mapped_bytes_(page_bytes < kHugePage ? 0 : round_up(page_bytes, kHugePage)) {
+  spare_.reserve(kMostSpare);
+}
+
+KvPagePool::~KvPagePool() {
+  for (auto* page : spare_) unmap(page);
+}
+
+/// Large ones from the system, which has zeroed them when they are first touched, on huge pages where it can.
+std::byte* KvPagePool::map() const {
+  if (mapped_bytes_ == 0) {
+    auto* page = static_cast<std::byte*>(std::aligned_alloc(kLine, round_up(page_bytes_, kLine)));
+    if (page != nullptr) std::memset(page, 0, page_bytes_);
+    return page;
+  }
+  void* page = ::mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return nullptr;
+  ::madvise(page, mapped_bytes_, MADV_HUGEPAGE);  // a wish
+  return static_cast<std::byte*>(page);
+}
+
+void KvPagePool::unmap(std::byte* page) const {
+  if (mapped_bytes_ == 0)
+    std::free(page);
+  else
+    ::munmap(page, mapped_bytes_);
+}
+
+std::byte* KvPagePool::take() {
+  std::byte* page = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!spare_.empty()) {
+      page = spare_.back();
+      spare_.pop_back();
+    }
+  }
+  if (page != nullptr)
+    std::memset(page, 0, page_bytes_);  // what padding adds is read, though its products are not used
+  else
+    page = map();
+  if (page != nullptr) ++taken_;
   return page;
 }
 
-void KvPage::Free::operator()(std::byte* p) const {
-  std::free(p);
-  --*pages;
+void KvPagePool::give_back(std::byte* page) {
+  --taken_;
+  const std::lock_guard lock(mutex_);
+  if (spare_.size() < kMostSpare)
+    spare_.push_back(page);
+  else
+    unmap(page);
+}
+
+std::shared_ptr<KvPage> KvPage::create(const KvLayout& layout) {
+  auto* data = layout.pool->take();
+  if (data == nullptr) return nullptr;
+  auto page = std::make_shared<KvPage>();
+  page->data_ = {data, Free{layout.pool}};
+  return page;
 }
 
 std::shared_ptr<KvPage> KvPage::copy(const KvLayout& layout) const {

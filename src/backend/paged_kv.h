@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "backend/backend.h"
@@ -12,6 +13,30 @@ namespace onebit {
 
 inline constexpr uint32_t kKvPagePositions = 64;
 
+/// Memory of pages, all of one size. What was given back is kept for the next: the system takes about 10 ms to hand out
+/// a page of the 2B shape, and sequences that began together ask for their next one in the same step.
+class KvPagePool {
+ public:
+  explicit KvPagePool(size_t page_bytes);
+  KvPagePool(const KvPagePool&) = delete;
+  KvPagePool& operator=(const KvPagePool&) = delete;
+  ~KvPagePool();
+
+  /// Zeros, 64-byte aligned; null where there is no memory.
+  std::byte* take();
+  void give_back(std::byte* page);
+  uint64_t taken() const { return taken_; }
+
+ private:
+  std::byte* map() const;
+  void unmap(std::byte* page) const;
+
+  const size_t page_bytes_, mapped_bytes_;
+  std::mutex mutex_;
+  std::vector<std::byte*> spare_;
+  std::atomic<uint64_t> taken_{0};
+};
+
 /// Where things lie in a page. A block is [k][v][k scales][v scales]; blocks are [layer][kv head].
 struct KvLayout {
   KvLayout(const ModelConfig& config, KvType type);
@@ -20,14 +45,13 @@ struct KvLayout {
   uint32_t layers, kv_heads, head_dim;
   size_t v_offset, k_scale_offset, v_scale_offset;  // in a block
   size_t block_bytes, page_bytes;
-  std::shared_ptr<std::atomic<uint64_t>> pages = std::make_shared<std::atomic<uint64_t>>(0);  // that exist
+  std::shared_ptr<KvPagePool> pool;
 
   size_t block_offset(uint32_t layer, uint32_t kv_head) const {
     return (size_t{layer} * kv_heads + kv_head) * block_bytes;
   }
 };
 
-/// 64-byte aligned memory of one page. Large ones ask for huge pages of the system.
 class KvPage {
  public:
   /// Null where there is no memory.
@@ -41,8 +65,8 @@ class KvPage {
 
  private:
   struct Free {
-    std::shared_ptr<std::atomic<uint64_t>> pages;
-    void operator()(std::byte* p) const;
+    std::shared_ptr<KvPagePool> pool;
+    void operator()(std::byte* p) const { pool->give_back(p); }
   };
   std::unique_ptr<std::byte, Free> data_;
 };

@@ -9,12 +9,14 @@
 
 #include "backend/backend.h"
 #include "base/result.h"
+#include "tokenizer/tokenizer.h"
 
 namespace onebit {
 
 struct PerplexityOptions {
-  uint32_t window = 1023;      // tokens scored per window; a BOS before each comes on top
-  std::optional<TokenId> bos;  // absent: the first token of each window is not scored
+  uint32_t window = 1023;      // tokens a window holds; a BOS before them comes on top
+  uint32_t stride = 0;         // tokens by which windows advance, the rest of each being context; 0: the whole window
+  std::optional<TokenId> bos;  // absent: the first token of a window that begins without context is not scored
   uint32_t max_windows = 0;    // 0: the whole text
 };
 
@@ -30,9 +32,22 @@ struct PerplexityResult {
   double perplexity() const;
 };
 
-/// The text encoded once, cut into consecutive windows, each preceded by BOS; every token is scored
-/// exactly once. `progress` is called after each window with the result so far and the number of windows.
+/// How many windows there are. Errors: a text too short, a window or stride that cannot be.
+Result<size_t> perplexity_windows(size_t tokens, const PerplexityOptions& options, const ModelConfig& config);
+
+/// The text encoded once, cut into windows, each preceded by BOS; every token is scored exactly once. Windows that
+/// `known` holds already (from an interrupted run with the same options) are not computed again. `progress` is called
+/// after each window with the result so far and the number of windows; its error ends the run.
 Result<PerplexityResult> perplexity(Backend& backend, std::span<const TokenId> tokens, const PerplexityOptions& options,
-                                    const std::function<void(const PerplexityResult&, size_t windows)>& progress = {});
+                                    const std::function<Status(const PerplexityResult&, size_t windows)>& progress = {},
+                                    PerplexityResult known = {});
+
+/// What the scored tokens of the first `windows` windows spell, for figures that do not depend on the tokenizer.
+struct TextMeasure {
+  uint64_t bytes = 0;
+  uint64_t words = 0;  // runs of bytes that are no ASCII white space
+};
+TextMeasure measure_scored(const Tokenizer& tokenizer, std::span<const TokenId> tokens,
+                           const PerplexityOptions& options, size_t windows);
 
 }  // namespace onebit

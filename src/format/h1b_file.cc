@@ -136,6 +136,7 @@ Status H1bFile::read_sections() {
         bytes.size(), sizeof(h1b::Header));
   const auto header = load<h1b::Header>(bytes);
   RETURN_IF_ERROR(check_header(header, bytes.size()));
+  identity_ = header.xxh3;
 
   parts_ = {{0, sizeof(h1b::Header)}};
   const auto section = [&](const char* name, const h1b::Section& s) -> Result<std::span<const std::byte>> {

@@ -26,6 +26,9 @@ class H1bFile {
 
   const std::string& path() const { return file_.path(); }
   uint64_t file_bytes() const { return file_.bytes().size(); }
+  /// The header's checksum: it covers those of the sections, and these each tensor's, so files that have the same have
+  /// the same contents.
+  uint64_t identity() const { return identity_; }
   const ModelConfig& config() const { return config_; }
   const Provenance& provenance() const { return provenance_; }
   /// The value of a provenance key; empty where there is none.
@@ -62,6 +65,7 @@ class H1bFile {
   Status read_provenance(std::span<const std::byte> bytes);
 
   MappedFile file_;
+  uint64_t identity_ = 0;
   ModelConfig config_;
   Provenance provenance_;
   std::vector<Tensor> tensors_;

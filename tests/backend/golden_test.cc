@@ -163,7 +163,7 @@ TEST(Golden, PerplexityOfEightWindowsIsTheIndependentFigure) {
   const auto tokens = model.tokenizer().encode(*text, SpecialTokens::kAsText);
   EXPECT_EQ(tokens.size(), 395628u);
   const auto bos = *model.tokenizer().bos();
-  const auto ours = perplexity(model.backend(), tokens, {kWindow, bos, kWindows});
+  const auto ours = perplexity(model.backend(), tokens, {kWindow, 0, bos, kWindows});
   ASSERT_TRUE(ours) << ours.error().message;
 
   const test::IndependentModel independent(model.file());

@@ -70,4 +70,21 @@ expect_status 0
 expect_json '.tokens_scored == 128 and .token_perplexity > 1 and (.windows | length) == 2 and .bos == true'
 expect_json '(((.nll_sum / .tokens_scored) | exp) / .token_perplexity - 1 | fabs) < 1e-6'
 halo ppl text --window 64 --windows 2
-expect_out '^perplexity [0-9.]+ over 128 tokens$'
+expect_out '^perplexity [0-9.]+ over 128 tokens; a word [0-9.]+, [0-9.]+ bits per byte$'
+# Windows that overlap score every token once; words and bytes are those of the text.
+halo ppl text --window 64 --stride 16 --json
+expect_json '.bytes == 2000 and .words == '"$(wc -w <text)"' and (.windows[1].tokens == 16)'
+halo ppl text --window 64 --stride 65
+expect_status 1
+expect_err 'stride is 65, expected at most the window of 64'
+# What was interrupted goes on, to the same figures; another run's state is refused.
+halo ppl text --window 64 --json
+cp out whole
+halo ppl text --window 64 --windows 2 --state state
+printf '{"tokens":64,"nl' >>state
+halo ppl text --window 64 --state state --json
+cmp out whole || wrong "a resumed run gave other figures"
+[ "$(wc -l <state)" = "$(($(jq '.windows | length' whole) + 1))" ] || wrong "the state has other lines than windows"
+halo ppl text --window 32 --state state
+expect_status 1
+expect_err 'state: holds another run'

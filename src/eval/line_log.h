@@ -1,0 +1,38 @@
+// A file of lines that only grows, for results of long runs: whatever ends the process, the next one goes on after the
+// last whole line.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace onebit {
+
+class LineLog {
+ public:
+  /// Opens or makes the file, for this process alone, and cuts off a last line that lacks its end.
+  static Result<LineLog> open(const std::string& path);
+
+  LineLog(LineLog&& other) noexcept : path_(std::move(other.path_)), fd_(other.fd_) { other.fd_ = -1; }
+  LineLog& operator=(LineLog&&) = delete;
+  ~LineLog();
+
+  /// One line, without its end, in one write.
+  Status append(std::string_view line);
+  /// Onto the disk.
+  Status sync();
+
+  /// Bytes of what was cut off by open().
+  uint64_t repaired() const { return repaired_; }
+
+ private:
+  LineLog(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  Status cut_unfinished();
+
+  std::string path_;
+  int fd_ = -1;
+  uint64_t repaired_ = 0;
+};
+
+}  // namespace onebit
