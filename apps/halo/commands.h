@@ -8,6 +8,8 @@ namespace onebit::halo {
 void add_run(CLI::App& app, int& exit_code);
 void add_chat(CLI::App& app, int& exit_code);
 void add_ppl(CLI::App& app, int& exit_code);
+void add_burnin(CLI::App& app, int& exit_code);
+void add_gate(CLI::App& app, int& exit_code);
 void add_tokenize(CLI::App& app, int& exit_code);
 void add_detokenize(CLI::App& app, int& exit_code);
 void add_convert(CLI::App& app, int& exit_code);

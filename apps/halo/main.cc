@@ -65,6 +65,8 @@ int run(int argc, char** argv) {
   add_chat(app, exit_code);
   add_run(app, exit_code);
   add_ppl(app, exit_code);
+  add_burnin(app, exit_code);
+  add_gate(app, exit_code);
   add_tokenize(app, exit_code);
   add_detokenize(app, exit_code);
   add_convert(app, exit_code);
