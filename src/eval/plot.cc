@@ -8,12 +8,12 @@
 namespace onebit {
 namespace {
 
-constexpr int kWidth = 720, kLeft = 64, kRight = 24, kTop = 16, kHeight = 300, kBottom = 48;
+constexpr int kWidth = 720, kLeft = 64, kRight = 24, kTop = 16, kHeight = 300, kBottom = 48, kInset = 36;
 constexpr size_t kColours = 6, kMostPoints = 5000, kMostBars = 100, kMostSeries = 12;
 constexpr int kBar = 24, kBarLeft = 230, kBarRight = 70;
 
 bool shown(const std::optional<double>& value) {
-  return value && std::isfinite(*value) && *value >= 0;
+  return value && *value >= 0 && *value <= 1e15;
 }
 
 double highest_of(const Plot& plot) {
@@ -21,7 +21,10 @@ double highest_of(const Plot& plot) {
   for (const auto& series : plot.series)
     for (const auto& value : series.values)
       if (shown(value)) highest = std::max(highest, *value);
-  return highest > 0 ? highest : 1;
+  for (const auto& series : plot.series)
+    for (const auto& range : series.ranges)
+      if (range && shown(range->second)) highest = std::max(highest, range->second);
+  return highest > 1e-9 ? highest : 1;
 }
 
 /// The distance of grid lines: 1, 2 or 5 times a power of ten, four to ten of them.
@@ -51,9 +54,8 @@ struct Scale {
   size_t labels;
   double highest;
   double x(size_t index) const {
-    const double width = kWidth - kLeft - kRight;
-    return labels < 2 ? kLeft + width / 2
-                      : kLeft + width * static_cast<double>(index) / static_cast<double>(labels - 1);
+    const double left = kLeft + kInset, width = kWidth - kRight - kInset - left;
+    return left + (labels < 2 ? width / 2 : width * static_cast<double>(index) / static_cast<double>(labels - 1));
   }
   double y(double value) const { return kTop + (kHeight - kTop - kBottom) * (1 - value / highest); }
 };
@@ -77,7 +79,18 @@ std::string grid(const Plot& plot, const Scale& scale) {
   return out;
 }
 
-std::string line_of(const PlotSeries& series, const Scale& scale, size_t colour, int digits) {
+/// A thin upright line from the lowest to the highest that was seen.
+std::string range_of(const PlotSeries& series, const Scale& scale, size_t index, size_t colour, double shift) {
+  if (index >= series.ranges.size() || !series.ranges[index]) return "";
+  const auto [low, high] = *series.ranges[index];
+  if (!shown(low) || !shown(high)) return "";
+  const double x = scale.x(index) + shift;
+  return fmt::format("<line class=\"s{} seen\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>\n", colour, x,
+                     x, scale.y(low), scale.y(high));
+}
+
+/// `shift`: to the side, so that series with ranges do not hide each other.
+std::string line_of(const PlotSeries& series, const Scale& scale, size_t colour, double shift, int digits) {
   std::string path, dots;
   bool drawing = false;
   for (size_t i = 0; i < std::min(series.values.size(), scale.labels); ++i) {
@@ -85,7 +98,8 @@ std::string line_of(const PlotSeries& series, const Scale& scale, size_t colour,
       drawing = false;
       continue;
     }
-    const double x = scale.x(i), y = scale.y(*series.values[i]);
+    const double x = scale.x(i) + shift, y = scale.y(*series.values[i]);
+    dots += range_of(series, scale, i, colour, shift);
     path += fmt::format("{}{:.1f} {:.1f}", drawing ? " L" : " M", x, y);
     if (scale.labels <= 60)
       dots += fmt::format("<circle class=\"f{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"><title>{}: {}</title></circle>\n",
@@ -101,7 +115,9 @@ std::string lines(const Plot& plot) {
   const int height = kHeight + 20 * static_cast<int>(series);
   std::string out = opening(plot, height) + grid(plot, scale);
   for (size_t i = 0; i < series; ++i) {
-    out += line_of(plot.series[i], scale, i % kColours, plot.digits);
+    const double shift =
+        plot.series[i].ranges.empty() ? 0 : 7 * (static_cast<double>(i) - (static_cast<double>(series) - 1) / 2);
+    out += line_of(plot.series[i], scale, i % kColours, shift, plot.digits);
     const int y = kHeight + 20 * static_cast<int>(i) + 8;
     out += fmt::format("<line class=\"s{}\" x1=\"{}\" x2=\"{}\" y1=\"{}\" y2=\"{}\"/>\n", i % kColours, kLeft,
                        kLeft + 28, y, y);

@@ -11,7 +11,8 @@ namespace onebit {
 
 struct PlotSeries {
   std::string name;
-  std::vector<std::optional<double>> values;  // one a label; absent: the line has a gap
+  std::vector<std::optional<double>> values;                     // one a label; absent: the line has a gap
+  std::vector<std::optional<std::pair<double, double>>> ranges;  // lowest and highest seen, of lines; may be empty
 };
 
 /// Either lines over labels at equal distances, or one bar a label (then there is one series without a name). Axes
@@ -30,7 +31,7 @@ struct Plot {
 /// `text` as it may stand in HTML and in quoted attributes; control characters become spaces.
 std::string html_escaped(std::string_view text);
 
-/// Values that are not finite or below 0 are left out, as are points past the first 5,000 and bars past the first 100.
+/// Values below 0 or above 10^15 are left out, as are points past the first 5,000 and bars past the first 100.
 std::string svg(const Plot& plot);
 
 }  // namespace onebit

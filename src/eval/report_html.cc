@@ -25,6 +25,7 @@ svg { display: block; height: auto; max-width: 45rem; width: 100%; }
 svg text { fill: var(--text); font: 12px system-ui, sans-serif; }
 svg path { fill: none; stroke-width: 2; }
 svg line { stroke-width: 2; }
+svg .seen { stroke-width: 1; }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 )";
 

@@ -12,6 +12,8 @@ const nlohmann::json& member(const nlohmann::json& object, const char* name);
 std::optional<double> number_of(const nlohmann::json& value);
 /// With so many digits after the point; empty where it is no number.
 std::string number_cell(const nlohmann::json& value, int digits);
+/// The lowest and highest number of an array; absent where there is none.
+std::optional<std::pair<double, double>> range_of(const nlohmann::json& values);
 /// Texts as they are, whole numbers, yes and no.
 std::string text_cell(const nlohmann::json& value);
 

@@ -12,6 +12,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr size_t kMostSeries = 12;
+
 /// Entries of an array; none where it is something else.
 const json& entries(const json& value) {
   static const json kNone = json::array();
@@ -26,17 +28,32 @@ const json& results_of(const std::vector<Record>& records, const char* name) {
 }
 
 Plot throughput(const json& results) {
-  Plot plot{"Decode by context",  "positions held before", "tokens a second", false, {"64", "1024"}, {}, 1, 0,
+  Plot plot{"Decode by context",
+            "positions held before; thin lines: lowest to highest of the rounds",
+            "tokens a second",
+            false,
+            {"64", "1024"},
+            {},
+            1,
+            0,
             "benchmarks/bench.sh"};
   for (const auto& entry : entries(results)) {
     if (text_cell(member(entry, "name")) != "decode") continue;
     const auto name = text_cell(member(entry, "packing")) + ", " + text_cell(member(entry, "kv")) + " KV";
     const auto depth = text_cell(member(entry, "n_depth"));
     auto series = std::find_if(plot.series.begin(), plot.series.end(), [&](const auto& s) { return s.name == name; });
-    if (series == plot.series.end())
-      series = plot.series.insert(series, {name, std::vector<std::optional<double>>(plot.labels.size())});
-    for (size_t i = 0; i < plot.labels.size(); ++i)
-      if (plot.labels[i] == depth) series->values[i] = number_of(member(entry, "tokens_s"));
+    if (series == plot.series.end()) {
+      if (plot.series.size() == kMostSeries) continue;
+      series = plot.series.emplace(series);
+      series->name = name;
+      series->values.resize(plot.labels.size());
+      series->ranges.resize(plot.labels.size());
+    }
+    for (size_t i = 0; i < plot.labels.size(); ++i) {
+      if (plot.labels[i] != depth) continue;
+      series->values[i] = number_of(member(entry, "tokens_s"));
+      series->ranges[i] = range_of(member(entry, "seen"));
+    }
   }
   return plot;
 }
@@ -74,26 +91,39 @@ Plot perplexities(const json& results) {
   return plot;
 }
 
+/// "2026-01-31T12" of whatever follows it.
+std::string hour_of(const json& hour) {
+  return text_cell(member(hour, "date")).substr(0, 13);
+}
+
+/// "01-31 12 h".
+std::string short_hour(const std::string& hour) {
+  return hour.size() < 13 ? hour : hour.substr(5, 5) + " " + hour.substr(11) + " h";
+}
+
 /// The hours of all pairs on one axis, in the order of their dates.
 Plot burn_in(const json& results) {
-  Plot plot{"Burn-in over time",          "hour", "% of rounds that were exact", false, {}, {}, 2, 100,
+  Plot plot{"Burn-in over time",          "UTC", "% of rounds that were exact", false, {}, {}, 2, 100,
             "benchmarks/shadow-burnin.sh"};
   const auto& pairs = entries(member(results, "pairs"));
   std::map<std::string, size_t> hours;
   for (const auto& pair : pairs)
-    for (const auto& hour : entries(member(pair, "hours"))) hours.emplace(text_cell(member(hour, "date")), 0);
-  for (auto& [date, index] : hours) {
+    for (const auto& hour : entries(member(pair, "hours"))) hours.emplace(hour_of(hour), 0);
+  for (auto& [hour, index] : hours) {
     index = plot.labels.size();
-    plot.labels.push_back(date.substr(0, 13));
+    plot.labels.push_back(short_hour(hour));
   }
   for (const auto& pair : pairs) {
-    if (plot.series.size() == 12) break;
-    PlotSeries series{text_cell(member(pair, "name")), std::vector<std::optional<double>>(plot.labels.size())};
+    if (plot.series.size() == kMostSeries) break;
+    std::vector<double> exact(hours.size()), rounds(hours.size());
     for (const auto& hour : entries(member(pair, "hours"))) {
-      const auto exact = number_of(member(hour, "exact")), rounds = number_of(member(hour, "rounds"));
-      if (exact && rounds && *rounds > 0)
-        series.values[hours[text_cell(member(hour, "date"))]] = 100 * *exact / *rounds;
+      const size_t index = hours[hour_of(hour)];
+      exact[index] += number_of(member(hour, "exact")).value_or(0);
+      rounds[index] += number_of(member(hour, "rounds")).value_or(0);
     }
+    PlotSeries series{text_cell(member(pair, "name")), std::vector<std::optional<double>>(hours.size()), {}};
+    for (size_t i = 0; i < hours.size(); ++i)
+      if (rounds[i] > 0) series.values[i] = 100 * exact[i] / rounds[i];
     plot.series.push_back(std::move(series));
   }
   return plot;

@@ -28,6 +28,15 @@ std::string number_cell(const json& value, int digits) {
   return number ? fmt::format("{:.{}f}", *number, digits) : std::string();
 }
 
+std::optional<std::pair<double, double>> range_of(const json& values) {
+  std::optional<std::pair<double, double>> range;
+  if (!values.is_array()) return range;
+  for (const auto& value : values)
+    if (const auto x = number_of(value))
+      range = range ? std::pair(std::min(range->first, *x), std::max(range->second, *x)) : std::pair(*x, *x);
+  return range;
+}
+
 std::string text_cell(const json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
@@ -65,15 +74,8 @@ Cell inside(const char* name, Cell cell) {
 /// "62.3 to 86.3": the lowest and highest of an array of numbers.
 Cell range(const char* name, int digits) {
   return [=](const json& row) {
-    const auto& seen = member(row, name);
-    std::optional<double> low, high;
-    for (const auto& value : seen.is_array() ? seen : json::array()) {
-      const auto x = number_of(value);
-      if (!x) continue;
-      low = low ? std::min(*low, *x) : *x;
-      high = high ? std::max(*high, *x) : *x;
-    }
-    return low ? fmt::format("{:.{}f} to {:.{}f}", *low, digits, *high, digits) : std::string();
+    const auto seen = range_of(member(row, name));
+    return seen ? fmt::format("{:.{}f} to {:.{}f}", seen->first, digits, seen->second, digits) : std::string();
   };
 }
 
