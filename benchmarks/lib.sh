@@ -14,6 +14,7 @@ records=${HALO_OUTPUT_DIR:-${RECORDS:-$root/benchmarks/records}}
 command=$(realpath --relative-to="$root" "$0")  # what records name as theirs; never a path outside
 case $command in ../*) command=$(basename "$0") ;; esac
 mkdir -p "$work" "$records"
+records=$(cd "$records" && pwd)  # scripts may change folders
 
 build_halo() { [ -n "${HALO-}" ] || "$root/quickstart" --no-run >&2; }  # or $HALO as it is
 

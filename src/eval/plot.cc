@@ -12,18 +12,19 @@ constexpr int kWidth = 720, kLeft = 64, kRight = 24, kTop = 16, kHeight = 300, k
 constexpr size_t kColours = 6, kMostPoints = 5000, kMostBars = 100, kMostSeries = 12;
 constexpr int kBar = 24, kBarLeft = 230, kBarRight = 70;
 
-bool shown(const std::optional<double>& value) {
-  return value && *value >= 0 && *value <= 1e15;
+/// -1 where a value is not shown.
+double to_show(const std::optional<double>& value) {
+  const double v = value.value_or(-1);
+  return v >= 0 && v <= 1e15 ? v : -1;
 }
 
 double highest_of(const Plot& plot) {
   double highest = plot.highest;
   for (const auto& series : plot.series)
-    for (const auto& value : series.values)
-      if (shown(value)) highest = std::max(highest, *value);
+    for (const auto& value : series.values) highest = std::max(highest, to_show(value));
   for (const auto& series : plot.series)
     for (const auto& range : series.ranges)
-      if (range && shown(range->second)) highest = std::max(highest, range->second);
+      if (range) highest = std::max(highest, to_show(range->second));
   return highest > 1e-9 ? highest : 1;
 }
 
@@ -81,9 +82,9 @@ std::string grid(const Plot& plot, const Scale& scale) {
 
 /// A thin upright line from the lowest to the highest that was seen.
 std::string range_of(const PlotSeries& series, const Scale& scale, size_t index, size_t colour, double shift) {
-  if (index >= series.ranges.size() || !series.ranges[index]) return "";
-  const auto [low, high] = *series.ranges[index];
-  if (!shown(low) || !shown(high)) return "";
+  const auto [low, high] =
+      index < series.ranges.size() ? series.ranges[index].value_or(std::pair(-1.0, -1.0)) : std::pair(-1.0, -1.0);
+  if (to_show(low) < 0 || to_show(high) < 0) return "";
   const double x = scale.x(index) + shift;
   return fmt::format("<line class=\"s{} seen\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>\n", colour, x,
                      x, scale.y(low), scale.y(high));
@@ -94,16 +95,17 @@ std::string line_of(const PlotSeries& series, const Scale& scale, size_t colour,
   std::string path, dots;
   bool drawing = false;
   for (size_t i = 0; i < std::min(series.values.size(), scale.labels); ++i) {
-    if (!shown(series.values[i])) {
+    const double value = to_show(series.values[i]);
+    if (value < 0) {
       drawing = false;
       continue;
     }
-    const double x = scale.x(i) + shift, y = scale.y(*series.values[i]);
+    const double x = scale.x(i) + shift, y = scale.y(value);
     dots += range_of(series, scale, i, colour, shift);
     path += fmt::format("{}{:.1f} {:.1f}", drawing ? " L" : " M", x, y);
     if (scale.labels <= 60)
       dots += fmt::format("<circle class=\"f{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"><title>{}: {}</title></circle>\n",
-                          colour, x, y, html_escaped(series.name), number(*series.values[i], digits));
+                          colour, x, y, html_escaped(series.name), number(value, digits));
     drawing = true;
   }
   return path.empty() ? "" : fmt::format("<path class=\"s{}\" d=\"{}\"/>\n", colour, path.substr(1)) + dots;
@@ -135,11 +137,12 @@ std::string bars(const Plot& plot) {
   for (size_t i = 0; i < count; ++i) {
     const int y = kBar * static_cast<int>(i) + 4;
     out += text_at(kBarLeft - 8, y + 14, "end", plot.labels[i]);
-    if (!shown(values[i])) continue;
-    const double length = width * *values[i] / highest;
+    const double value = to_show(values[i]);
+    if (value < 0) continue;
+    const double length = width * value / highest;
     out += fmt::format("<rect class=\"f0\" x=\"{}\" y=\"{}\" width=\"{:.1f}\" height=\"{}\"/>\n", kBarLeft, y, length,
                        kBar - 6);
-    out += text_at(kBarLeft + length + 6, y + 14, "start", number(*values[i], plot.digits));
+    out += text_at(kBarLeft + length + 6, y + 14, "start", number(value, plot.digits));
   }
   out += text_at(kBarLeft, kBar * static_cast<double>(count) + 20, "start", plot.y_axis);
   return out + "</svg>\n";
