@@ -34,8 +34,9 @@ temperatures() {
 }
 
 gpu_names() {
-  command -v nvidia-smi >/dev/null || return 0
-  nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | paste -sd, || true
+  local names
+  names=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null) || return 0  # without a driver it talks, and fails
+  paste -sd, <<<"$names"
 }
 
 power_profile() {
@@ -53,8 +54,8 @@ machine_facts() {
     def bytes: capture("^(?<n>[0-9]+)(?<unit>[KMG]?)$") | (.n | tonumber) * ({K: 1024, M: 1048576, G: 1073741824}[.unit] // 1);
     def lines: split("\n") | map(select(. != ""));
     {cpu: ($cpu | known), cores: $cores,
-     caches: ([$caches | lines[] | split(" ") | {level: .[0] | tonumber, type: .[1], bytes: (.[2] | bytes)}] | if . == [] then null else . end),
+     caches: ([$caches | lines[] | split(" ") | {level: (.[0] | tonumber?), type: .[1], bytes: (.[2] | bytes)}] | if . == [] then null else . end),
      memory_bytes: ($memory | known | if . then tonumber * 1024 else null end), bandwidth_gb_s: null, gpu: ($gpu | known),
      kernel: $kernel, governor: ($governor | known),
-     temperature_c: ([$temperatures | lines[] | tonumber / 1000] | max), power_profile: ($profile | known)}'
+     temperature_c: ([$temperatures | lines[] | tonumber? / 1000] | max), power_profile: ($profile | known)}'
 }

@@ -6,11 +6,17 @@ folder="$work/my own records"
 mkdir "$folder"
 
 # A benchmark of one metric, on a machine whose sensors are files of this test.
-mkdir -p "$work/sys/class/hwmon/hwmon0" "$work/sys/firmware/acpi" "$work/sys/devices/system/cpu/cpu0/cpufreq"
+mkdir -p "$work/sys/class/hwmon/hwmon0" "$work/sys/devices/system/cpu/cpu0/cpufreq"
 echo k10temp >"$work/sys/class/hwmon/hwmon0/name"
 echo 61500 >"$work/sys/class/hwmon/hwmon0/temp1_input"
 echo performance >"$work/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
-echo balanced >"$work/sys/firmware/acpi/platform_profile"
+mkdir -p "$work/sys/devices/system/cpu/cpu0/cache/index0" "$work/tools"
+for fact in 'level 1' 'type Data' 'size 48K'; do
+  echo "${fact#* }" >"$work/sys/devices/system/cpu/cpu0/cache/index0/${fact% *}"
+done
+printf '#!/bin/sh\necho Some GPU\n' >"$work/tools/nvidia-smi"
+printf '#!/bin/sh\necho balanced\n' >"$work/tools/powerprofilesctl"
+chmod +x "$work"/tools/*
 cat >"$work/program" <<END
 #!/usr/bin/env bash
 exec $(printf '%q ' "${halo_command[@]}") "\$@"
@@ -21,13 +27,13 @@ cat >"$work/measure.sh" <<END
 jq -n '{decode: [3, 1, 2]}' | write_record bench '[metric("decode_t1_6_f16_64"; 2; "tok/s"; .decode), metric("read_bandwidth"; 9.5; "GB/s")]' \
   "\$root/models/tiny-bitnet.h1b"
 END
-HALO=$work/program SYS=$work/sys HALO_OUTPUT_DIR=$folder ONEBIT_COMMIT=0123456789abcdef0123456789abcdef01234567 \
+PATH=$work/tools:$PATH HALO=$work/program SYS=$work/sys HALO_OUTPUT_DIR=$folder ONEBIT_COMMIT=0123456789abcdef0123456789abcdef01234567 \
   bash "$work/measure.sh" 2>"$err" || { cat "$err"; exit 1; }
 cp "$folder/bench.json" "$out"
 last=(the record) status=0
 expect_json '.schema == 1 and .name == "bench" and .command == "measure.sh" and .dirty == false'
 expect_json '.machine | .temperature_c == 61.5 and .governor == "performance" and .power_profile == "balanced" and
-  .bandwidth_gb_s == 9.5 and .caches == null and .cores >= 1'
+  .bandwidth_gb_s == 9.5 and .caches == [{level: 1, type: "Data", bytes: 49152}] and .gpu == "Some GPU" and .cores >= 1'
 expect_json '.model | (.name | startswith("tiny-bitnet")) and (.hash | test("^sha256:[0-9a-f]{64}$"))'
 expect_json '.metrics[0] == {metric: "decode_t1_6_f16_64", value: 2, unit: "tok/s", spread: {low: 1, high: 3, rounds: 3}}'
 
