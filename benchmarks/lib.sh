@@ -33,7 +33,7 @@ model_facts() {
     "$halo" inspect --json "$file" | jq -c --arg file "$(basename "$file")" \
       --arg hash "$("$halo" inspect --json "$file" | jq -r '.tensors[] | "\(.name) \(.xxh3)"' | sha256sum | cut -c 1-64)" \
       '{name: "\(.provenance.name // "unnamed") (\($file))", hash: "sha256:\($hash)"}'
-  done | jq -s 'if . == [] then null else {name: map(.name) | join(", "), hash: map(.hash) | join(", ")} end'
+  done | jq -s 'unique | if . == [] then null else {name: map(.name) | join(", "), hash: map(.hash) | join(", ")} end'
 }
 
 # write_record NAME [METRICS [MODEL…]]: standard input, a JSON value, as the record's "results", beside what it was measured

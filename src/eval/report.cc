@@ -98,7 +98,7 @@ const std::vector<RowSpec>& simple_rows() {
        kRunBench,
        {{"decode_t1_6_f16_64", ""}},
        1,
-       "tokens a second for one reader; the 2B shape, t1_6, f16 KV, all threads"},
+       "tokens a second for one reader; t1_6 weights, f16 KV, all threads"},
       {"decode after 1024 positions",
        "bench",
        kRunBench,
