@@ -3,6 +3,8 @@
 # busy process: both packings in turn, all threads. Medians over the rounds.
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "$0")/lib.sh"
+metrics='map(metric((if .name == "prefill" then "prefill_\(.packing)_\(.n_prompt)"
+  elif .name == "batch" then "batch_\(.packing)_\(.n_batch)" else "\(.name)_\(.packing)_\(.kv)_\(.n_depth)" end); .tokens_s; "tok/s"; .seen))'
 rounds=${ROUNDS:-5}
 build_halo
 measure() { # NAME PACKING OPTION…: one line of JSON for each test
@@ -32,4 +34,4 @@ for ((i = 0; i < rounds; ++i)); do
 done | jq -s 'def median: sort | (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2;
   group_by([.name, .packing, .kv, .n_prompt, .n_depth, .n_batch]) | map(.[0] + {tokens_s: (map(.tokens_s) | median),
   seen: map(.tokens_s)})' | tee >(jq -r '.[] | [.name, .packing, "KV \(.kv)", "pp\(.n_prompt)", "tg\(.n_gen)", "depth \(.n_depth)",
-    "batch \(.n_batch)", "\(.tokens_s * 100 | round / 100) tok/s"] | join("  ")' >&2) | write_record bench
+    "batch \(.n_batch)", "\(.tokens_s * 100 | round / 100) tok/s"] | join("  ")' >&2) | write_record bench "$metrics" "$(model t2)" "$(model t1_6)"

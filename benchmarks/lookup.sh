@@ -3,6 +3,7 @@
 # off in turn, the share of drafted tokens that were accepted, and whether the answers are the same.
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "$0")/lib.sh"
+metrics='map(metric("lookup_ratio_\(.prompt[:20] | named)"; .ratio; "ratio"; .ratios_seen))'
 rounds=${ROUNDS:-5} answer=200
 build_halo
 prompts=('one two three four five. one two three four five. one two three four'
@@ -21,6 +22,7 @@ done | jq -s 'def median: sort | .[length / 2 | floor];
     tokens: ($off[0].ids | length), off_tokens_s: ($off | map(.timings.answer_tokens_per_second) | median),
     on_tokens_s: ($on | map(.timings.answer_tokens_per_second) | median), drafted: $on[0].timings.drafted_tokens,
     accepted: $on[0].timings.accepted_tokens, same_answer: (map(.ids) | unique | length == 1)} |
-    . + {ratio: (.on_tokens_s / .off_tokens_s)})' |
+    . + {ratio: (.on_tokens_s / .off_tokens_s), ratios_seen: [range($off | length) |
+      $on[.].timings.answer_tokens_per_second / $off[.].timings.answer_tokens_per_second]})' |
   tee >(jq -r '.[] | "\(.off_tokens_s | round) to \(.on_tokens_s | round) tok/s  ratio \(.ratio * 100 | round / 100)  \(.accepted) of \(.drafted) accepted  same answer: \(.same_answer)  \(.prompt)"' >&2) |
-  write_record lookup
+  write_record lookup "$metrics" "$root/models/tiny-bitnet.h1b"

@@ -3,6 +3,7 @@
 # figure of tests/golden, and gen-1 on eight windows, where the difference must be exactly 0.
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "$0")/lib.sh"
+metrics='[metric("perplexity_gen2"; .token_perplexity; "perplexity"), metric("delta_nll"; .delta_nll; "nats")]'
 build_halo
 text=$root/data/wikitext-2/test.txt
 whole=$("$halo" ppl --json "$text")
@@ -12,5 +13,5 @@ jq -n --argjson whole "$whole" --argjson gen2 "$(few cpu)" --argjson gen1 "$(few
   {token_perplexity: $whole.token_perplexity, tokens: $whole.tokens_scored, golden: $golden,
    relative_difference: ($whole.token_perplexity / $golden - 1), windows_by_both: ($gen1 | length),
    delta_nll: ([range($gen1 | length) | ($gen1[.].nll - $gen2[.].nll) | fabs] | max), same: ($gen1 == $gen2)}' |
-  tee >(jq . >&2) | write_record ppl-gen2
+  tee >(jq . >&2) | write_record ppl-gen2 "$metrics" "$root/models/tiny-bitnet.h1b"
 jq -e '.results.same and (.results.relative_difference | fabs) < 0.002' "$records/ppl-gen2.json" >/dev/null

@@ -3,6 +3,17 @@
 # bench; one-token completions, refusals, waiting streams and memory with the bundled model; start and size. Needs node.
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "$0")/lib.sh"
+metrics='def seen($test; f): [.seen[] | select(.test == $test) | f];
+  [metric("stripped_bytes"; .stripped_bytes; "bytes"), metric("ready"; .ready_ms; "ms"; seen("start"; .ready_ms)),
+  metric("one_stream"; .one_stream_tokens_s; "tok/s"; seen("overhead"; .one)),
+  metric("server_overhead"; .overhead; "fraction"; seen("overhead"; .part)),
+  metric("eight_streams"; .eight_streams_tokens_s; "tok/s"; seen("eight streams"; .tokens_s)),
+  metric("eight_to_one"; .eight_to_one; "ratio"; seen("eight streams"; .to_one)),
+  metric("long_prompt_p99"; .long_prompt.p99_ms; "ms"; seen("long prompt"; .p99_ms)),
+  metric("one_token_served"; .one_token_served_s; "1/s"; seen("one token"; .served_s)),
+  metric("refused_p99"; .refused_p99_ms; "ms"; seen("too many arrivals"; .refused_p99_ms)),
+  metric("memory_growth"; .memory_growth_bytes; "bytes"; seen("memory"; .after - .before)),
+  metric("waiting_streams"; .waiting_streams_bytes; "bytes"; seen("1000 waiting streams"; .bytes))]'
 rounds=${ROUNDS:-3} load=$root/benchmarks/server/load.mjs
 build_halo
 server=${SERVER:-$(dirname "$halo")/1bit-server}
@@ -62,4 +73,4 @@ jq -s --argjson size "$(stat -c %s "$work/stripped")" 'def median: sort | .[leng
    one_token_served_s: of("one token"; .served_s), refused_p99_ms: of("too many arrivals"; .refused_p99_ms),
    refused_s: of("too many arrivals"; .refused_s), memory_growth_bytes: of("memory"; .after - .before),
    waiting_streams_bytes: of("1000 waiting streams"; .bytes), seen: .}' \
-  "$work/server.jsonl" | tee >(jq 'del(.seen)' >&2) | write_record server
+  "$work/server.jsonl" | tee >(jq 'del(.seen)' >&2) | write_record server "$metrics" "$file" "$root/models/tiny-bitnet.h1b"

@@ -3,6 +3,8 @@
 # pages it has on the way and after they left. Needs node.
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "$0")/lib.sh"
+metrics='[metric("soak_time"; .seconds; "s"), metric("highest_resident"; .highest_resident_bytes; "bytes"; [.samples[].resident_bytes]),
+  metric("memory_growth"; .growth_bytes; "bytes"), metric("pages_left"; .pages_left; "count"), metric("files_left"; .files_left; "count")]'
 build_halo
 server=${SERVER:-$(dirname "$halo")/1bit-server} log=$work/soak.log
 # Little memory for keys and values, so that prefixes are forgotten and requests are put back all the time.
@@ -21,4 +23,4 @@ wait "$pid"
 jq '(.samples | length / 10 | ceil) as $warm | . + {warm: .samples[$warm], highest_resident_bytes: (.samples | map(.resident_bytes) | max),
     pages_left: (.after.pages - .after.prefix_pages), files_left: (.after.files - .before.files),
     growth_bytes: (.after.resident_bytes - .samples[$warm].resident_bytes)}' "$work/soak.jsonl" |
-  tee >(jq -c 'del(.samples)' >&2) | write_record soak
+  tee >(jq -c 'del(.samples)' >&2) | write_record soak "$metrics" "$root/models/tiny-bitnet.h1b"

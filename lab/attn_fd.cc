@@ -72,16 +72,20 @@ void measure(KvType type, uint32_t length, unsigned threads) {
   SplitAttention split(m, threads, kv, length);
   TaskAHead single(m, kv, length);
   ThreadPool pool(threads);
-  double best_split = 1e9, best_single = 1e9;
+  double best_split = 1e9, best_single = 1e9, low = 1e9, high = 0;
   for (int round = 0; round < 15; ++round) {  // in turn; the first brings everything into memory
-    best_split = std::min(best_split, microseconds_a_layer(pool, split));
-    best_single = std::min(best_single, microseconds_a_layer(pool, single));
+    const double split_us = microseconds_a_layer(pool, split), single_us = microseconds_a_layer(pool, single);
+    best_split = std::min(best_split, split_us);
+    best_single = std::min(best_single, single_us);
+    if (round == 0) continue;
+    low = std::min(low, single_us / split_us);
+    high = std::max(high, single_us / split_us);
   }
   const bool same = std::memcmp(split.out.data(), single.out.data(), split.out.size() * sizeof(float)) == 0;
   std::printf(
       "{\"kv\": \"%s\", \"threads\": %u, \"length\": %u, \"split_us\": %.2f, \"single_us\": %.2f, \"ratio\": %.3f, "
-      "\"same_bits\": %s}\n",
-      std::string(name_of(type)).c_str(), threads, length, best_split, best_single, best_single / best_split,
+      "\"ratios_seen\": [%.3f, %.3f], \"rounds\": 14, \"same_bits\": %s}\n",
+      std::string(name_of(type)).c_str(), threads, length, best_split, best_single, best_single / best_split, low, high,
       same ? "true" : "false");
   std::fflush(stdout);
   if (!same) std::exit(1);

@@ -124,17 +124,22 @@ void measure(KvType type, uint32_t length) {
   SplitAttention contract(m, 1, kv, length);
   FreeAttention free(m, kv, length);
   ThreadPool pool(1);
-  double best_contract = 1e9, best_free = 1e9, difference = 0;
+  double best_contract = 1e9, best_free = 1e9, low = 1e9, high = 0, difference = 0;
   for (int round = 0; round < 25; ++round) {  // in turn; the first brings everything into memory
-    best_contract = std::min(best_contract, microseconds_a_layer(pool, contract));
-    best_free = std::min(best_free, microseconds_a_layer(pool, free));
+    const double contract_us = microseconds_a_layer(pool, contract), free_us = microseconds_a_layer(pool, free);
+    best_contract = std::min(best_contract, contract_us);
+    best_free = std::min(best_free, free_us);
+    if (round == 0) continue;
+    low = std::min(low, contract_us / free_us);
+    high = std::max(high, contract_us / free_us);
   }
   for (size_t i = 0; i < free.out.size(); ++i)
     difference = std::max(difference, std::fabs(double{free.out[i]} - contract.out[i]));
   std::printf(
       "{\"kv\": \"%s\", \"length\": %u, \"contract_us\": %.2f, \"free_us\": %.2f, \"ratio\": %.3f, "
-      "\"largest_difference\": %.2g}\n",
-      std::string(name_of(type)).c_str(), length, best_contract, best_free, best_contract / best_free, difference);
+      "\"ratios_seen\": [%.3f, %.3f], \"rounds\": 24, \"largest_difference\": %.2g}\n",
+      std::string(name_of(type)).c_str(), length, best_contract, best_free, best_contract / best_free, low, high,
+      difference);
   std::fflush(stdout);
   if (difference > 1e-3) std::exit(1);
 }

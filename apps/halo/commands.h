@@ -18,6 +18,7 @@ void add_verify(CLI::App& app, int& exit_code);
 void add_synth(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
 void add_roofline(CLI::App& app, int& exit_code);
+void add_report(CLI::App& app, int& exit_code);
 void add_export(CLI::App& app, int& exit_code);
 void add_list(CLI::App& app);
 void add_completion(CLI::App& app);

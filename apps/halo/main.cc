@@ -75,6 +75,7 @@ int run(int argc, char** argv) {
   add_verify(app, exit_code);
   add_bench(app, exit_code);
   add_roofline(app, exit_code);
+  add_report(app, exit_code);
   add_export(app, exit_code);
   add_list(app);
   add_completion(app);

@@ -3,6 +3,10 @@
 # Medians, and ratios of rounds that stood side by side. Needs node and npm.
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "$0")/../lib.sh"
+metrics='. as {$medians, $ratios, $rounds} |
+  [($medians | to_entries[] | .key as $engine | ("prefill", "decode") as $what | "\($what)_tokens_s" as $field |
+    metric("\($what)_\($engine | named)"; .value[$field]; "tok/s"; [$rounds[] | select(.name == $engine) | .[$field]])),
+  ($ratios | to_entries[] | metric("ratio_\(.key)"; .value; "ratio"))]'
 rounds=${ROUNDS:-5} threads=${THREADS:-$(nproc)} prompt=256 answer=32
 build_halo
 here=$root/benchmarks/peers npm=$work/npm
@@ -39,4 +43,4 @@ done | jq -s --argjson threads "$threads" --argjson prompt "$prompt" --argjson a
     decode_t1_6_to_tq2_0: ratio("halo t1_6"; "node-llama-cpp tq2_0"; "decode_tokens_s"),
     prefill_t2_to_tq2_0: ratio("halo t2"; "node-llama-cpp tq2_0"; "prefill_tokens_s"),
     prefill_t1_6_to_tq1_0: ratio("halo t1_6"; "node-llama-cpp tq1_0"; "prefill_tokens_s")}, rounds: .}' |
-  tee >(jq 'del(.rounds)' >&2) | write_record peers
+  tee >(jq 'del(.rounds)' >&2) | write_record peers "$metrics" "$(model t2)" "$(model t1_6)"
