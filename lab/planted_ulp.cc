@@ -1,5 +1,5 @@
-// 1bit-server with one wrong bit: the smallest error there can be, for tests/e2e/burnin_test.sh, which shows that burn-in
-// sees it. The first element of each head's attention is one unit in the last place too large.
+// 1bit-server with one wrong bit: the smallest error there can be, for tests/e2e/burnin_test.sh, which shows that
+// burn-in sees it. The first element of each head's attention is one unit in the last place too large.
 //
 // It takes select.cc's place, whose object file the linker then leaves out.
 #define chosen_kernels sound_kernels

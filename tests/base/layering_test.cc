@@ -23,6 +23,7 @@ const Layers kAllowed{
     {"backend", {"base", "format", "kernels"}},
     {"engine", {"base", "format", "tokenizer", "kernels", "backend"}},
     {"eval", {"base", "format", "tokenizer", "kernels", "backend", "engine"}},
+    {"burnin", {"base", "eval"}},
     {"server", {"base", "format", "tokenizer", "kernels", "backend", "engine"}},
     {"voice", {"base", "format", "tokenizer", "kernels", "backend", "engine"}},
 };
