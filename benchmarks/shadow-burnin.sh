@@ -8,7 +8,8 @@ build_halo
 server=${SERVER:-$(dirname "$halo")/1bit-server}
 bundled=$root/models/tiny-bitnet.h1b
 folder=${FOLDER:-$root/../shared/models/tiny-bitnet}
-logs=$work/burnin
+read -r commit _ < <(commit_state)
+logs=$work/burnin-${commit:0:12} # of what is measured: another commit begins anew
 mkdir -p "$logs"
 cd "$logs" # options name files in it, so that they have no spaces whatever the checkout's path has
 ln -sf "$bundled" model.h1b
@@ -65,5 +66,7 @@ pair gen-1 "$few" 2 "" "-m model.h1b" "" "-m model.h1b --engine reference"
 pair scalar "$((few / 8))" 2 "" "-m model.h1b" scalar "-m model.h1b"
 for ((i = 0; i < ${#names[@]}; ++i)); do
   "$halo" burnin stats --json --log "$logs/${names[i]}.jsonl" | jq -c --argjson what "${what[i]}" '$what + .'
-done | jq -s '{rounds: (map(.rounds) | add), exact: (map(.exact) | add), pairs: .} | .exact_rate = .exact / .rounds' |
-  tee >(jq 'del(.pairs[].hours)' >&2) | write_record burnin
+done | jq -s '{rounds: (map(.rounds) | add), exact: (map(.exact) | add),
+    unreachable: (map(.a_unreachable + .b_unreachable) | add), pairs: .} | .exact_rate = .exact / (.rounds - .unreachable)' |
+  tee >(jq 'del(.pairs[].hours)' >&2) | write_record burnin \
+    '[metric("burnin_exact_rate"; .exact_rate; "fraction"), metric("burnin_rounds"; .rounds; "count")]' "$bundled"

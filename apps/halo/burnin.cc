@@ -56,9 +56,15 @@ double percent(uint64_t part, uint64_t whole) {
 /// A text that came from a model or a server, on one line and without what moves a terminal's cursor.
 std::string shown(std::string_view text) {
   std::string safe;
-  for (const char c : text) {
-    const auto byte = static_cast<uint8_t>(c);
-    safe += byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = [&](size_t at) { return at < text.size() ? static_cast<uint8_t>(text[at]) : 0; };
+    const bool c1 = byte(i) == 0xc2 && byte(i + 1) >= 0x80 && byte(i + 1) < 0xa0;
+    const bool turns = byte(i) == 0xe2 && ((byte(i + 1) == 0x80 && byte(i + 2) >= 0xaa && byte(i + 2) <= 0xae) ||
+                                           (byte(i + 1) == 0x81 && byte(i + 2) >= 0xa6 && byte(i + 2) <= 0xa9));
+    const size_t escaped = turns ? 3 : c1 ? 2 : byte(i) < 0x20 || byte(i) == 0x7f ? 1 : 0;
+    for (size_t j = 0; j < escaped; ++j) safe += fmt::format("\\x{:02x}", byte(i + j));
+    if (escaped == 0) safe += text[i];
+    if (escaped > 0) i += escaped - 1;
   }
   return utf8_replace_invalid(safe);
 }

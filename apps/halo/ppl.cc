@@ -12,7 +12,12 @@
 namespace onebit::halo {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;  // the state begins with what it is
+constexpr std::string_view kStateBegins = "{\"halo_ppl\":1,";
+
+std::string dump(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
 
 struct PplArguments {
   ModelArguments model;
@@ -43,7 +48,7 @@ Result<PerplexityResult> read_state(const std::string& path, const json& identit
   bool first = true;
   for (std::string line; std::getline(file, line); first = false) {
     const auto value = json::parse(line, nullptr, false);
-    if (first && value != identity)
+    if (first && !(value == identity))
       return fail("{}: holds another run (model, text or options differ): remove it, or name another file", path);
     if (first) continue;
     const auto number = [&](const char* name, json::value_t type) {
@@ -96,20 +101,20 @@ Result<PerplexityResult> score(const PplArguments& a, Model& model, const Perple
   std::optional<LineLog> log;
   PerplexityResult known;
   if (!a.state.empty()) {
-    ASSIGN_OR_RETURN(auto opened, LineLog::open(a.state));
+    ASSIGN_OR_RETURN(auto opened, LineLog::open(a.state, kStateBegins));
     log.emplace(std::move(opened));
     ASSIGN_OR_RETURN(known, read_state(a.state, identity));
     ASSIGN_OR_RETURN(const size_t windows, perplexity_windows(tokens.size(), options, model.backend().config()));
     if (known.windows.size() > windows) known.windows.resize(windows);  // that run was to score more of the text
     std::ifstream file(a.state);
-    if (file.peek() == std::ifstream::traits_type::eof()) RETURN_IF_ERROR(log->append(identity.dump()));
+    if (file.peek() == std::ifstream::traits_type::eof()) RETURN_IF_ERROR(log->append(dump(identity)));
     if (!known.windows.empty()) fmt::print(stderr, "{}: {} windows are known\n", a.state, known.windows.size());
   }
   PplProgress shown(known.windows.size());
   const auto progress = [&](const PerplexityResult& so_far, size_t windows) -> Status {
     shown.update(so_far, windows);
     const auto& last = so_far.windows.back();
-    if (log) RETURN_IF_ERROR(log->append(json{{"tokens", last.tokens}, {"nll", last.nll}}.dump()));
+    if (log) RETURN_IF_ERROR(log->append(dump({{"tokens", last.tokens}, {"nll", last.nll}})));
     return {};
   };
   return perplexity(model.backend(), tokens, options, progress, std::move(known));
@@ -127,7 +132,7 @@ Status ppl(const PplArguments& a) {
   const auto measure = measure_scored(model.tokenizer(), tokens, options, result->windows.size());
   const auto root = to_json(a, identity, *result, measure);
   if (a.json) {
-    fmt::print("{}\n", root.dump());
+    fmt::print("{}\n", dump(root));
     return {};
   }
   fmt::print("perplexity {:.4f} over {} tokens; a word {:.4f}, {:.4f} bits per byte\n", result->perplexity(),

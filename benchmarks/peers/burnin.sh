@@ -32,4 +32,4 @@ rm -f "$work/peer.jsonl"
   --rounds "${ROUNDS:-500}" --max-tokens 16 >&2
 "$halo" burnin stats --json --log "$work/peer.jsonl" | jq '{peer: "node-llama-cpp"} + del(.hours, .drift)' |
   tee >(jq -c . >&2) | write_record burnin-peer \
-    '[metric("burnin_peer_exact_rate"; .exact_rate; "fraction"), metric("burnin_peer_rounds"; .rounds; "rounds")]'
+    '[metric("burnin_peer_exact_rate"; .exact_rate; "fraction"), metric("burnin_peer_rounds"; .rounds; "count")]'

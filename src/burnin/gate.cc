@@ -33,6 +33,7 @@ Status set(Thresholds& thresholds, const CLI::ConfigItem& item) {
     const double value = std::strtod(text.c_str(), &end);
     if (text.empty() || *end != '\0' || !(value >= 0))
       return fail("{} is '{}', expected a number from 0 on", item.fullname(), text);
+    if (thresholds.*key.value) return fail("{} is there twice", item.fullname());
     thresholds.*key.value = value;
     return {};
   }
@@ -84,9 +85,9 @@ Result<Thresholds> read_thresholds(const std::string& path) {
 Result<PerplexityPair> compare_perplexity(const std::string& a_path, const std::string& b_path) {
   ASSIGN_OR_RETURN(const auto a, read_ppl(a_path));
   ASSIGN_OR_RETURN(const auto b, read_ppl(b_path));
-  for (const char* same : {"text", "window", "stride", "bos"})
-    if (a.value(same, json()) != b.value(same, json()))
-      return fail("{} and {}: differ in their {}: they cannot be compared", a_path, b_path, same);
+  for (const char* same : {"text", "window", "stride", "bos", "kv", "head"})
+    if (!a.contains(same) || !b.contains(same) || a[same] != b[same])
+      return fail("{} and {}: differ in their {}, or lack it: they cannot be compared", a_path, b_path, same);
   PerplexityPair pair;
   pair.windows = std::min(a["windows"].size(), b["windows"].size());
   double a_nll = 0, b_nll = 0, tokens = 0;
@@ -112,11 +113,12 @@ std::vector<Check> check(const Thresholds& t, const std::optional<PerplexityPair
     checks.push_back(known ? compare_figure(name, figure(), *threshold, at_most)
                            : Check{false, fmt::format("{} is asked for, and there is no result of it", name)});
   };
-  const bool has_ppl = ppl && ppl->windows > 0, has_rounds = burnin && burnin->rounds > 0;
+  const bool has_ppl = ppl && ppl->windows > 0, has_rounds = burnin && burnin->rounds > 0,
+             answered = has_rounds && burnin->rounds > burnin->unreachable();
   add("difference of perplexities", t.max_perplexity_delta, has_ppl, [&] { return ppl->delta; }, true);
   add("largest difference of a window's sum", t.max_nll_delta, has_ppl, [&] { return ppl->nll_delta; }, true);
   add("windows scored by both", t.min_windows, has_ppl, [&] { return static_cast<double>(ppl->windows); }, false);
-  add("exact rate", t.min_exact_rate, has_rounds, [&] { return burnin->exact_rate(); }, false);
+  add("exact rate", t.min_exact_rate, answered, [&] { return burnin->exact_rate(); }, false);
   add(
       "rounds", t.min_rounds, has_rounds, [&] { return static_cast<double>(burnin->rounds - burnin->unreachable()); },
       false);
@@ -125,8 +127,11 @@ std::vector<Check> check(const Thresholds& t, const std::optional<PerplexityPair
   };
   add("unreachable rate", t.max_unreachable_rate, has_rounds, unreachable, true);
   const auto gap = [&](double q) { return [&burnin, q] { return burnin->b.quantile(q) - burnin->a.quantile(q); }; };
-  add("latency gap at p50, ms", t.max_gap_p50_ms, has_rounds, gap(0.5), true);
-  add("latency gap at p95, ms", t.max_gap_p95_ms, has_rounds, gap(0.95), true);
+  add("latency gap at p50, ms", t.max_gap_p50_ms, answered, gap(0.5), true);
+  add("latency gap at p95, ms", t.max_gap_p95_ms, answered, gap(0.95), true);
+  if (burnin && burnin->damaged_lines > 0)
+    checks.push_back(
+        {false, fmt::format("{} lines of the log are damaged: what they said is not known", burnin->damaged_lines)});
   return checks;
 }
 

@@ -30,7 +30,7 @@ struct PerplexityPair {
   double nll_delta = 0;  // largest of a window
   size_t windows = 0;    // that both scored
 };
-/// Errors: files that are none, or of other texts, models or options.
+/// Errors: files that are none, or of other texts or options. The model may be packed differently.
 Result<PerplexityPair> compare_perplexity(const std::string& a, const std::string& b);
 
 struct Check {

@@ -11,6 +11,7 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
+#include <charconv>
 #include <optional>
 
 namespace onebit::burnin {
@@ -60,7 +61,13 @@ Result<HttpClient> HttpClient::open(const std::string& url, std::string key, std
   impl->host = authority.substr(0, colon);
   impl->port = colon == std::string::npos ? "80" : authority.substr(colon + 1);
   if (impl->host.starts_with('[') && bracket != std::string::npos) impl->host = impl->host.substr(1, bracket - 1);
-  if (impl->host.empty() || impl->port.empty()) return fail("{}: has no host, or no port after its colon", url);
+  if (impl->host.empty()) return fail("{}: has no host", url);
+  uint32_t port = 0;
+  const auto end = std::from_chars(impl->port.data(), impl->port.data() + impl->port.size(), port);
+  if (end.ec != std::errc() || end.ptr != impl->port.data() + impl->port.size() || port < 1 || port > 65535)
+    return fail("{}: '{}' is no port", url, impl->port);
+  if (url.find_first_of("@?# \t\r\n") != std::string::npos)
+    return fail("{}: expected http://HOST:PORT/PREFIX, without a user, a query or spaces", url);
   impl->url = url;
   impl->key = std::move(key);
   impl->timeout = timeout;
@@ -86,15 +93,18 @@ asio::awaitable<boost::system::error_code> HttpClient::Impl::exchange(const Requ
   stream->expires_after(timeout);
   const auto [unsent, sent] = co_await http::async_write(*stream, request, kAwait);
   if (unsent) co_return unsent;
-  http::response_parser<http::string_body> parser;
-  parser.body_limit(kMostReplyBytes);
-  const auto [error, bytes] = co_await http::async_read(*stream, buffer, parser, kAwait);
-  if (error) co_return error;
-  reply.status = static_cast<int>(parser.get().result_int());
-  const bool keep = parser.get().keep_alive();
-  reply.body = std::move(parser.get().body());
-  if (!keep) stream.reset();
-  co_return error;
+  bool keep = false;
+  do {  // what comes before the answer itself (100 to 199) is passed over
+    http::response_parser<http::string_body> parser;
+    parser.body_limit(kMostReplyBytes);
+    const auto [error, bytes] = co_await http::async_read(*stream, buffer, parser, kAwait);
+    if (error) co_return error;
+    reply.status = static_cast<int>(parser.get().result_int());
+    keep = parser.get().keep_alive();
+    reply.body = std::move(parser.get().body());
+  } while (reply.status < 200);
+  if (!keep || buffer.size() > 0) stream.reset();  // more than was asked for: it would be taken for the next answer
+  co_return boost::system::error_code();
 }
 
 boost::system::error_code HttpClient::Impl::run(asio::awaitable<boost::system::error_code> work) {

@@ -52,7 +52,9 @@ std::optional<RoundNumbers> scan(std::string_view line) {
                     s.number(",\"a_ms\":", r.a_ms) && s.number(",\"b_ms\":", r.b_ms) &&
                     s.number(",\"bytes\":", r.bytes) && s.number(",\"prefix\":", r.prefix);
   const auto known = verdict_named(verdict);
-  if (!ours || !known || line.back() != '}') return std::nullopt;
+  const auto within = [](double value, double most) { return value >= 0 && value < most; };  // no NaN is
+  if (!ours || !known || line.back() != '}' || !within(r.time, 1e11) || !within(r.a_ms, 1e12) || !within(r.b_ms, 1e12))
+    return std::nullopt;
   r.verdict = *known;
   return r;
 }
@@ -70,9 +72,9 @@ std::string to_line(const Round& r) {
             {"a_ms", rounded(r.a_ms)}, {"b_ms", rounded(r.b_ms)}, {"bytes", r.bytes},   {"prefix", r.prefix}};
   if (r.divergence)
     line["divergence"] = {{"token", r.divergence->token},
-                          {"a", r.divergence->a.token},
+                          {"a", r.divergence->a.token.substr(0, kMostText)},
                           {"a_logprob", r.divergence->a.logprob},
-                          {"b", r.divergence->b.token},
+                          {"b", r.divergence->b.token.substr(0, kMostText)},
                           {"b_logprob", r.divergence->b.logprob}};
   const bool differ = r.verdict == Verdict::kPrefixOnly || r.verdict == Verdict::kNoMatch;
   if (differ) {
@@ -150,6 +152,10 @@ Result<uint64_t> next_round(const std::string& path) {
   uint64_t next = 0;
   for (std::string line; std::getline(file, line);)
     if (const auto round = scan(line)) next = std::max(next, round->number + 1);
+  if (next == 0 && size > kTail) {
+    const auto use = [&](const RoundNumbers& r, std::string_view) { next = std::max(next, r.number + 1); };
+    RETURN_IF_ERROR(read_log(path, 0, use));
+  }
   if (next == 0) return fail("{}: holds no round: this is no log of burn-in", path);
   return next;
 }

@@ -24,6 +24,7 @@ struct Round {
 };
 
 std::string to_line(const Round& round);
+inline constexpr std::string_view kLineBegins = "{\"round\":";
 /// Nothing where a line is none of ours.
 std::optional<Round> parse_line(std::string_view line);
 

@@ -41,8 +41,8 @@ Result<Prompt> parse_prompt(const std::string& line) {
     return it != value.end() && it->is_string() ? it->get<std::string>() : std::string();
   };
   Prompt prompt{word("id"), word("kind"), value.contains("messages"), {}, word("text")};
-  if (prompt.id.empty() || prompt.id.find_first_of("\"\\") != std::string::npos)
-    return fail("id must be a text without quotes or backslashes");
+  if (prompt.id.empty() || prompt.id.size() > 200 || prompt.id.find_first_of("\"\\") != std::string::npos)
+    return fail("id must be a text of at most 200 bytes without quotes or backslashes");
   if (prompt.kind.empty()) return fail("kind must be a text");
   if (prompt.chat ? !value["messages"].is_array() : !value.contains("prompt"))
     return fail("has neither messages nor prompt");
@@ -67,6 +67,7 @@ Result<std::vector<Prompt>> parse_prompts(std::string_view lines, const std::str
   size_t number = 0;
   for (std::string line; std::getline(in, line);) {
     ++number;
+    if (line.ends_with('\r')) line.pop_back();
     if (line.empty() || line.front() == '#') continue;
     auto prompt = parse_prompt(line);
     if (!prompt) return fail("{}: line {}: {}", name, number, prompt.error().message);
@@ -75,6 +76,7 @@ Result<std::vector<Prompt>> parse_prompts(std::string_view lines, const std::str
       return fail("{}: line {}: the id '{}' is taken", name, number, prompt->id);
     prompts.push_back(*std::move(prompt));
   }
+  if (prompts.empty()) return fail("{}: has no prompts", name);
   return prompts;
 }
 

@@ -34,9 +34,16 @@ void read_logprobs(const json& choice, std::vector<TokenLogprob>& tokens) {
       tokens.push_back({(*names)[i].get<std::string>(), (*values)[i].get<double>()});
 }
 
-std::string text_of(const json& choice) {
+/// Nothing where the choice says nothing that could be compared.
+std::optional<std::string> text_of(const json& choice) {
   const auto message = choice.find("message");
-  return message != choice.end() && message->is_object() ? text_at(*message, "content") : text_at(choice, "text");
+  const bool chat = message != choice.end() && message->is_object();
+  const auto& holder = chat ? *message : choice;
+  if (const auto it = holder.find(chat ? "content" : "text"); it != holder.end() && it->is_string())
+    return it->get<std::string>();
+  if (const auto calls = holder.find("tool_calls"); calls != holder.end())
+    return calls->dump(-1, ' ', false, json::error_handler_t::replace);
+  return std::nullopt;
 }
 
 }  // namespace
@@ -61,14 +68,17 @@ Result<Reply> parse_reply(std::string_view body) {
   Reply reply;
   for (const auto& choice : *choices) {
     if (!choice.is_object()) return fail("a choice is no object");
-    reply.text += text_of(choice);
+    const auto text = text_of(choice);
+    if (!text) return fail("a choice has no text");
+    if (!reply.finish.empty()) reply.text += '\x1e';
+    reply.text += *text;
     reply.finish += text_at(choice, "finish_reason") + ' ';
     read_logprobs(choice, reply.tokens);
   }
   return reply;
 }
 
-Comparison compare(const Reply& a, const Reply& b) {
+Comparison compare(const Reply& a, const Reply& b, bool logprobs) {
   Comparison result;
   const auto end = std::mismatch(a.text.begin(), a.text.end(), b.text.begin(), b.text.end()).first;
   result.prefix = static_cast<uint64_t>(end - a.text.begin());
@@ -78,7 +88,8 @@ Comparison compare(const Reply& a, const Reply& b) {
          a.tokens[same].logprob == b.tokens[same].logprob)
     ++same;
   const bool both = !a.tokens.empty() && !b.tokens.empty();
-  const bool tokens_agree = !both || (same == a.tokens.size() && same == b.tokens.size());
+  const bool missing = logprobs && (a.tokens.empty() || b.tokens.empty()) && !(a.text.empty() && b.text.empty());
+  const bool tokens_agree = (!both && !missing) || (both && same == a.tokens.size() && same == b.tokens.size());
   if (same < tokens) result.divergence = Divergence{static_cast<uint32_t>(same), a.tokens[same], b.tokens[same]};
   if (a.text == b.text && a.finish == b.finish && tokens_agree) return result;
   result.verdict = result.prefix > 0 || (a.text == b.text) ? Verdict::kPrefixOnly : Verdict::kNoMatch;

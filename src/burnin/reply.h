@@ -17,7 +17,7 @@ struct TokenLogprob {
 };
 
 struct Reply {
-  std::string text;                  // of all choices, one after another
+  std::string text;                  // of all choices, with \x1e between them
   std::string finish;                // their reasons to end
   std::vector<TokenLogprob> tokens;  // where the endpoint gives them
 };
@@ -43,6 +43,7 @@ struct Comparison {
 };
 
 /// Exact: the same bytes, reasons and, where both have them, log-probabilities. Prefix only: they begin alike.
-Comparison compare(const Reply& a, const Reply& b);
+/// `logprobs`: they were asked for, so that an answer without them is not exact.
+Comparison compare(const Reply& a, const Reply& b, bool logprobs = false);
 
 }  // namespace onebit::burnin

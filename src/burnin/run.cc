@@ -57,8 +57,8 @@ class Runner {
   std::optional<uint64_t> begin_round();
   Round ask_both(HttpClient& a, HttpClient& b, uint64_t number);
   void explain(HttpClient& a, HttpClient& b, const Prompt& prompt, uint64_t variant, Round& round);
-  Status keep(const Round& round);
-  void wait_until(Clock::time_point time) const;
+  void pace(const Round& round, Clock::time_point begin);
+  Status keep(const Round& round, Clock::time_point begin);
 
   const RunOptions& options_;
   const std::atomic<bool>& stop_;
@@ -68,29 +68,25 @@ class Runner {
   const uint64_t first_;
   uint64_t next_;
   RunResult result_;
-  Clock::time_point next_begin_ = Clock::now(), synced_ = Clock::now();
+  Clock::time_point next_begin_ = Clock::now(), synced_ = Clock::now(), paused_;
   std::chrono::milliseconds pause_{0};  // while an endpoint is unreachable
   Status failed_;                       // what ended it, if anything
 };
 
-void Runner::wait_until(Clock::time_point time) const {
-  while (!stop_ && Clock::now() < time)
-    std::this_thread::sleep_for(std::min<Clock::duration>(time - Clock::now(), std::chrono::milliseconds(50)));
-}
-
 std::optional<uint64_t> Runner::begin_round() {
-  Clock::time_point begin;
-  uint64_t number = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    if (!failed_ || (options_.rounds > 0 && next_ - first_ >= options_.rounds)) return std::nullopt;
-    number = next_++;
-    begin = std::max(next_begin_, Clock::now());
-    next_begin_ = begin + std::max(options_.every, pause_);
+  while (!stop_) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!failed_ || (options_.rounds > 0 && next_ - first_ >= options_.rounds)) return std::nullopt;
+      const auto now = Clock::now();
+      if (now >= next_begin_) {
+        next_begin_ = now + std::max(options_.every, pause_);
+        return next_++;
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // it may come earlier: an endpoint is back
   }
-  wait_until(begin);
-  if (stop_) return std::nullopt;
-  return number;
+  return std::nullopt;
 }
 
 /// Asks again for log-probabilities, which tell where two answers part.
@@ -119,7 +115,7 @@ Round Runner::ask_both(HttpClient& a, HttpClient& b, uint64_t number) {
     round.error = from_a.reply ? from_b.error : from_a.error;
     return round;
   }
-  const auto comparison = compare(*from_a.reply, *from_b.reply);
+  const auto comparison = compare(*from_a.reply, *from_b.reply, options_.logprobs);
   round.verdict = comparison.verdict;
   round.bytes = from_a.reply->text.size();
   round.prefix = comparison.prefix;
@@ -130,7 +126,20 @@ Round Runner::ask_both(HttpClient& a, HttpClient& b, uint64_t number) {
   return round;
 }
 
-Status Runner::keep(const Round& round) {
+/// Rounds come more rarely while an endpoint is away. Those that were under way together count as one failure.
+void Runner::pace(const Round& round, Clock::time_point begin) {
+  constexpr std::chrono::milliseconds kFirst{1000}, kMost{60000};
+  if (round.verdict != Verdict::kAUnreachable && round.verdict != Verdict::kBUnreachable) {
+    if (pause_.count() > 0) next_begin_ = Clock::now();
+    pause_ = std::chrono::milliseconds(0);
+  } else if (pause_.count() == 0 || begin >= paused_) {
+    pause_ = std::clamp(2 * pause_, kFirst, kMost);
+    paused_ = Clock::now();
+    next_begin_ = paused_ + pause_;
+  }
+}
+
+Status Runner::keep(const Round& round, Clock::time_point begin) {
   const std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(log_.append(to_line(round)));
   if (Clock::now() - synced_ > std::chrono::seconds(5)) {  // a power failure loses so much at most
@@ -139,16 +148,16 @@ Status Runner::keep(const Round& round) {
   }
   ++result_.rounds;
   result_.exact += round.verdict == Verdict::kExact ? 1u : 0u;
-  constexpr std::chrono::milliseconds kFirst{1000}, kMost{60000};
-  const bool reached = round.verdict != Verdict::kAUnreachable && round.verdict != Verdict::kBUnreachable;
-  pause_ = reached ? std::chrono::milliseconds(0) : std::clamp(2 * pause_, kFirst, kMost);
-  if (!reached) next_begin_ = std::max(next_begin_, Clock::now() + pause_);
+  pace(round, begin);
   if (progress_) progress_(round, result_);
   return {};
 }
 
 Status Runner::rounds(HttpClient& a, HttpClient& b) {
-  while (const auto number = begin_round()) RETURN_IF_ERROR(keep(ask_both(a, b, *number)));
+  while (const auto number = begin_round()) {
+    const auto begin = Clock::now();
+    RETURN_IF_ERROR(keep(ask_both(a, b, *number), begin));
+  }
   return {};
 }
 
@@ -180,7 +189,7 @@ Result<RunResult> run(const RunOptions& options, const std::atomic<bool>& stop,
   if (options.prompts.empty()) return fail("there are no prompts");
   RETURN_IF_ERROR(HttpClient::open(options.a, {}, options.timeout));
   RETURN_IF_ERROR(HttpClient::open(options.b, {}, options.timeout));
-  ASSIGN_OR_RETURN(auto log, LineLog::open(options.log));
+  ASSIGN_OR_RETURN(auto log, LineLog::open(options.log, kLineBegins));
   ASSIGN_OR_RETURN(const uint64_t first, next_round(options.log));
   return Runner(options, stop, progress, std::move(log), first).run();
 }

@@ -40,8 +40,10 @@ void add(Stats& stats, const RoundNumbers& round, std::string_view line, PromptS
   ++hour.rounds;
   ++prompt.rounds;
   if (round.verdict == Verdict::kExact) ++hour.exact;
-  if (round.verdict != Verdict::kAUnreachable) stats.a.add(round.a_ms);
-  if (round.verdict != Verdict::kBUnreachable && round.verdict != Verdict::kAUnreachable) stats.b.add(round.b_ms);
+  if (round.verdict != Verdict::kAUnreachable && round.verdict != Verdict::kBUnreachable) {
+    stats.a.add(round.a_ms);
+    stats.b.add(round.b_ms);
+  }
   if (!is_miss(round.verdict)) return;
   ++prompt.misses;
   ++stats.prefixes[three_digits(round.prefix)];

@@ -16,15 +16,24 @@ LineLog::~LineLog() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-Result<LineLog> LineLog::open(const std::string& path) {
+Result<LineLog> LineLog::open(const std::string& path, std::string_view begins) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd < 0) return fail("{}: cannot be opened for writing: {}", path, std::strerror(errno));
   LineLog log(path, fd);
   struct stat s{};
   if (::fstat(fd, &s) != 0 || !S_ISREG(s.st_mode)) return fail("{}: is not a file", path);
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) return fail("{}: another process is writing it", path);
+  RETURN_IF_ERROR(log.check_beginning(begins));
   RETURN_IF_ERROR(log.cut_unfinished());
   return log;
+}
+
+Status LineLog::check_beginning(std::string_view begins) const {
+  std::string first(begins.size(), '\0');
+  const ssize_t n = ::pread(fd_, first.data(), first.size(), 0);
+  if (n < 0) return fail("{}: cannot be read: {}", path_, std::strerror(errno));
+  if (begins.starts_with(std::string_view(first).substr(0, static_cast<size_t>(n)))) return {};
+  return fail("{}: does not begin with {}: it is another file, and left as it is", path_, begins);
 }
 
 Status LineLog::cut_unfinished() {

@@ -11,8 +11,9 @@ namespace onebit {
 
 class LineLog {
  public:
-  /// Opens or makes the file, for this process alone, and cuts off a last line that lacks its end.
-  static Result<LineLog> open(const std::string& path);
+  /// Opens or makes the file, for this process alone, and cuts off a last line that lacks its end. A file that does not
+  /// begin with `begins`, as its first line must, is somebody else's: an error, and left as it is.
+  static Result<LineLog> open(const std::string& path, std::string_view begins);
 
   LineLog(LineLog&& other) noexcept : path_(std::move(other.path_)), fd_(other.fd_) { other.fd_ = -1; }
   LineLog& operator=(LineLog&&) = delete;
@@ -28,6 +29,7 @@ class LineLog {
 
  private:
   LineLog(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  Status check_beginning(std::string_view begins) const;
   Status cut_unfinished();
 
   std::string path_;

@@ -73,6 +73,7 @@ Result<size_t> perplexity_windows(size_t tokens, const PerplexityOptions& o, con
   if (o.window < 1 || o.window + 1 > config.context)
     return fail("window is {}, expected 1 to {} for this model's context", o.window, config.context - 1);
   if (o.stride > o.window) return fail("stride is {}, expected at most the window of {}", o.stride, o.window);
+  if (!o.bos && o.window == 1) return fail("a window of 1 without BOS scores nothing");
   const size_t stride = stride_of(o);
   size_t count = tokens <= o.window ? 1 : 1 + (tokens - o.window + stride - 1) / stride;
   if (!o.bos && count > 1 && stride == o.window && tokens % stride == 1) --count;  // the last has nothing to score
@@ -85,10 +86,18 @@ Result<PerplexityResult> perplexity(Backend& backend, std::span<const TokenId> t
   ASSIGN_OR_RETURN(const size_t count, perplexity_windows(tokens.size(), options, backend.config()));
   if (known.windows.size() > count) return fail("{} windows are known, but there are {}", known.windows.size(), count);
   auto result = std::move(known);
+  for (size_t i = 0; i < result.windows.size(); ++i) {
+    const auto w = window_at(i, tokens.size(), options);
+    if (result.windows[i].tokens != w.end - w.scored)
+      return fail("window {} is known with {} tokens, but has {}", i + 1, result.windows[i].tokens, w.end - w.scored);
+  }
   while (result.windows.size() < count) {
     ASSIGN_OR_RETURN(
         const auto window,
         score_window(backend, tokens, window_at(result.windows.size(), tokens.size(), options), options.bos));
+    if (!std::isfinite(window.nll))
+      return fail("window {}: a log-probability is not finite: the model's numbers are damaged",
+                  result.windows.size() + 1);
     result.windows.push_back(window);
     if (progress) RETURN_IF_ERROR(progress(result, count));
   }

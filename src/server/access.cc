@@ -74,12 +74,27 @@ bool is_loopback(const std::string& host) {
   return host == "localhost" || host == "::1" || (v4 && host.starts_with("127."));
 }
 
+namespace {
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+  while (result.ends_with('.')) result.pop_back();  // of a name that is whole
+  return result;
+}
+
+}  // namespace
+
 bool names_this_machine(std::string_view host, const std::vector<std::string>& names) {
-  if (host.empty() || host.starts_with('[')) return true;  // absent, or an IPv6 address
-  const std::string name(host.substr(0, host.find(':')));
+  if (host.empty()) return true;
+  if (host.starts_with('[')) {
+    in6_addr address{};
+    return ::inet_pton(AF_INET6, std::string(host.substr(1, host.find(']') - 1)).c_str(), &address) == 1;
+  }
+  const auto name = lower(host.substr(0, host.find(':')));
   in_addr address{};
   return name == "localhost" || name.ends_with(".localhost") || ::inet_pton(AF_INET, name.c_str(), &address) == 1 ||
-         std::find(names.begin(), names.end(), name) != names.end();
+         std::any_of(names.begin(), names.end(), [&](const std::string& own) { return lower(own) == name; });
 }
 
 std::string_view key_of(std::string_view authorization, std::string_view x_api_key) {

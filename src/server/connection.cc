@@ -56,18 +56,21 @@ asio::awaitable<bool> Connection::read_header() {
   co_return false;
 }
 
-uint64_t Connection::announced_body() const {
-  return parser_->is_done() ? 0 : parser_->content_length().value_or(limits_.body_bytes);
-}
-
-asio::awaitable<bool> Connection::read_body() {
+asio::awaitable<bool> Connection::read_body(std::function<bool(uint64_t)> room) {
   stream_.expires_after(limits_.body);
   if (beast::iequals(request_[http::field::expect], "100-continue")) {
     http::response<http::empty_body> go_on(http::status::continue_, request_.version());
     const auto [error, bytes] = co_await http::async_write(stream_, go_on, kAwait);
     if (error) co_return false;
   }
-  const auto [error, bytes] = co_await http::async_read(stream_, buffer_, *parser_, kAwait);
+  boost::system::error_code error;
+  while (!parser_->is_done() && !error) {
+    std::tie(error, std::ignore) = co_await http::async_read_some(stream_, buffer_, *parser_, kAwait);
+    if (!error && !room(parser_->get().body().size())) {
+      co_await refuse(api_error(503, "busy", "the requests under way fill the memory for requests", 1));
+      co_return false;
+    }
+  }
   if (!error) {
     request_ = parser_->release();
     unread_ = false;
@@ -92,6 +95,11 @@ std::string_view Connection::path() const {
   return target.substr(0, target.find('?'));
 }
 
+bool Connection::lost(boost::system::error_code error) {
+  if (error) keep_alive_ = false;  // what else it sent is not worth an answer, and writing again would only wait
+  return bool{error};
+}
+
 asio::awaitable<bool> Connection::respond(HttpResponse response) {
   http::response<http::string_body> message;
   message.version(11);
@@ -108,7 +116,7 @@ asio::awaitable<bool> Connection::respond(HttpResponse response) {
   if (!head) message.body() = std::move(response.body);
   stream_.expires_after(limits_.write);
   const auto [error, bytes] = co_await http::async_write(stream_, message, kAwait);
-  co_return !error;
+  co_return !lost(error);
 }
 
 asio::awaitable<void> Connection::refuse(const ApiError& error) {
@@ -132,7 +140,7 @@ asio::awaitable<bool> Connection::begin_stream() {
   http::response_serializer<http::empty_body> serializer(message);
   stream_.expires_after(limits_.write);
   const auto [error, bytes] = co_await http::async_write_header(stream_, serializer, kAwait);
-  co_return !error;
+  co_return !lost(error);
 }
 
 asio::awaitable<bool> Connection::write(const std::string& events) {
@@ -144,14 +152,14 @@ asio::awaitable<bool> Connection::write(const std::string& events) {
   else
     std::tie(error, std::ignore) = co_await asio::async_write(stream_, asio::buffer(events), kAwait);
   stream_.expires_never();
-  co_return !error;
+  co_return !lost(error);
 }
 
 asio::awaitable<bool> Connection::end_stream() {
   if (!chunked_) co_return true;
   stream_.expires_after(limits_.write);
   const auto [error, bytes] = co_await asio::async_write(stream_, http::make_chunk_last(), kAwait);
-  co_return !error;
+  co_return !lost(error);
 }
 
 struct Connection::Watch::State {

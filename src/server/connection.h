@@ -54,10 +54,9 @@ class Connection {
   asio::awaitable<bool> read_header();
   /// Method, path and headers after read_header(); the body after read_body().
   const HttpRequest& request() const { return request_; }
-  /// The most that the body can have, in bytes.
-  uint64_t announced_body() const;
-  /// False where the body did not come or was too long (which the client was told).
-  asio::awaitable<bool> read_body();
+  /// `room` hears how many bytes there are of it as they come, and says whether there may be so many. False where the
+  /// body did not come, was too long or has no room (which the client was told).
+  asio::awaitable<bool> read_body(std::function<bool(uint64_t bytes)> room);
   /// The value of a header; empty where it is absent.
   std::string_view header(std::string_view name) const;
   /// The request's path without its query.
@@ -99,6 +98,8 @@ class Connection {
 
  private:
   class Parser;
+  /// After each write: whether it failed.
+  bool lost(boost::system::error_code error);
   asio::awaitable<void> refuse_and_close(int status, std::string message);
 
   beast::tcp_stream stream_;

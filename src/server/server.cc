@@ -26,6 +26,10 @@ double milliseconds_since(Clock::time_point begin) {
 class Hold {
  public:
   explicit Hold(uint64_t& number, uint64_t by = 1) : number_(number), by_(by) { number_ += by_; }
+  void set(uint64_t by) {
+    number_ += by - by_;
+    by_ = by;
+  }
   Hold(const Hold&) = delete;
   Hold& operator=(const Hold&) = delete;
   ~Hold() { number_ -= by_; }
@@ -220,7 +224,7 @@ asio::awaitable<void> Server::Impl::serve_requests(Connection& c, bool too_many)
 std::optional<ApiError> Server::Impl::refuse_page(const Connection& c) const {
   if (keys.required()) return std::nullopt;
   const auto host = c.header("Host"), origin = c.header("Origin");
-  if (is_loopback(options.host) && !names_this_machine(host, options.allowed_hosts))
+  if (!names_this_machine(host, options.allowed_hosts))
     return api_error(403, "host_not_allowed", "this server does not know itself by that Host (--allow-host)");
   const bool same = origin.empty() || origin.substr(std::min(origin.size(), origin.find("//") + 2)) == host;
   if (same || options.cors_origin == "*" || options.cors_origin == origin) return std::nullopt;
@@ -240,8 +244,6 @@ std::optional<HttpResponse> Server::Impl::before_the_body(const Connection& c) {
         api_error(401, "invalid_api_key", "a valid API key is needed: Authorization: Bearer KEY, or x-api-key: KEY"));
   if (const auto error = refuse_page(c)) return error_response(*error);
   if (service == nullptr) return error_response(api_error(503, "loading", "the model is loading", 1));
-  if (bodies + c.announced_body() > options.most_bodies_bytes)
-    return error_response(api_error(503, "busy", "the requests under way fill the memory for requests", 1));
   return std::nullopt;
 }
 
@@ -261,8 +263,12 @@ asio::awaitable<void> Server::Impl::answer(Connection& c) {
     co_await c.respond(*std::move(response));
     co_return;
   }
-  const Hold body(bodies, c.announced_body());
-  if (co_await c.read_body()) co_await handlers->handle(c, connections);
+  Hold body(bodies, 0);
+  const auto room = [&](uint64_t bytes) {
+    body.set(bytes);
+    return bodies <= options.most_bodies_bytes;
+  };
+  if (co_await c.read_body(room)) co_await handlers->handle(c, connections);
 }
 
 }  // namespace onebit::server

@@ -60,7 +60,8 @@ TEST(BurninPrompts, FaultsAreNamedWithTheirLine) {
   for (const auto& [lines, reason] : std::vector<std::pair<const char*, const char*>>{
            {"[]", "f: line 1: is not a JSON object"},
            {"\n{\"id\":\"a\",\"kind\":\"k\"}", "f: line 2: has neither messages nor prompt"},
-           {R"({"id":"a\"b","kind":"k","prompt":"x"})", "f: line 1: id must be a text without quotes or backslashes"},
+           {R"({"id":"a\"b","kind":"k","prompt":"x"})",
+            "f: line 1: id must be a text of at most 200 bytes without quotes or backslashes"},
            {"{\"id\":\"a\",\"kind\":\"k\",\"prompt\":1}\n{\"id\":\"a\",\"kind\":\"k\",\"prompt\":1}",
             "f: line 2: the id 'a' is taken"},
            {R"({"id":"a","kind":"k","prompt":"x","text_times":-1})",
@@ -107,15 +108,22 @@ TEST(BurninReply, LogprobsSayWhereTwoPartAndCount) {
   EXPECT_EQ(different.divergence->a.token, " b");
   EXPECT_EQ(compare(*parse_reply(chat(-2)), *parse_reply(completion("a b"))).verdict, Verdict::kExact)
       << "a side that gives none is compared by its text";
+  EXPECT_EQ(compare(*parse_reply(chat(-2)), *parse_reply(completion("a b")), true).verdict, Verdict::kPrefixOnly)
+      << "but not where they were asked for";
 }
 
 TEST(BurninReply, WhatIsNoAnswerIsAnError) {
-  for (const char* body : {"", "[]", "{}", R"({"choices":[]})", R"({"choices":{}})", R"({"choices":[1]})"})
+  for (const char* body : {"", "[]", "{}", R"({"choices":[]})", R"({"choices":{}})", R"({"choices":[1]})",
+                           R"({"choices":[{}]})", R"({"choices":[{"text":null}]})"})
     EXPECT_FALSE(parse_reply(body)) << body;
   const auto refusal = parse_reply(R"({"error":{"message":"too long"}})");
   ASSERT_FALSE(refusal);
   EXPECT_EQ(refusal.error().message, "too long");
-  EXPECT_TRUE(parse_reply(R"({"choices":[{"logprobs":{"content":[1,{"logprob":"x"}]},"text":null}]})"));
+  EXPECT_TRUE(parse_reply(R"({"choices":[{"logprobs":{"content":[1,{"logprob":"x"}]},"text":""}]})"));
+  const auto two = [](const char* first, const char* second) {
+    return *parse_reply(json{{"choices", {{{"text", first}}, {{"text", second}}}}}.dump());
+  };
+  EXPECT_NE(compare(two("a", "b"), two("", "ab")).verdict, Verdict::kExact) << "choice by choice";
 }
 
 TEST(BurninStats, QuantilesAreWithinOnePercent) {

@@ -32,7 +32,8 @@ TEST_F(Gate, ThresholdsAreReadBySection) {
 TEST_F(Gate, AFileThatAsksForNothingKnownIsRefused) {
   for (const char* text :
        {"", "[burnin]\n", "[burnin]\nmin_round = 1\n", "min_rounds = 1\n", "[burnin]\nmin_rounds = many\n",
-        "[burnin]\nmin_rounds = -1\n", "[burnin]\nmin_rounds = nan\n", "[latency]\nmin_rounds = 1\n"})
+        "[burnin]\nmin_rounds = -1\n", "[burnin]\nmin_rounds = nan\n", "[latency]\nmin_rounds = 1\n",
+        "[burnin]\nmin_rounds = 1\nmin_rounds = 2\n"})
     EXPECT_FALSE(read_thresholds(write("t.toml", text))) << text;
   EXPECT_FALSE(read_thresholds(folder_.path("absent")));
 }
@@ -55,6 +56,13 @@ TEST_F(Gate, FailsOnAFigureBeyondAThresholdAndOnOneThatIsMissing) {
   t = {};
   t.max_unreachable_rate = 0.2;
   EXPECT_FALSE(check(t, {}, stats)[0].passed);
+  stats.by_verdict = {0, 0, 0, 0, 4};
+  t = {};
+  t.max_gap_p50_ms = 5;
+  EXPECT_FALSE(check(t, {}, stats)[0].passed) << "nobody answered";
+  stats.by_verdict = {4, 0, 0, 0, 0};
+  stats.damaged_lines = 1;
+  EXPECT_FALSE(check(t, {}, stats).back().passed) << "what the line said is not known";
   t = {};
   t.max_nll_delta = 0;
   EXPECT_TRUE(check(t, PerplexityPair{0, 0, 8}, {})[0].passed);
@@ -64,7 +72,9 @@ TEST_F(Gate, FailsOnAFigureBeyondAThresholdAndOnOneThatIsMissing) {
 
 TEST_F(Gate, PerplexitiesAreComparedOverTheWindowsOfBoth) {
   const auto result = [&](const char* name, const char* windows, const char* text = "aa") {
-    return write(name, fmt::format(R"({{"text":"{}","window":4,"stride":0,"bos":true,"windows":{}}})", text, windows));
+    return write(
+        name, fmt::format(R"({{"text":"{}","window":4,"stride":0,"bos":true,"kv":"f16","head":"stored","windows":{}}})",
+                          text, windows));
   };
   const auto a = result("a", R"([{"tokens":4,"nll":8.0},{"tokens":4,"nll":9.0},{"tokens":4,"nll":1.0}])");
   const auto same = compare_perplexity(a, result("b", R"([{"tokens":4,"nll":8.0},{"tokens":4,"nll":9.0}])"));

@@ -75,7 +75,7 @@ RC_GTEST_PROP(BurninLog, CutAnywhereItGoesOn, ()) {
   const auto path = folder.path("log");
   const auto count = *rc::gen::inRange<uint64_t>(1, 6);
   {
-    auto log = LineLog::open(path);
+    auto log = LineLog::open(path, kLineBegins);
     RC_ASSERT(log);
     for (uint64_t i = 0; i < count; ++i) {
       auto round = any_round();
@@ -88,7 +88,7 @@ RC_GTEST_PROP(BurninLog, CutAnywhereItGoesOn, ()) {
   write(path, whole.substr(0, cut));
   const auto kept = static_cast<uint64_t>(std::count(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(cut), '\n'));
   {
-    auto log = LineLog::open(path);
+    auto log = LineLog::open(path, kLineBegins);
     RC_ASSERT(log);
     RC_ASSERT(next_round(path) == kept);
     auto round = any_round();
@@ -103,13 +103,29 @@ RC_GTEST_PROP(BurninLog, CutAnywhereItGoesOn, ()) {
 
 TEST(BurninLog, IsOfOneWriterAtATime) {
   const test::TempFolder folder;
-  const auto first = LineLog::open(folder.path("log"));
+  const auto first = LineLog::open(folder.path("log"), kLineBegins);
   ASSERT_TRUE(first);
-  const auto second = LineLog::open(folder.path("log"));
+  const auto second = LineLog::open(folder.path("log"), kLineBegins);
   ASSERT_FALSE(second);
   EXPECT_NE(second.error().message.find("another process"), std::string::npos);
-  EXPECT_FALSE(LineLog::open(folder.path("absent/log")));
-  EXPECT_FALSE(LineLog::open("/dev/null"));
+  EXPECT_FALSE(LineLog::open(folder.path("absent/log"), kLineBegins));
+  EXPECT_FALSE(LineLog::open("/dev/null", kLineBegins));
+}
+
+TEST(BurninLog, AnotherFileIsLeftAsItIs) {
+  const test::TempFolder folder;
+  for (const char* text : {"notes without an end", "notes\nmore", "\n", "{\"roun\n"}) {
+    write(folder.path("log"), text);
+    EXPECT_FALSE(LineLog::open(folder.path("log"), kLineBegins)) << text;
+    EXPECT_EQ(contents(folder.path("log")), text);
+  }
+}
+
+TEST(BurninLog, NumbersThatCannotBeAreDamage) {
+  for (const char* time : {"nan", "inf", "1e300", "-1"})
+    EXPECT_FALSE(parse_line(fmt::format(
+        R"({{"round":1,"time":{},"prompt":"p","verdict":"exact","a_ms":1,"b_ms":1,"bytes":1,"prefix":1}})", time)))
+        << time;
 }
 
 TEST(BurninLog, LinesThatAreNoneOfOursAreCountedAndLeftOut) {

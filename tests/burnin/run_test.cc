@@ -131,7 +131,8 @@ TEST(BurninRun, AServerThatSaysNothingIsGivenUp) {
 }
 
 TEST(BurninRun, UrlsThatCannotBe) {
-  for (const char* url : {"", "localhost:80", "https://x", "http://", "http://:80", "http://x:"})
+  for (const char* url : {"", "localhost:80", "https://x", "http://", "http://:80", "http://x:", "http://x:0",
+                          "http://x:99999", "http://x:abc", "http://a@x:80", "http://x:80/?q"})
     EXPECT_FALSE(HttpClient::open(url, "", std::chrono::milliseconds(100))) << url;
   EXPECT_TRUE(HttpClient::open("http://[::1]:80/base/", "", std::chrono::milliseconds(100)));
 }

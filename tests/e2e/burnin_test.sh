@@ -125,7 +125,8 @@ expect_err 'nowhere.jsonl: cannot be read'
 echo 'no log' >foreign.txt
 halo burnin run --a "$a" --b "$b" --log foreign.txt -n 1
 expect_status 1
-expect_err 'foreign.txt: holds no round'
+expect_err 'foreign.txt: does not begin with'
+[ "$(cat foreign.txt)" = 'no log' ] || wrong 'a file that is no log was changed'
 printf '{"id": "mine", "kind": "own", "prompt": "Say {n}"}\n{"id": "mine"}\n' >prompts.jsonl
 halo burnin run --a "$a" --b "$b" --log own.jsonl --prompts prompts.jsonl --only -n 1
 expect_status 1

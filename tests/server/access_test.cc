@@ -53,13 +53,13 @@ TEST(AccessKeys, TheKeyOfARequest) {
 }
 
 TEST(Host, AddressesAndKnownNamesAreThisMachine) {
-  for (const char* host :
-       {"", "localhost", "localhost:8080", "127.0.0.1:1", "192.168.1.2", "[::1]:8080", "a.localhost:1"})
+  for (const char* host : {"", "localhost", "localhost:8080", "127.0.0.1:1", "192.168.1.2", "[::1]:8080",
+                           "a.localhost:1", "LOCALHOST:80", "localhost."})
     EXPECT_TRUE(names_this_machine(host, {})) << host;
-  for (const char* host :
-       {"evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "xlocalhost"})
+  for (const char* host : {"evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example",
+                           "xlocalhost", "[evil.example", "[evil.example]:80"})
     EXPECT_FALSE(names_this_machine(host, {})) << host;
-  EXPECT_TRUE(names_this_machine("box.example:8080", {"box.example"}));
+  EXPECT_TRUE(names_this_machine("box.example:8080", {"Box.example"}));
 }
 
 }  // namespace
