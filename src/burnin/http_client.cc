@@ -12,7 +12,6 @@
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
 #include <charconv>
-#include <optional>
 
 namespace onebit::burnin {
 namespace {
@@ -34,7 +33,7 @@ struct HttpClient::Impl {
   std::string host, port, prefix, key, url;
   std::chrono::milliseconds timeout{};
   asio::io_context io{1};
-  std::optional<beast::tcp_stream> stream;  // while connected
+  std::unique_ptr<beast::tcp_stream> stream;  // while connected
   beast::flat_buffer buffer;
 
   asio::awaitable<boost::system::error_code> connect();
@@ -78,7 +77,7 @@ asio::awaitable<boost::system::error_code> HttpClient::Impl::connect() {
   tcp::resolver resolver(io);
   const auto [error, found] = co_await resolver.async_resolve(host, port, kAwait);
   if (error) co_return error;
-  stream.emplace(io);
+  stream = std::make_unique<beast::tcp_stream>(io);
   buffer.clear();
   stream->expires_after(timeout);
   const auto [refused, endpoint] = co_await stream->async_connect(found, kAwait);

@@ -193,9 +193,8 @@ void Connection::Watch::wait(const std::shared_ptr<State>& state) {
 }
 
 Connection::Watch::~Watch() {
-  state_->watching = false;  // for a handler that is on its way already
-  state_->timer.cancel();
-  state_->stop.emit(asio::cancellation_type::all);
+  state_->watching = false;                         // for a handler that is on its way already
+  state_->stop.emit(asio::cancellation_type::all);  // a timer under way ends soon, and finds nobody watching
 }
 
 asio::awaitable<void> Connection::finish() {
