@@ -1,0 +1,31 @@
+// The only shim between GPU kernels and the machine they run on. One source of kernels (the *.inl.h beside this file)
+// is compiled three times: by nvcc (gpu_cuda.h), by clang as HIP (gpu_hip.h), and by any C++ compiler for the host
+// (gpu_host.h), where the threads of a block are fibers, so that every kernel runs in tests without a GPU.
+//
+// Each implementation offers, in namespace onebit::gpu, for device code:
+//   GPU_DEVICE, GPU_KERNEL(threads, blocks)   specifiers; a kernel takes its arguments by value
+//   thread(), threads(), block(), blocks()    one-dimensional blocks and grids; warps are 32 threads
+//   shared_memory()                           the block's dynamic shared memory, 128-byte aligned
+//   sync_block(), sync_warp()                 barriers
+//   shuffle_xor(v, mask), shuffle(v, lane)    between the 32 threads of a warp; all of them call it
+//   atomic_add(p, v)                          int32 and uint32, global or shared; returns the old value
+//   atomic_max(p, v)                          uint32
+//   load_acquire(p), fence(), pause()         for barriers across blocks: what was written before is seen after
+//   load_stream(p)                            16 bytes that are read once
+//   copy_async(shared, global)                16 bytes on their way to shared memory, in groups that
+//   copy_async_commit(), copy_async_wait<N>() close, and that wait until at most N of them are under way
+//   dot4(acc, u, s), dot4_signed(acc, a, b)   acc + Σ of four products of bytes; u unsigned, the others signed
+//   Accumulator, matrix instructions: see TileProduct in each
+//   half_to_float(bits), float_to_half(x)     IEEE binary16, to nearest even
+//   clock_ns()                                a clock all blocks share
+// and for host code:
+//   Device, Stream, DeviceBuffer, launch(): memory, copies and launches, errors as values
+#pragma once
+
+#if defined(__HIP__)
+#include "kernels/gpu/gpu_hip.h"
+#elif defined(__CUDACC__)
+#include "kernels/gpu/gpu_cuda.h"
+#else
+#include "kernels/gpu/gpu_host.h"
+#endif

@@ -1,0 +1,132 @@
+// The shim (gpu_api.h) for CUDA. Needs compute capability 8.0.
+#pragma once
+
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#define GPU_DEVICE __device__ __forceinline__
+#define GPU_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
+
+namespace onebit::gpu {
+
+inline constexpr uint32_t kWarp = 32;
+
+GPU_DEVICE uint32_t thread() {
+  return threadIdx.x;
+}
+GPU_DEVICE uint32_t threads() {
+  return blockDim.x;
+}
+GPU_DEVICE uint32_t block() {
+  return blockIdx.x;
+}
+GPU_DEVICE uint32_t blocks() {
+  return gridDim.x;
+}
+
+GPU_DEVICE unsigned char* shared_memory() {
+  extern __shared__ __align__(128) unsigned char shared[];
+  return shared;
+}
+
+GPU_DEVICE void sync_block() {
+  __syncthreads();
+}
+GPU_DEVICE void sync_warp() {
+  __syncwarp();
+}
+template <class T>
+GPU_DEVICE T shuffle_xor(T v, uint32_t mask) {
+  return __shfl_xor_sync(0xffffffffu, v, mask);
+}
+template <class T>
+GPU_DEVICE T shuffle(T v, uint32_t lane) {
+  return __shfl_sync(0xffffffffu, v, lane);
+}
+
+template <class T>
+GPU_DEVICE T atomic_add(T* p, T v) {
+  return atomicAdd(p, v);
+}
+GPU_DEVICE uint32_t atomic_max(uint32_t* p, uint32_t v) {
+  return atomicMax(p, v);
+}
+GPU_DEVICE uint32_t load_acquire(const uint32_t* p) {
+  uint32_t v;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+GPU_DEVICE void fence() {
+  __threadfence();
+}
+GPU_DEVICE void pause() {}
+
+GPU_DEVICE uint4 load_stream(const void* p) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p));
+  return v;
+}
+GPU_DEVICE void copy_async(void* shared, const void* global) {
+  const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+}
+GPU_DEVICE void copy_async_commit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int kLeft>
+GPU_DEVICE void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
+}
+
+GPU_DEVICE int32_t dot4(int32_t acc, uint32_t u, uint32_t s) {
+  int32_t d;
+  asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(u), "r"(s), "r"(acc));
+  return d;
+}
+GPU_DEVICE int32_t dot4_signed(int32_t acc, uint32_t a, uint32_t b) {
+  return __dp4a(static_cast<int>(a), static_cast<int>(b), acc);
+}
+/// Bytes of {a, b} picked by the nibbles of `selector`: 0 to 3 of a, 4 to 7 of b.
+GPU_DEVICE uint32_t pick_bytes(uint32_t a, uint32_t b, uint32_t selector) {
+  return __byte_perm(a, b, selector);
+}
+
+/// d += A B: A 16×32 bytes, B 32×8 signed bytes. Lane l = 4 g + t holds of A rows g and g + 8 at columns 4 t … + 3
+/// (a[0], a[1]) and 16 + 4 t … + 3 (a[2], a[3]), of B column g at rows 4 t … + 3 (b[0]) and 16 + 4 t … + 3 (b[1]), of d
+/// rows g (d[0], d[1]) and g + 8 (d[2], d[3]) at columns 2 t and 2 t + 1.
+template <bool kSigned>
+GPU_DEVICE void multiply_16x8x32(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  if constexpr (kSigned)
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  else
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+GPU_DEVICE float half_to_float(uint16_t bits) {
+  return __half2float(__ushort_as_half(bits));
+}
+GPU_DEVICE uint16_t float_to_half(float x) {
+  return __half_as_ushort(__float2half_rn(x));
+}
+GPU_DEVICE uint64_t clock_ns() {
+  uint64_t t;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));
+  return t;
+}
+
+}  // namespace onebit::gpu
+
+#define GPU_RUNTIME(name) cuda##name
+#include "kernels/gpu/gpu_runtime.h"
+#undef GPU_RUNTIME
