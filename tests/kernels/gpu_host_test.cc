@@ -414,5 +414,33 @@ TEST_F(GpuHost, ThreadsOfTheHostMayLaunchAtTheSameTime) {
   EXPECT_EQ(host(count, 1)[0], 3u * 4 * 64);
 }
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+
+GPU_KERNEL(64, 1) overrun(const uint32_t* zeros, uint32_t* out, uint32_t how) {
+  auto* shared = reinterpret_cast<uint32_t*>(shared_memory());
+  uint32_t array[64];
+  uint32_t* local = array;  // or the other sanitizer would see it first
+  for (uint32_t i = 0; i < 64; ++i) local[i] = zeros[i];
+  sync_block();  // what lies on a fiber's stack is still known after others have run
+  if (how == 0) shared[thread() + 1] = 1;
+  if (how == 1) out[thread() + 1] = 1;
+  if (how == 2) out[thread()] = local[zeros[thread()] + thread() + 1];
+}
+
+TEST_F(GpuHost, AddressSanitizerSeesOverruns) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  auto* zeros = device(std::vector<uint32_t>(64));
+  auto* out = device<uint32_t>(64);
+  const char* texts[] = {"heap-buffer-overflow", "heap-buffer-overflow", "stack-buffer-overflow"};
+  for (uint32_t how = 0; how < 3; ++how)
+    EXPECT_DEATH(launch(overrun, {.threads = 64, .shared_bytes = 256}, nullptr, outcome_, zeros, out, how), texts[how]);
+  launch(overrun, {.threads = 64, .shared_bytes = 256}, nullptr, outcome_, zeros, out, 3);
+  EXPECT_TRUE(outcome_.ok());
+}
+
+#endif
+#endif
+
 }  // namespace
 }  // namespace onebit::gpu

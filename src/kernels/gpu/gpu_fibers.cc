@@ -75,7 +75,10 @@ class Fibers {
     while (all_.size() < count) {
       auto fiber = std::make_unique<Fiber>();
       fiber->stack = context::protected_fixedsize_stack(kStackBytes).allocate();
-      fiber->at = context::detail::make_fcontext(fiber->stack.sp, fiber->stack.size, life);
+      // Not all from the same place in a page: they would compete for the same lines of the cache.
+      const size_t indent = all_.size() % 32 * 128;
+      fiber->at = context::detail::make_fcontext(static_cast<char*>(fiber->stack.sp) - indent,
+                                                 fiber->stack.size - indent, life);
       if (__tsan_create_fiber != nullptr) fiber->tsan = __tsan_create_fiber(0);
       all_.push_back(std::move(fiber));
     }
@@ -158,17 +161,22 @@ class Launch {
  public:
   Launch(const LaunchShape& shape, const std::function<void()>& body, uint32_t order)
       : shape_(shape), body_(body), order_(order), alive_(shape.together ? shape.blocks : 1) {
-    fibers.reserve(size_t{alive_} * shape.threads);
+    fibers_.reserve(size_t{alive_} * shape.threads);
     warps_.resize(size_t{alive_} * warps_of_block());
     blocks_.resize(alive_);
     shared_.resize(alive_);
   }
 
   std::string run() {
-    fibers.launch = this;
-    for (uint32_t done = 0; done < shape_.blocks && error_.empty(); done += alive_) {
-      for (uint32_t i = 0; i < alive_; ++i) begin(i, shape_.together ? i : visit(done, shape_.blocks, order_));
+    fibers_.launch = this;
+    if (shape_.together) {
+      for (uint32_t i = 0; i < alive_; ++i) begin(i, i);
       run_alive();
+    } else {
+      for_all(shape_.blocks, [&](uint32_t i) {
+        begin(0, i);
+        run_alive();
+      });
     }
     cancel();
     return error_;
@@ -193,13 +201,26 @@ class Launch {
 
  private:
   uint32_t warps_of_block() const { return shape_.threads / kWarp; }
-  Thread& thread(const LiveBlock& live, uint32_t i) { return fibers[live.first_fiber + i]; }
+  Thread& thread(const LiveBlock& live, uint32_t i) { return fibers_[live.first_fiber + i]; }
 
-  /// The i-th to be visited of n: all of them, from somewhere, up or down.
-  static uint32_t visit(uint32_t i, uint32_t n, uint32_t order) {
-    if (order == 0) return i;
-    const uint32_t hash = (order * 0x9e3779b1u) >> 7;
-    return (hash % n + ((hash >> 24) % 2 == 0 ? i : n - 1 - i)) % n;
+  /// Calls `visit` with all of 0 … n - 1: from somewhere, up or down, differently each time.
+  template <class Visit>
+  void for_all(uint32_t n, const Visit& visit) {
+    if (order_ == 0) {
+      for (uint32_t i = 0; i < n && error_.empty(); ++i) visit(i);
+      return;
+    }
+    const uint32_t hash = (order_ + ++phase_ * 0x85ebca6bu) * 0x9e3779b1u;
+    const uint32_t start = (hash >> 8) % n;
+    const bool up = (hash & 0x80u) != 0;
+    uint32_t i = start;
+    for (uint32_t seen = 0; seen < n && error_.empty(); ++seen) {
+      visit(i);
+      if (up)
+        i = i + 1 == n ? 0 : i + 1;
+      else
+        i = i == 0 ? n - 1 : i - 1;
+    }
   }
 
   void begin(uint32_t slot, uint32_t index) {
@@ -225,42 +246,34 @@ class Launch {
   void run_alive() {
     uint32_t idle = 0;
     for (uint32_t left = alive_; left > 0 && error_.empty();) {
-      if (order_ != 0) ++phase_;
       progress_ = false;
-      for (uint32_t i = 0; i < alive_ && error_.empty(); ++i) {
-        auto& live = blocks_[visit(i, alive_, turn())];
-        if (live.ended) continue;
-        advance(live);
-        if (live.ended) --left;
-      }
+      for_all(alive_, [&](uint32_t i) {
+        if (blocks_[i].ended) return;
+        advance(blocks_[i]);
+        if (blocks_[i].ended) --left;
+      });
       idle = progress_ ? 0 : idle + 1;
       if (idle > kPatience) report("nobody goes on: " + first_waiting());
     }
   }
 
-  uint32_t turn() const { return order_ == 0 ? 0 : order_ + phase_ * 2654435761u; }
-
   /// Lets every thread of a block run as far as it can without other blocks.
   void advance(LiveBlock& live) {
-    for (;;) {
-      const auto warps = warps_of_block();
-      if (order_ != 0) ++phase_;
-      for (uint32_t i = 0; i < warps && error_.empty(); ++i) advance_warp(live, visit(i, warps, turn()) * kWarp);
-      if (!error_.empty() || !release_block(live)) return;
-    }
+    do {
+      for_all(warps_of_block(), [&](uint32_t i) { advance_warp(live, i * kWarp); });
+    } while (error_.empty() && release_block(live));
   }
 
   void advance_warp(LiveBlock& live, uint32_t first) {
     do {
-      if (order_ != 0) ++phase_;
-      for (uint32_t i = 0; i < kWarp && error_.empty(); ++i) {
-        auto& fiber = fibers[live.first_fiber + first + visit(i, kWarp, turn())];
-        if (fiber.wait > Wait::kOthers) continue;
+      for_all(kWarp, [&](uint32_t i) {
+        auto& fiber = fibers_[live.first_fiber + first + i];
+        if (fiber.wait > Wait::kOthers) return;
         const bool looked = fiber.wait == Wait::kOthers;
         fiber.wait = Wait::kNothing;
-        fibers.enter(fiber);
+        fibers_.enter(fiber);
         progress_ = progress_ || !looked || fiber.wait != Wait::kOthers;
-      }
+      });
     } while (error_.empty() && release_warp(live, first));
   }
 
@@ -319,11 +332,12 @@ class Launch {
     if (error_.empty()) return;
     for (const auto& live : blocks_)
       for (uint32_t i = 0; i < shape_.threads && live.block.shared != nullptr; ++i) {
-        auto& fiber = fibers[live.first_fiber + i];
-        while (fiber.wait != Wait::kEnded) fibers.enter(fiber);
+        auto& fiber = fibers_[live.first_fiber + i];
+        while (fiber.wait != Wait::kEnded) fibers_.enter(fiber);
       }
   }
 
+  Fibers& fibers_ = fibers;
   const LaunchShape shape_;
   const std::function<void()>& body_;
   const uint32_t order_;
