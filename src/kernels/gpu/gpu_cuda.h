@@ -9,13 +9,13 @@
 #include <cstring>
 #include <string>
 
+#include "kernels/gpu/gpu_types.h"
+
 #define GPU_DEVICE __device__ __forceinline__
 #define GPU_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 #define GPU_ARGUMENT const __grid_constant__
 
 namespace onebit::gpu {
-
-inline constexpr uint32_t kWarp = 32;
 
 GPU_DEVICE uint32_t thread() {
   return threadIdx.x;

@@ -2,6 +2,8 @@
 // Included by gpu_cuda.h and gpu_hip.h with GPU_RUNTIME(name) defined.
 #pragma once
 
+#include "kernels/gpu/gpu_types.h"
+
 namespace onebit::gpu {
 
 using NativeError = GPU_RUNTIME(Error_t);
@@ -9,33 +11,14 @@ using Stream = GPU_RUNTIME(Stream_t);
 using Event = GPU_RUNTIME(Event_t);
 using Graph = GPU_RUNTIME(GraphExec_t);
 
-/// The first error of a chain of calls; the later ones do nothing.
-class Outcome {
- public:
-  bool ok() const { return error_ == GPU_RUNTIME(Success); }
-  bool out_of_memory() const { return error_ == GPU_RUNTIME(ErrorMemoryAllocation); }
-  std::string text() const { return GPU_RUNTIME(GetErrorString)(error_); }
-  void take(NativeError error) {
-    if (ok()) error_ = error;
-  }
-  /// For errors that leave the device sound.
-  void clear() {
-    error_ = GPU_RUNTIME(Success);
-    static_cast<void>(GPU_RUNTIME(GetLastError)());
-  }
-
- private:
-  NativeError error_ = GPU_RUNTIME(Success);
+struct NativeErrors {
+  using Type = NativeError;
+  static bool good(Type error) { return error == GPU_RUNTIME(Success); }
+  static bool out_of_memory(Type error) { return error == GPU_RUNTIME(ErrorMemoryAllocation); }
+  static std::string text(Type error) { return GPU_RUNTIME(GetErrorString)(error); }
+  static void forget() { static_cast<void>(GPU_RUNTIME(GetLastError)()); }
 };
-
-struct DeviceProperties {
-  std::string name, architecture;
-  uint32_t multiprocessors = 0;
-  uint64_t shared_bytes = 0;  // that a block may ask for
-  uint64_t memory_bytes = 0, free_bytes = 0;
-  uint64_t l2_bytes = 0;
-  bool integrated = false;  // shares the host's memory
-};
+using Outcome = BasicOutcome<NativeErrors>;
 
 inline int device_count() {
   int n = 0;
@@ -193,13 +176,6 @@ uint32_t resident_blocks(void (*kernel)(Parameters...), uint32_t block_threads, 
                                                                         static_cast<int>(block_threads), shared_bytes));
   return static_cast<uint32_t>(n);
 }
-
-struct LaunchShape {
-  uint32_t blocks = 1, threads = 1;
-  uint64_t shared_bytes = 0;
-  /// All blocks are on the device at once, so they may wait for each other.
-  bool together = false;
-};
 
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), const LaunchShape& shape, Stream stream, Outcome& outcome,
