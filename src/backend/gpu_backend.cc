@@ -39,9 +39,7 @@ gpu::ModelView view_of(const ModelWeights& w) {
 }
 
 gpu::KvFormat format_of(KvType type) {
-  return type == KvType::kF32   ? gpu::KvFormat::kF32
-         : type == KvType::kF16 ? gpu::KvFormat::kF16
-                                : gpu::KvFormat::kQ8;
+  return type == KvType::kF32 ? gpu::KvFormat::kF32 : type == KvType::kF16 ? gpu::KvFormat::kF16 : gpu::KvFormat::kQ8;
 }
 
 tl::unexpected<Error> fail_as(const gpu::Failure& failure) {

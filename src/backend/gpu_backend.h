@@ -16,8 +16,8 @@ struct GpuOptions {
   uint64_t kv_bytes = 0;  // for keys and values; 0: four full contexts, at most half of the free memory
 };
 
-/// `weights` borrows from a model file that must outlive the backend, though only to tell whether it is still whole: the
-/// engine keeps a copy. One thread at a time may call it. Errors: a model that the engine does not take, too little
+/// `weights` borrows from a model file that must outlive the backend, though only to tell whether it is still whole:
+/// the engine keeps a copy. One thread at a time may call it. Errors: a model that the engine does not take, too little
 /// memory, a device that fails.
 Result<std::unique_ptr<Backend>> make_gpu_backend(ModelWeights weights, const GpuModule& module,
                                                   const GpuOptions& options);

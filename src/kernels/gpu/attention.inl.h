@@ -11,8 +11,12 @@ namespace {
 inline constexpr uint32_t kSuperBlock = 16;
 inline constexpr uint32_t kMostGroup = 16;  // query heads that share a KV head
 
-GPU_DEVICE uint32_t blocks_of(uint32_t positions) { return (positions + kPagePositions - 1) / kPagePositions; }
-GPU_DEVICE uint32_t supers_of(uint32_t positions) { return (blocks_of(positions) + kSuperBlock - 1) / kSuperBlock; }
+GPU_DEVICE uint32_t blocks_of(uint32_t positions) {
+  return (positions + kPagePositions - 1) / kPagePositions;
+}
+GPU_DEVICE uint32_t supers_of(uint32_t positions) {
+  return (blocks_of(positions) + kSuperBlock - 1) / kSuperBlock;
+}
 
 /// A result over some positions: o [head_dim], m and l beside it. Slots of a row's head are [blocks] + [supers].
 struct Results {
@@ -21,10 +25,10 @@ struct Results {
 
 /// Shared memory of attend_block: the queries of a KV head's group, their weights.
 struct AttendShared {
-  float* q;         // [group][head_dim]; q8: as int8, [group][head_dim]
-  float* p;         // [group][64]
-  float* reduced;   // [group][2]: halves' maxima; then m in [0]
-  float* q_scale;   // [group]; q8 only
+  float* q;           // [group][head_dim]; q8: as int8, [group][head_dim]
+  float* p;           // [group][64]
+  float* reduced;     // [group][2]: halves' maxima; then m in [0]
+  float* q_scale;     // [group]; q8 only
   unsigned char* kv;  // the block staged, or where it lies
 };
 GPU_DEVICE constexpr uint32_t attend_shared_floats(uint32_t group, uint32_t head_dim) {
@@ -60,7 +64,7 @@ GPU_DEVICE float score(const AttendShared& s, const KvPlan& plan, uint32_t head,
   } else {
     const float* q = s.q + head * head_dim;
     float sum = 0.0f;
-#pragma unroll 16
+    GPU_UNROLL(16)
     for (uint32_t d = 0; d < head_dim; ++d) sum = std::fma(q[d], key_at<kFormat>(s.kv, d, t), sum);
     return sum * c;
   }
@@ -127,7 +131,7 @@ GPU_DEVICE void attend_block(const AttendShared& s, const KvPlan& plan, uint32_t
     const uint32_t head = i / pairs, pair = i % pairs;
     const float* p = s.p + head * kPagePositions;
     float x = 0.0f, y = 0.0f;
-#pragma unroll 8
+    GPU_UNROLL(8)
     for (uint32_t t = 0; t < count; ++t) {
       const Pair values = values_at<kFormat>(v, t, pair, head_dim);
       x = std::fma(p[t], values.x, x);
@@ -170,7 +174,7 @@ GPU_DEVICE void fold_results(const Results& from, uint32_t from_stride, uint32_t
     const float *a = weights + head * 2 * count, *b = a + count;
     const float* o = from.o + static_cast<uint64_t>(head) * from_stride * head_dim + d;
     float sum = load_fresh(o);
-#pragma unroll 8
+    GPU_UNROLL(8)
     for (uint32_t j = 1; j < count; ++j)
       sum = std::fma(sum, a[j], load_fresh(o + static_cast<uint64_t>(j) * head_dim) * b[j]);
     into.o[static_cast<uint64_t>(head) * into_stride * head_dim + d] = sum;
@@ -247,13 +251,14 @@ GPU_DEVICE void quantize_queries(const AttendShared& s, uint32_t group, uint32_t
     const float factor = 127.0f / float_of(largest);
     // The int8 values of a head go where its floats were, and so only once all of them are read.
     int8_t values[16];
-#pragma unroll
+    GPU_UNROLL_ALL
     for (uint32_t i = 0; i < 16; ++i)
-      if (i * kWarp + lane < head_dim) values[i] = static_cast<int8_t>(largest < kInfinityBits ? quantized(x[i * kWarp + lane], factor) : 0);
+      if (i * kWarp + lane < head_dim)
+        values[i] = static_cast<int8_t>(largest < kInfinityBits ? quantized(x[i * kWarp + lane], factor) : 0);
     sync_block();
     auto* q = reinterpret_cast<int8_t*>(s.q) + (mine ? head : 0) * head_dim;
     if (mine) {
-#pragma unroll
+      GPU_UNROLL_ALL
       for (uint32_t i = 0; i < 16; ++i)
         if (i * kWarp + lane < head_dim) q[i * kWarp + lane] = values[i];
       if (lane == 0) s.q_scale[head] = float_of(largest);

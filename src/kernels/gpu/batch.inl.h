@@ -86,8 +86,8 @@ struct PlaceArgs {
   uint32_t layer;
 };
 
-/// Queries get their position in place; keys and values theirs, and their place in the cache. A block a row and KV head.
-/// Shared: RowScratch, then 2 · head_dim floats.
+/// Queries get their position in place; keys and values theirs, and their place in the cache. A block a row and KV
+/// head. Shared: RowScratch, then 2 · head_dim floats.
 template <KvFormat kFormat>
 GPU_KERNEL(kRowThreads, 1)
 place_rows(GPU_ARGUMENT PlaceArgs a) {
@@ -113,8 +113,7 @@ place_rows(GPU_ARGUMENT PlaceArgs a) {
     k[d] = r.low;
     k[d + half] = r.high;
   }
-  for (uint32_t d = thread(); d < c.head_dim; d += kRowThreads)
-    v[d] = from[a.qkv.v_first + kv_head * c.head_dim + d];
+  for (uint32_t d = thread(); d < c.head_dim; d += kRowThreads) v[d] = from[a.qkv.v_first + kv_head * c.head_dim + d];
   sync_block();
   const Sequence& s = a.step.sequences[row.sequence];
   unsigned char* at = a.kv.at(a.step.pages[s.first_page + row.position / kPagePositions], a.layer, kv_head);

@@ -23,16 +23,16 @@ struct DecodeArgs {
   DeviceModel model;
   uint32_t token, position;
   uint32_t page_list[kInlinePages];
-  const uint32_t* pages;  // null: they are in page_list
+  const uint32_t* pages;         // null: they are in page_list
   uint32_t slot_units[kSlots];   // room of each slot in shared memory
   uint32_t slot_offset[kSlots];  // in bytes, as the others
   uint32_t layers_offset, x_offset, h_offset, q_offset, table_offset, row_offset, attend_offset, kv_offset, fold_offset;
-  uint32_t stage_kv;    // 1: there is room for a KV block
+  uint32_t stage_kv;                       // 1: there is room for a KV block
   int32_t *qkv, *output, *gate_up, *down;  // sums
   float* attended;                         // [heads · head_dim]
   Results parts, supers, totals;           // [heads][part_stride], [heads][super_stride], [heads]
   uint32_t part_stride, super_stride;
-  uint32_t* tickets;   // [kv_heads][1 + super_stride], zero between passes
+  uint32_t* tickets;  // [kv_heads][1 + super_stride], zero between passes
   uint32_t* barrier;
   Problems* problems;
   float* logits;          // [vocabulary]
@@ -363,7 +363,7 @@ GPU_DEVICE void Decode::head(const RowScale& in) const {
     const unsigned char* data = m.data + static_cast<uint64_t>(group) * m.blocks * kBlockSize + lane % 4 * 16;
     RowSums<kCode> total;
     total.clear();
-#pragma unroll 5
+    GPU_UNROLL(5)
     for (uint32_t at = first; at < last; at += kUnitBlocks)
       total.add_block(load_stream(data + static_cast<uint64_t>(at) * kBlockSize), words_of<kCode>(q(), at, m.blocks),
                       nullptr);
@@ -459,9 +459,8 @@ decode(GPU_ARGUMENT DecodeArgs a) {
     grid_barrier(a.barrier);
     told();
 
-    in = d.norm<kCode>(c.hidden, w.ffn_gate.blocks, w.ffn_norm, d.x(), [&](uint32_t e) {
-      return d.x()[e] + Decode::product(a.output, 0, e, w.attn_output, before);
-    });
+    in = d.norm<kCode>(c.hidden, w.ffn_gate.blocks, w.ffn_norm, d.x(),
+                       [&](uint32_t e) { return d.x()[e] + Decode::product(a.output, 0, e, w.attn_output, before); });
     d.pad<kCode>(c.hidden, w.ffn_gate.blocks);
     copy_async_wait<4>();
     sync_block();
@@ -490,9 +489,8 @@ decode(GPU_ARGUMENT DecodeArgs a) {
   }
 
   const DeviceMatrix& down = d.layer(c.layers - 1).ffn_down;
-  in = d.norm<Code::kQ8>(c.hidden, m.head.blocks, m.output_norm, d.x(), [&](uint32_t e) {
-    return d.x()[e] + Decode::product(a.down, 0, e, down, before);
-  });
+  in = d.norm<Code::kQ8>(c.hidden, m.head.blocks, m.output_norm, d.x(),
+                         [&](uint32_t e) { return d.x()[e] + Decode::product(a.down, 0, e, down, before); });
   for (uint32_t e = thread(); e < c.hidden; e += kDecodeThreads)
     if ((bits_of(d.x()[e]) & 0x7fffffffu) >= kInfinityBits || (bits_of(d.h()[e]) & 0x7fffffffu) >= kInfinityBits)
       a.problems->residual = 1;

@@ -139,7 +139,7 @@ class DeviceEngine final : public Engine {
     Problems problems;
     uint64_t best;
   };
-  Answer* answer_ = nullptr;        // pinned
+  Answer* answer_ = nullptr;         // pinned
   Picked* answer_picked_ = nullptr;  // pinned
   float* answer_logits_ = nullptr;   // pinned
   bool measuring_ = false;

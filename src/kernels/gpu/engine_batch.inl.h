@@ -117,8 +117,8 @@ void DeviceEngine::with_format(Call call) {
 template <Code kCode>
 void DeviceEngine::norm(const float* x, uint32_t n, const float* weight, uint32_t row_blocks, uint32_t rows,
                         const uint32_t* row_list, float* y, bool check) {
-  const NormArgs args{x, n, weight, shape_.rms_epsilon, q_, padded_blocks(row_blocks), row_list, y,
-                      check ? problems_ : nullptr};
+  const NormArgs args{
+      x, n, weight, shape_.rms_epsilon, q_, padded_blocks(row_blocks), row_list, y, check ? problems_ : nullptr};
   const uint64_t shared = sizeof(RowScratch) + uint64_t{n} * 4;
   if (shared > (48 << 10)) allow_shared(&norm_rows<kCode>, shared, outcome_);
   launch(&norm_rows<kCode>, {rows, kRowThreads, shared}, stream_, outcome_, args);
@@ -130,8 +130,7 @@ void DeviceEngine::launch_products(const ProductArgs& args) {
   uint32_t groups = 0;
   for (uint32_t i = 0; i < args.matrices; ++i) groups += args.matrix[i].groups;
   if (kFinish == Finish::kGate) groups = args.matrix[0].groups;
-  const uint64_t shared =
-      (kCode == Code::kT1_6 ? kTritTableBytes : 0) + uint64_t{kGroups} * kTileRows16 * kTokens * 4;
+  const uint64_t shared = (kCode == Code::kT1_6 ? kTritTableBytes : 0) + uint64_t{kGroups} * kTileRows16 * kTokens * 4;
   if (shared > (48 << 10)) allow_shared(&products<kCode, kTiles, kGroups, kFinish>, shared, outcome_);
   const uint32_t blocks = (groups + kEach - 1) / kEach * ((args.tokens + kTokens - 1) / kTokens);
   launch(&products<kCode, kTiles, kGroups, kFinish>, {blocks, kProductThreads, shared}, stream_, outcome_, args);
@@ -173,8 +172,8 @@ void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& pl
   launch(&attend_rows<kFormat>, {static_cast<uint32_t>(plan.tasks.size()) * c.kv_heads, kRowThreads, shared}, stream_,
          outcome_, AttendArgs{c, model_.kv, view_, qkv_rows_, i, tasks_, parts_, stage ? 1u : 0u, kv_offset});
   const uint64_t supers = (shape_.context / kPagePositions + kSuperBlock) / kSuperBlock;
-  launch(&fold_rows, {rows * c.kv_heads, kRowThreads, std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4}, stream_,
-         outcome_, FoldArgs{c, folds_, parts_, supers_, totals_, attended_});
+  launch(&fold_rows, {rows * c.kv_heads, kRowThreads, std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4},
+         stream_, outcome_, FoldArgs{c, folds_, parts_, supers_, totals_, attended_});
 }
 
 template <Code kCode>
@@ -208,8 +207,7 @@ inline void DeviceEngine::run_batch(const Step& step) {
   fill_zero(problems_, sizeof(Problems), stream_, outcome_);
   const auto rows = static_cast<uint32_t>(step.rows.size());
   launch(&embed_rows, {rows, kRowThreads, 0}, stream_, outcome_, model_.embedding, view_, c.hidden, x_);
-  for (uint32_t i = 0; i < c.layers; ++i)
-    with_code([&](auto code) { layer_of<code.value>(i, step, plan); });
+  for (uint32_t i = 0; i < c.layers; ++i) with_code([&](auto code) { layer_of<code.value>(i, step, plan); });
   launch(&check_rows, {rows, kRowThreads, 0}, stream_, outcome_, x_, c.hidden, problems_);
   if (step.logits_rows > 0) run_head(step);
 }
@@ -221,10 +219,10 @@ inline void DeviceEngine::run_head(const Step& step) {
     multiply<Code::kQ8, Finish::kStore>({&model_.head}, step.logits_rows, logits_, c.vocabulary);
   } else {
     const uint64_t tasks = uint64_t{step.logits_rows} * c.vocabulary;
-    launch(&half_products, {static_cast<uint32_t>((tasks + kProductWarps - 1) / kProductWarps), kProductThreads, 0},
-           stream_, outcome_,
-           HalfHeadArgs{model_.half_head, model_.half_is_bf16, c.vocabulary, c.hidden, last_, step.logits_rows,
-                        logits_});
+    launch(
+        &half_products, {static_cast<uint32_t>((tasks + kProductWarps - 1) / kProductWarps), kProductThreads, 0},
+        stream_, outcome_,
+        HalfHeadArgs{model_.half_head, model_.half_is_bf16, c.vocabulary, c.hidden, last_, step.logits_rows, logits_});
   }
   pick(step);
 }

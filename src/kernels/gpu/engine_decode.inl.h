@@ -29,10 +29,9 @@ inline void DeviceEngine::plan_decode() {
   const auto units = [&](uint64_t groups, const DeviceMatrix& m) {
     return (groups * ((m.blocks + kUnitBlocks - 1) / kUnitBlocks) + decode_blocks_ - 1) / decode_blocks_;
   };
-  const uint64_t wanted[kSlots] = {units(w.attn_q.groups + w.attn_k.groups + w.attn_v.groups, w.attn_q),
-                                   units(w.attn_output.groups, w.attn_output),
-                                   units(w.ffn_gate.groups + w.ffn_up.groups, w.ffn_gate),
-                                   units(w.ffn_down.groups, w.ffn_down)};
+  const uint64_t wanted[kSlots] = {
+      units(w.attn_q.groups + w.attn_k.groups + w.attn_v.groups, w.attn_q), units(w.attn_output.groups, w.attn_output),
+      units(w.ffn_gate.groups + w.ffn_up.groups, w.ffn_gate), units(w.ffn_down.groups, w.ffn_down)};
   // The head's sums stand where the slots were.
   const uint64_t head = ((uint64_t{model_.head.groups} + decode_blocks_ - 1) / decode_blocks_) * kTileRows16 * 4;
   const uint64_t limit = device_.shared_bytes;
@@ -76,7 +75,9 @@ inline void DeviceEngine::plan_decode() {
   d.logits = logits_;
 }
 
-inline bool DeviceEngine::decodes(const Step& step) const { return decode_shared_ > 0 && step.rows.size() == 1; }
+inline bool DeviceEngine::decodes(const Step& step) const {
+  return decode_shared_ > 0 && step.rows.size() == 1;
+}
 
 template <Code kCode, KvFormat kFormat>
 void DeviceEngine::launch_decode() {
@@ -154,8 +155,7 @@ inline Failure DeviceEngine::take_results(const Step& step) {
   bool picks = false;
   for (const uint32_t wanted : step.picks) picks = picks || wanted > 0;
   picks = picks && !best_is_enough;
-  if (picks)
-    copy_to_host(answer_picked_, picked_, step.logits_rows * kMostPicked * sizeof(Picked), stream_, outcome_);
+  if (picks) copy_to_host(answer_picked_, picked_, step.logits_rows * kMostPicked * sizeof(Picked), stream_, outcome_);
   float* out = step.logits;
   for (uint32_t i = 0; i < step.logits_rows; ++i)
     if (step.picks[i] == 0) {

@@ -14,6 +14,9 @@
 #define GPU_DEVICE __device__ __forceinline__
 #define GPU_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 #define GPU_ARGUMENT const __grid_constant__
+#define GPU_PRAGMA(text) _Pragma(#text)
+#define GPU_UNROLL(n) GPU_PRAGMA(unroll n)
+#define GPU_UNROLL_ALL _Pragma("unroll")
 
 namespace onebit::gpu {
 
@@ -77,7 +80,9 @@ GPU_DEVICE int32_t load_fresh(const int32_t* p) {
   return v;
 }
 /// Towards the second-level cache.
-GPU_DEVICE void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+GPU_DEVICE void prefetch(const void* p) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
 GPU_DEVICE void fence() {
   __threadfence();
 }

@@ -12,7 +12,9 @@ enum class Code : uint32_t { kT2, kT1_6, kQ8 };
 
 /// Columns of a block of 64 bytes, and 32-bit words of activations that it meets.
 template <Code kCode>
-inline constexpr uint32_t kColumns = kCode == Code::kT2 ? 16 : kCode == Code::kT1_6 ? 20 : 4;
+inline constexpr uint32_t kColumns = kCode == Code::kT2     ? 16
+                                     : kCode == Code::kT1_6 ? 20
+                                                            : 4;
 template <Code kCode>
 inline constexpr uint32_t kFields = kColumns<kCode> / 4;
 
@@ -57,7 +59,7 @@ struct DeviceModel {
   const uint16_t* embedding;  // bf16 [vocabulary][hidden]
   const DeviceLayer* layers;
   const float* output_norm;
-  DeviceMatrix head;        // where the head is an integer matrix
+  DeviceMatrix head;          // where the head is an integer matrix
   const uint16_t* half_head;  // where it is not
   uint32_t half_is_bf16;
   const float *rope_cos, *rope_sin;

@@ -56,7 +56,8 @@ GPU_DEVICE Words<kCode> words_of(const int8_t* q, uint32_t index, uint32_t block
 }
 
 /// A thread's sums for 4 rows. Fields of two bits are multiplied where they stand, 4^j times too large, and each has a
-/// sum of its own, so that unpacking is one operation; total() brings them together. Ternary weights count one too many.
+/// sum of its own, so that unpacking is one operation; total() brings them together. Ternary weights count one too
+/// many.
 template <Code kCode>
 struct RowSums {
   int32_t field[4][kFields<kCode>];
@@ -113,7 +114,9 @@ GPU_DEVICE uint32_t row_of_thread() {
   const uint32_t lane = thread() % kWarp;
   return lane % 4 * 4 + ((lane & 16u) != 0 ? 2 : 0) + ((lane & 8u) != 0 ? 1 : 0);
 }
-GPU_DEVICE bool row_is_mine() { return (thread() & 4u) == 0; }
+GPU_DEVICE bool row_is_mine() {
+  return (thread() & 4u) == 0;
+}
 
 /// 16 bytes of weights that stand for nothing: only the padding of activations meets them.
 GPU_DEVICE uint4 no_weights() {

@@ -13,10 +13,10 @@ inline constexpr uint32_t kPickPart = kPickThreads * kPickEach;
 struct PickArgs {
   const float* logits;  // [rows][vocabulary]
   uint32_t vocabulary;
-  uint32_t parts;           // of a row
-  const uint32_t* wanted;   // [rows]: how many; 0: none
-  uint64_t* keys;           // [rows][parts][kMostPicked]
-  Picked* picked;           // [rows][kMostPicked]
+  uint32_t parts;          // of a row
+  const uint32_t* wanted;  // [rows]: how many; 0: none
+  uint64_t* keys;          // [rows][parts][kMostPicked]
+  Picked* picked;          // [rows][kMostPicked]
   Problems* problems;
 };
 
@@ -71,7 +71,9 @@ pick_rows(GPU_ARGUMENT PickArgs a) {
   uint64_t key[kPickEach];
   for (uint32_t i = 0; i < kPickEach; ++i) {
     const uint32_t at = i * kPickThreads + thread();
-    key[i] = at < a.parts * wanted ? keys[at / (wanted == 0 ? 1 : wanted) * kMostPicked + at % (wanted == 0 ? 1 : wanted)] : 0;
+    key[i] = at < a.parts * wanted
+                 ? keys[at / (wanted == 0 ? 1 : wanted) * kMostPicked + at % (wanted == 0 ? 1 : wanted)]
+                 : 0;
   }
   pick_keys(key, wanted, largest);
   sync_block();

@@ -1,8 +1,8 @@
 // Products for many tokens on the matrix instructions: exact, since they are sums of integers.
 //
 // A warp multiplies 16 rows of weights by kTokens tokens. A thread's words of a block of 64 bytes are what the
-// instruction wants of it, four columns a field, if the columns of 8 blocks are taken in the order of fields: columns of
-// a product may come in any order, as long as weights and activations agree.
+// instruction wants of it, four columns a field, if the columns of 8 blocks are taken in the order of fields: columns
+// of a product may come in any order, as long as weights and activations agree.
 #pragma once
 
 #include "kernels/gpu/packed.inl.h"
@@ -28,7 +28,7 @@ enum class Finish : uint32_t {
 };
 
 struct ProductArgs {
-  DeviceMatrix matrix[3];     // one after another; kGate: gate and up
+  DeviceMatrix matrix[3];  // one after another; kGate: gate and up
   uint32_t matrices;
   QuantizedRows x;
   uint32_t tokens;
@@ -42,7 +42,7 @@ struct WeightOperands {
   uint32_t a[kFields<kCode>][4];
 
   GPU_DEVICE void set(const uint32_t (&codes)[4], const uint32_t* table) {
-#pragma unroll
+    GPU_UNROLL_ALL
     for (uint32_t i = 0; i < 4; ++i) {
       if constexpr (kCode == Code::kQ8) {
         a[0][i] = codes[i];
@@ -53,7 +53,7 @@ struct WeightOperands {
           fields = trits.x;
           a[4][i] = trits.y;
         }
-#pragma unroll
+        GPU_UNROLL_ALL
         for (uint32_t j = 0; j < 4; ++j) a[j][i] = fields >> (2 * j) & 0x03030303u;
       }
     }
@@ -66,7 +66,7 @@ struct TileSums {
   int32_t d[kTiles][4];
 
   GPU_DEVICE void clear() {
-#pragma unroll
+    GPU_UNROLL_ALL
     for (auto& tile : d)
       for (auto& sum : tile) sum = 0;
   }
@@ -76,7 +76,7 @@ struct TileSums {
                            uint32_t first_token, uint32_t tokens, const uint32_t* table) {
     const uint32_t lane = thread() % kWarp, g = lane / 4, t = lane % 4;
     uint32_t codes[4];
-#pragma unroll
+    GPU_UNROLL_ALL
     for (uint32_t i = 0; i < 4; ++i) {
       const uint32_t at = index + t + (i / 2) * 4, row = g + i % 2 * 8;
       // Past the last block nothing is multiplied: the code that stands for no weight at all is a zero field.
@@ -85,12 +85,12 @@ struct TileSums {
     WeightOperands<kCode> weights;
     weights.set(codes, table);
     const uint32_t padded = (row_blocks + kUnitBlocks - 1) / kUnitBlocks * kUnitBlocks;
-#pragma unroll
+    GPU_UNROLL_ALL
     for (uint32_t tile = 0; tile < kTiles; ++tile) {
       const uint32_t token = first_token + tile * 8 + g;
       const int8_t* q = x.q + static_cast<uint64_t>(token < tokens ? token : tokens - 1) * x.stride;
       const Words<kCode> low = words_of<kCode>(q, index + t, padded), high = words_of<kCode>(q, index + t + 4, padded);
-#pragma unroll
+      GPU_UNROLL_ALL
       for (uint32_t j = 0; j < kFields<kCode>; ++j)
         multiply_16x8x32<kCode == Code::kQ8>(d[tile], weights.a[j], low.w[j], high.w[j]);
     }
@@ -115,7 +115,8 @@ products(GPU_ARGUMENT ProductArgs a) {
   constexpr uint32_t kEach = kFinish == Finish::kGate ? kGroups / 2 : kGroups;
   const uint32_t first_group = block() / token_tiles * kEach;
   uint32_t group = first_group + mine % kEach, which = 0;
-  if constexpr (kFinish == Finish::kGate) which = mine / kEach;
+  if constexpr (kFinish == Finish::kGate)
+    which = mine / kEach;
   else
     while (which + 1 < a.matrices && group >= a.matrix[which].groups) group -= a.matrix[which++].groups;
   const DeviceMatrix& m = a.matrix[which];
@@ -128,14 +129,13 @@ products(GPU_ARGUMENT ProductArgs a) {
       sums.add_unit(data, m.blocks, unit * kUnitBlocks, a.x, first_token, a.tokens, table);
   }
   const uint32_t lane = thread() % kWarp;
-#pragma unroll
-  for (uint32_t i = 0; i < kTiles; ++i)
-#pragma unroll
-    for (uint32_t j = 0; j < 4; ++j) {
-      const uint32_t row = mine * kTileRows16 + lane / 4 + j / 2 * 8, token = i * 8 + lane % 4 * 2 + j % 2;
-      // Rows and tokens are interleaved so that a warp's additions meet in no bank.
-      atomic_add(tile + token * kRows + row, sums.d[i][j]);
-    }
+  GPU_UNROLL_ALL
+  for (uint32_t i = 0; i < kTiles; ++i) GPU_UNROLL_ALL
+  for (uint32_t j = 0; j < 4; ++j) {
+    const uint32_t row = mine * kTileRows16 + lane / 4 + j / 2 * 8, token = i * 8 + lane % 4 * 2 + j % 2;
+    // Rows and tokens are interleaved so that a warp's additions meet in no bank.
+    atomic_add(tile + token * kRows + row, sums.d[i][j]);
+  }
   sync_block();
 
   for (uint32_t i = thread(); i < kEach * kTileRows16 * kTokens; i += kProductThreads) {
@@ -178,17 +178,14 @@ half_products(GPU_ARGUMENT HalfHeadArgs a) {
   const uint16_t* w = a.weights + static_cast<uint64_t>(row) * a.columns;
   const float* x = a.x + static_cast<uint64_t>(token) * a.columns;
   float sum[8] = {};
-  for (uint32_t begin = 0; begin < a.columns; begin += kLaneCount)
-#pragma unroll
-    for (uint32_t i = 0; i < 8; ++i) {
-      const uint32_t at = begin + i * kWarp + lane;
-      if (at < a.columns)
-        sum[i] = std::fma(x[at], a.is_bf16 != 0 ? bf16_to_float(w[at]) : half_to_float(w[at]), sum[i]);
-    }
-#pragma unroll
-  for (uint32_t half = 4; half > 0; half /= 2)
-#pragma unroll
-    for (uint32_t i = 0; i < half; ++i) sum[i] = sum[i] + sum[i + half];
+  for (uint32_t begin = 0; begin < a.columns; begin += kLaneCount) GPU_UNROLL_ALL
+  for (uint32_t i = 0; i < 8; ++i) {
+    const uint32_t at = begin + i * kWarp + lane;
+    if (at < a.columns) sum[i] = std::fma(x[at], a.is_bf16 != 0 ? bf16_to_float(w[at]) : half_to_float(w[at]), sum[i]);
+  }
+  GPU_UNROLL_ALL
+  for (uint32_t half = 4; half > 0; half /= 2) GPU_UNROLL_ALL
+  for (uint32_t i = 0; i < half; ++i) sum[i] = sum[i] + sum[i + half];
   const float all = reduce_warp(sum[0], [](float p, float q) { return p + q; });
   if (lane == 0) a.y[task] = all;
 }

@@ -22,14 +22,18 @@ GPU_DEVICE float float_of(uint32_t u) {
   memcpy(&x, &u, 4);
   return x;
 }
-GPU_DEVICE float bf16_to_float(uint16_t bits) { return float_of(static_cast<uint32_t>(bits) << 16); }
+GPU_DEVICE float bf16_to_float(uint16_t bits) {
+  return float_of(static_cast<uint32_t>(bits) << 16);
+}
 
 template <class T, class Combine>
 GPU_DEVICE T reduce_warp(T v, Combine combine) {
   for (uint32_t mask = kWarp / 2; mask > 0; mask /= 2) v = combine(v, shuffle_xor(v, mask));
   return v;
 }
-GPU_DEVICE uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+GPU_DEVICE uint32_t larger(uint32_t a, uint32_t b) {
+  return a > b ? a : b;
+}
 
 /// Halves 256 lanes to one, each warp for itself: l += l + 128, l + 64, … The sum does not depend on the order of an
 /// addition's operands, so a butterfly gives every thread the bits of lane 0.
@@ -121,7 +125,9 @@ GPU_DEVICE RowScale quantize_row(uint32_t n, Value value, Place place, int8_t* q
 }
 
 /// The factor of a product's integer sums: w_scale · (s / 127).
-GPU_DEVICE float product_scale(float w_scale, float s) { return w_scale * (s / 127.0f); }
+GPU_DEVICE float product_scale(float w_scale, float s) {
+  return w_scale * (s / 127.0f);
+}
 
 GPU_DEVICE float squared_relu_gate(float gate, float up) {
   const float r = gate > 0.0f ? gate : (gate == gate ? 0.0f : gate);
