@@ -26,7 +26,8 @@ uint32_t below(std::mt19937& random, uint32_t n) {
 Candidates best_by_sorting(std::span<const float> logits, size_t k) {
   Candidates all;
   for (size_t id = 0; id < logits.size(); ++id) all.push_back({static_cast<TokenId>(id), logits[id]});
-  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.logit > b.logit; });
+  std::sort(all.begin(), all.end(),
+            [](const auto& a, const auto& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; });
   all.resize(std::min(k, all.size()));
   return all;
 }
