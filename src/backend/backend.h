@@ -35,6 +35,7 @@ struct KvUsage {
   uint64_t pages = 0;  // what several caches share counts once
   uint64_t page_bytes = 0;
   uint32_t page_positions = 1;  // of one sequence, in a page
+  uint64_t most_pages = 0;      // that there can be; 0: as many as there is memory for
 };
 
 /// Which logits a forward pass returns.

@@ -5,90 +5,20 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
-#include <cstring>
-#include <random>
-
-#include "backend/reference_backend.h"
-#include "format/synth.h"
-#include "tests/support/temp_folder.h"
-#include "tests/support/tiny_model.h"
+#include "tests/backend/backend_models.h"
 
 namespace onebit {
 namespace {
 
-struct Shape {
-  std::string name;
-  ModelConfig config;
-  ModelPackings packings;
-  KvType kv = KvType::kF16;
-  HeadChoice head = HeadChoice::kStored;
-};
+using test::config_of;
+using test::Models;
+using test::random_tokens;
+using test::run;
+using test::same_bits;
+using test::Shape;
 
-ModelConfig config_of(uint32_t hidden, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, uint32_t ffn) {
-  auto config = test::tiny_config();
-  config.hidden = hidden;
-  config.heads = heads;
-  config.kv_heads = kv_heads;
-  config.head_dim = head_dim;
-  config.ffn = ffn;
-  config.context = 1100;
-  return config;
-}
-
-/// A model in a temporary file, with gen-1 and whichever gen-2 is asked for.
-class Models {
- public:
-  explicit Models(const Shape& shape) : shape_(shape) {
-    const auto path = folder_.path("model.h1b");
-    const auto written = write_synthetic_model(path, test::tiny_parts(shape.config), shape.packings, 1);
-    EXPECT_TRUE(written) << written.error().message;
-    auto file = H1bFile::open(path);
-    EXPECT_TRUE(file) << file.error().message;
-    file_ = std::make_unique<H1bFile>(*std::move(file));
-  }
-
-  std::unique_ptr<Backend> reference() const { return make_reference_backend(weights(), shape_.kv); }
-  std::unique_ptr<Backend> cpu(const cpu::Kernels* kernels, unsigned threads) const {
-    return make_cpu_backend(weights(), {.kv_type = shape_.kv, .threads = threads, .kernels = kernels});
-  }
-
- private:
-  ModelWeights weights() const {
-    auto bound = bind_weights(*file_, shape_.head);
-    EXPECT_TRUE(bound) << bound.error().message;
-    return *std::move(bound);
-  }
-
-  Shape shape_;
-  test::TempFolder folder_;
-  std::unique_ptr<H1bFile> file_;
-};
-
-std::vector<TokenId> random_tokens(size_t n, uint32_t vocabulary, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::vector<TokenId> ids(n);
-  for (auto& id : ids) id = static_cast<TokenId>(random() % vocabulary);
-  return ids;
-}
-
-/// Logits of every token, fed in steps of at most `chunk`.
-std::vector<float> run(Backend& backend, KvCache& kv, std::span<const TokenId> tokens, size_t chunk) {
-  std::vector<float> all;
-  Logits logits;
-  for (size_t at = 0; at < tokens.size(); at += chunk) {
-    const BatchItem item{&kv, tokens.subspan(at, std::min(chunk, tokens.size() - at)), LogitRows::kAll};
-    const auto status = backend.forward({&item, 1}, logits);
-    EXPECT_TRUE(status) << status.error().message;
-    all.insert(all.end(), logits.values.begin(), logits.values.end());
-  }
-  return all;
-}
-std::vector<float> run(Backend& backend, std::span<const TokenId> tokens, size_t chunk) {
-  return run(backend, *backend.new_kv_cache(), tokens, chunk);
-}
-
-bool same_bits(std::span<const float> a, std::span<const float> b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+std::unique_ptr<Backend> cpu_backend(const Models& models, const cpu::Kernels* kernels, unsigned threads) {
+  return make_cpu_backend(models.weights(), {.kv_type = models.kv(), .threads = threads, .kernels = kernels});
 }
 
 std::vector<Shape> shapes() {
@@ -126,7 +56,7 @@ TEST_P(CpuBackendTest, EveryInstructionSetAndThreadCountGivesTheReferencesBits) 
     for (const unsigned threads : {1u, 2u, 3u, 7u})
       for (const size_t chunk : {1u, 7u, 64u, 512u}) {
         if (chunk == 1 && threads > 2) continue;
-        const auto backend = models_.cpu(kernels, threads);
+        const auto backend = cpu_backend(models_, kernels, threads);
         EXPECT_TRUE(same_bits(expected, run(*backend, tokens, chunk)))
             << kernels->name << ", " << threads << " threads, steps of " << chunk;
       }
@@ -138,7 +68,7 @@ TEST_P(CpuBackendTest, LongContextsGiveTheReferencesBits) {
   const auto kv = reference->new_kv_cache();
   const auto expected = run(*reference, *kv, tokens, tokens.size());
   for (const auto* kernels : cpu::usable_kernels()) {
-    const auto backend = models_.cpu(kernels, 2);
+    const auto backend = cpu_backend(models_, kernels, 2);
     const auto long_kv = backend->new_kv_cache();
     EXPECT_TRUE(same_bits(expected, run(*backend, *long_kv, tokens, 300))) << kernels->name;
     // The last ones again, one, two, four and five at a time: every way of sharing attention out.
@@ -151,7 +81,7 @@ TEST_P(CpuBackendTest, LongContextsGiveTheReferencesBits) {
 }
 
 TEST_P(CpuBackendTest, SequencesThatShareAStepOrAPrefixGiveTheReferencesBits) {
-  const auto backend = models_.cpu(nullptr, 2);
+  const auto backend = cpu_backend(models_, nullptr, 2);
   const auto reference = models_.reference();
   const auto prompt = random_tokens(100, 300, 3);
   const auto first = backend->new_kv_cache();
@@ -196,7 +126,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CpuBackendTest, ::testing::ValuesIn([] {
 
 TEST(CpuBackend, ErrorsAreTheReferencesAndLeaveTheCache) {
   const Models models({"errors", config_of(48, 4, 2, 16, 80), {}});
-  const auto reference = models.reference(), backend = models.cpu(nullptr, 2);
+  const auto reference = models.reference(), backend = cpu_backend(models, nullptr, 2);
   const auto tokens = random_tokens(5, 300, 1);
   const std::vector<TokenId> negative{1, -1}, large{300}, none, many(1096, 1);
   for (const auto* bad : {&negative, &large, &none, &many}) {
@@ -229,7 +159,7 @@ RC_GTEST_PROP(CpuBackendProperty, AnyShapeAndSplitGivesTheReferencesBits, ()) {
   const auto expected = run(*models.reference(), tokens, tokens.size());
   const auto* kernels =
       *rc::gen::elementOf(std::vector<const cpu::Kernels*>(cpu::usable_kernels().begin(), cpu::usable_kernels().end()));
-  const auto backend = models.cpu(kernels, *rc::gen::inRange(1u, 5u));
+  const auto backend = cpu_backend(models, kernels, *rc::gen::inRange(1u, 5u));
   RC_ASSERT(same_bits(expected, run(*backend, tokens, *rc::gen::inRange(1u, 80u))));
 }
 

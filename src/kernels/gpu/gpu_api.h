@@ -4,13 +4,17 @@
 //
 // Each implementation offers, in namespace onebit::gpu, for device code:
 //   GPU_DEVICE, GPU_KERNEL(threads, blocks)   specifiers; a kernel takes its arguments by value
+//   GPU_ARGUMENT                              of a large argument: const, where it lies
+//   GPU_UNROLL(n), GPU_UNROLL_ALL            of the loop that follows
 //   thread(), threads(), block(), blocks()    one-dimensional blocks and grids; warps are 32 threads
 //   shared_memory()                           the block's dynamic shared memory, 128-byte aligned
 //   sync_block(), sync_warp()                 barriers
 //   shuffle_xor(v, mask), shuffle(v, lane)    between the 32 threads of a warp; all of them call it
 //   atomic_add(p, v)                          int32 and uint32, global or shared; returns the old value
-//   atomic_max(p, v)                          uint32
+//   atomic_max(p, v)                          uint32 and uint64
 //   load_acquire(p), fence(), pause()         for barriers across blocks: what was written before is seen after
+//   load_fresh(p)                             float or int32 that other blocks wrote before a barrier
+//   prefetch(p)                               a hint: the line's 128 bytes will be read
 //   load_stream(p)                            16 bytes that are read once
 //   copy_async(shared, global)                16 bytes on their way to shared memory, in groups that
 //   copy_async_commit(), copy_async_wait<N>() close, and that wait until at most N of them are under way

@@ -13,6 +13,10 @@
 
 #define GPU_DEVICE __device__ __forceinline__
 #define GPU_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
+#define GPU_ARGUMENT const __grid_constant__
+#define GPU_PRAGMA(text) _Pragma(#text)
+#define GPU_UNROLL(n) GPU_PRAGMA(unroll n)
+#define GPU_UNROLL_ALL _Pragma("unroll")
 
 namespace onebit::gpu {
 
@@ -56,10 +60,28 @@ GPU_DEVICE T atomic_add(T* p, T v) {
 GPU_DEVICE uint32_t atomic_max(uint32_t* p, uint32_t v) {
   return atomicMax(p, v);
 }
+GPU_DEVICE uint64_t atomic_max(uint64_t* p, uint64_t v) {
+  return atomicMax(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(v));
+}
 GPU_DEVICE uint32_t load_acquire(const uint32_t* p) {
   uint32_t v;
   asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
   return v;
+}
+/// What other blocks wrote before a barrier, never this multiprocessor's older copy.
+GPU_DEVICE float load_fresh(const float* p) {
+  float v;
+  asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
+  return v;
+}
+GPU_DEVICE int32_t load_fresh(const int32_t* p) {
+  int32_t v;
+  asm volatile("ld.global.cg.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+/// Towards the second-level cache.
+GPU_DEVICE void prefetch(const void* p) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
 }
 GPU_DEVICE void fence() {
   __threadfence();

@@ -24,6 +24,9 @@
 #define GPU_DEVICE inline
 // The bounds are the compiler's business; launch() cannot know them.
 #define GPU_KERNEL(threads, blocks) inline void
+#define GPU_ARGUMENT const
+#define GPU_UNROLL(n)
+#define GPU_UNROLL_ALL
 
 namespace onebit::gpu {
 
@@ -93,6 +96,21 @@ inline uint32_t load_acquire(const uint32_t* p, const Where& where = Where::curr
   host::wait(host::Wait::kOthers, where);
   return std::atomic_ref<uint32_t>(*const_cast<uint32_t*>(p)).load(std::memory_order_acquire);
 }
+inline uint64_t atomic_max(uint64_t* p, uint64_t v, const Where& where = Where::current()) {
+  host::count_atomic(where);
+  const std::atomic_ref<uint64_t> at(*p);
+  uint64_t old = at.load();
+  while (old < v && !at.compare_exchange_weak(old, v)) {
+  }
+  return old;
+}
+inline float load_fresh(const float* p) {
+  return *p;
+}
+inline int32_t load_fresh(const int32_t* p) {
+  return *p;
+}
+inline void prefetch(const void*) {}
 inline void fence() {
   std::atomic_thread_fence(std::memory_order_seq_cst);
 }
@@ -244,6 +262,7 @@ void wait_for(Stream stream, Outcome& outcome);
 Event new_event(Outcome& outcome);
 void end_event(Event event);
 void record(Event event, Stream stream, Outcome& outcome);
+inline void wait_for_event(Event, Outcome&) {}
 double seconds_between(Event begin, Event end, Outcome& outcome);
 void begin_graph(Stream stream, Outcome& outcome);
 Graph end_graph(Stream stream, Outcome& outcome);

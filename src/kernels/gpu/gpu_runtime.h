@@ -128,6 +128,9 @@ inline void end_event(Event event) {
 inline void record(Event event, Stream stream, Outcome& outcome) {
   if (outcome.ok()) outcome.take(GPU_RUNTIME(EventRecord)(event, stream));
 }
+inline void wait_for_event(Event event, Outcome& outcome) {
+  if (outcome.ok()) outcome.take(GPU_RUNTIME(EventSynchronize)(event));
+}
 inline double seconds_between(Event begin, Event end, Outcome& outcome) {
   float ms = 0;
   if (outcome.ok()) outcome.take(GPU_RUNTIME(EventElapsedTime)(&ms, begin, end));

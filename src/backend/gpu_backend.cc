@@ -1,0 +1,194 @@
+#include "backend/gpu_backend.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "backend/gpu_kv.h"
+#include "backend/step_rows.h"
+
+namespace onebit {
+namespace {
+
+static_assert(kMostBest == gpu::kMostPicked);
+
+constexpr uint32_t kMostRows = 512;       // of a step; more tokens take several
+constexpr uint32_t kMostLogitRows = 128;  // likewise
+
+gpu::ModelView view_of(const ModelWeights& w) {
+  const auto& c = w.config;
+  gpu::ModelView view;
+  view.shape = {.layers = c.layers,
+                .hidden = c.hidden,
+                .heads = c.heads,
+                .kv_heads = c.kv_heads,
+                .head_dim = c.head_dim,
+                .ffn = c.ffn,
+                .vocabulary = c.vocabulary,
+                .context = c.context,
+                .rms_epsilon = c.rms_epsilon,
+                .score_factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim)))};
+  view.embedding = w.embedding;
+  for (const auto& l : w.layers)
+    view.layers.push_back({l.attn_norm, l.attn_sub_norm, l.ffn_norm, l.ffn_sub_norm, l.attn_q, l.attn_k, l.attn_v,
+                           l.attn_output, l.ffn_gate, l.ffn_up, l.ffn_down});
+  view.output_norm = w.output_norm;
+  view.head = w.head;
+  view.rope_cos = w.rope_cos;
+  view.rope_sin = w.rope_sin;
+  return view;
+}
+
+gpu::KvFormat format_of(KvType type) {
+  return type == KvType::kF32 ? gpu::KvFormat::kF32 : type == KvType::kF16 ? gpu::KvFormat::kF16 : gpu::KvFormat::kQ8;
+}
+
+tl::unexpected<Error> fail_as(const gpu::Failure& failure) {
+  using Kind = gpu::Failure::Kind;
+  switch (failure.kind) {
+    case Kind::kResidual:
+    case Kind::kLogits:
+      return fail("a value of {} is not a finite number: the model file is damaged or unfit",
+                  failure.kind == Kind::kLogits ? "the logits" : "the residual stream");
+    case Kind::kUnfit:
+      return fail("the GPU engine does not take this model: {}; use --device cpu", failure.text);
+    case Kind::kNoMemory:
+      return fail("the GPU has too little memory ({}): a smaller --kv-memory, fewer requests at once, or --device cpu",
+                  failure.text);
+    default:
+      return fail("the GPU failed: {}", failure.text);
+  }
+}
+
+/// What an engine is told of some rows, with the memory that it points into.
+class StepBuilder {
+ public:
+  explicit StepBuilder(std::span<const StepRow> rows) {
+    for (const auto& row : rows) {
+      if (sequences_.empty() || row.kv != last_) begin(row);
+      auto& sequence = sequences_.back();
+      ++sequence.rows;
+      const bool wants = row.wants_logits;
+      rows_.push_back({row.token, row.position, static_cast<uint32_t>(sequences_.size()) - 1,
+                       wants ? static_cast<int32_t>(picks_.size()) : -1});
+      if (wants) picks_.push_back(row.best);
+    }
+    for (size_t i = 0; i < sequences_.size(); ++i) {
+      auto& s = sequences_[i];
+      s.first_page = static_cast<uint32_t>(pages_.size());
+      for (uint32_t page = 0; page * gpu::kPagePositions < s.first_position + s.rows; ++page)
+        pages_.push_back(caches_[i]->page(page));
+    }
+  }
+
+  uint32_t logit_rows() const { return static_cast<uint32_t>(picks_.size()); }
+  std::span<const uint32_t> picks() const { return picks_; }
+  gpu::Step step(float* logits, gpu::Picked* picked) const {
+    return {rows_, sequences_, pages_, logit_rows(), picks_, logits, picked};
+  }
+
+ private:
+  void begin(const StepRow& row) {
+    last_ = row.kv;
+    caches_.push_back(static_cast<const GpuKv*>(row.kv));
+    sequences_.push_back({static_cast<uint32_t>(rows_.size()), 0, 0, row.position});
+  }
+
+  const KvCache* last_ = nullptr;
+  std::vector<gpu::Row> rows_;
+  std::vector<gpu::Sequence> sequences_;
+  std::vector<const GpuKv*> caches_;
+  std::vector<uint32_t> pages_, picks_;
+};
+
+class GpuBackend final : public Backend {
+ public:
+  GpuBackend(ModelWeights weights, std::unique_ptr<gpu::Engine> engine)
+      : weights_(std::move(weights)),
+        engine_(std::move(engine)),
+        pages_(std::make_shared<GpuPages>(engine_->pages())),
+        picked_(size_t{kMostLogitRows} * gpu::kMostPicked) {}
+
+  const ModelConfig& config() const override { return weights_.config; }
+  uint32_t prefill_chunk() const override { return kMostRows; }
+  std::unique_ptr<KvCache> new_kv_cache() override { return std::make_unique<GpuKv>(pages_); }
+  KvUsage kv_usage() const override {
+    return {.pages = pages_->taken(),
+            .page_bytes = engine_->page_bytes(),
+            .page_positions = gpu::kPagePositions,
+            .most_pages = pages_->count()};
+  }
+
+  Status forward(std::span<const BatchItem> batch, Logits& logits) override {
+    RETURN_IF_ERROR(check_batch(weights_.config, batch));
+    const auto rows = rows_of(weights_.config, batch, logits);
+    logits.values.resize(size_t{logits.first_row.back()} * weights_.config.vocabulary);
+    std::vector<uint32_t> lengths;
+    for (const auto& item : batch) lengths.push_back(item.kv->length());
+    auto status = forward_rows(rows, logits);
+    if (auto readable = weights_.file->check_readable(); !readable) status = std::move(readable);
+    if (!status)
+      for (size_t i = 0; i < batch.size(); ++i) batch[i].kv->truncate(lengths[i]);
+    return status;
+  }
+
+ private:
+  /// In steps of bounded size; that changes no bit.
+  Status forward_rows(std::span<const StepRow> rows, Logits& logits) {
+    float* out = logits.values.data();
+    for (size_t at = 0; at < rows.size();) {
+      size_t end = at;
+      for (uint32_t wanted = 0; end < rows.size() && end - at < kMostRows; ++end) {
+        wanted += rows[end].wants_logits;
+        if (wanted > kMostLogitRows) break;
+      }
+      RETURN_IF_ERROR(step(rows.subspan(at, end - at), out, logits));
+      at = end;
+    }
+    return {};
+  }
+
+  Status step(std::span<const StepRow> rows, float*& out, Logits& logits) {
+    for (const auto& row : rows) RETURN_IF_ERROR(cache_of(row).reserve(row.position + 1, *engine_));
+    const StepBuilder builder(rows);
+    if (const auto failure = engine_->step(builder.step(out, picked_.data()))) return fail_as(failure);
+    for (const auto& row : rows) cache_of(row).extend(row.position + 1);
+    for (uint32_t i = 0; i < builder.logit_rows(); ++i) {
+      const uint32_t best = std::min(builder.picks()[i], weights_.config.vocabulary);
+      if (best == 0) out += weights_.config.vocabulary;
+      for (uint32_t j = 0; j < best; ++j) {
+        const auto& picked = picked_[size_t{i} * gpu::kMostPicked + j];
+        logits.best.push_back({picked.token, picked.logit});
+      }
+    }
+    return {};
+  }
+
+  static GpuKv& cache_of(const StepRow& row) { return static_cast<GpuKv&>(*row.kv); }
+
+  ModelWeights weights_;
+  std::unique_ptr<gpu::Engine> engine_;
+  std::shared_ptr<GpuPages> pages_;
+  std::vector<gpu::Picked> picked_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> make_gpu_backend(ModelWeights weights, const GpuModule& module,
+                                                  const GpuOptions& options) {
+  const int count = module.functions->device_count();
+  if (options.device >= count)
+    return fail("there is no {} device {}: {}", module.name, options.device,
+                count == 0 ? std::string("this machine has none, or no driver for it")
+                           : fmt::format("this machine has {}", count));
+  gpu::Failure failure;
+  std::unique_ptr<gpu::Engine> engine(module.functions->create(view_of(weights),
+                                                               {.device = options.device,
+                                                                .kv = format_of(options.kv_type),
+                                                                .kv_bytes = options.kv_bytes,
+                                                                .most_rows = kMostRows},
+                                                               failure));
+  if (engine == nullptr) return fail_as(failure);
+  return std::make_unique<GpuBackend>(std::move(weights), std::move(engine));
+}
+
+}  // namespace onebit

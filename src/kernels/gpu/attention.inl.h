@@ -1,0 +1,279 @@
+// Attention over blocks of 64 positions, split over blocks of threads, and the folds of their results in the contract's
+// order (docs/numerics.md, 5): blocks inside super-blocks of 16, then super-blocks.
+#pragma once
+
+#include "kernels/exp_log.h"
+#include "kernels/gpu/rows.inl.h"
+
+namespace onebit::gpu {
+namespace {
+
+inline constexpr uint32_t kSuperBlock = 16;
+inline constexpr uint32_t kMostGroup = 16;  // query heads that share a KV head
+
+GPU_DEVICE uint32_t blocks_of(uint32_t positions) {
+  return (positions + kPagePositions - 1) / kPagePositions;
+}
+GPU_DEVICE uint32_t supers_of(uint32_t positions) {
+  return (blocks_of(positions) + kSuperBlock - 1) / kSuperBlock;
+}
+
+/// A result over some positions: o [head_dim], m and l beside it. Slots of a row's head are [blocks] + [supers].
+struct Results {
+  float *o, *m, *l;
+};
+
+/// Shared memory of attend_block: the queries of a KV head's group, their weights.
+struct AttendShared {
+  float* q;           // [group][head_dim]; q8: as int8, [group][head_dim]
+  float* p;           // [group][64]
+  float* reduced;     // [group][2]: halves' maxima; then m in [0]
+  float* q_scale;     // [group]; q8 only
+  unsigned char* kv;  // the block staged, or where it lies
+};
+GPU_DEVICE constexpr uint32_t attend_shared_floats(uint32_t group, uint32_t head_dim) {
+  return group * (head_dim + kPagePositions + 2 + 1);
+}
+GPU_DEVICE AttendShared attend_shared(float* at, uint32_t group, uint32_t head_dim) {
+  AttendShared s;
+  s.q = at;
+  s.p = s.q + group * head_dim;
+  s.reduced = s.p + group * kPagePositions;
+  s.q_scale = s.reduced + group * 2;
+  s.kv = nullptr;
+  return s;
+}
+
+template <KvFormat kFormat>
+GPU_DEVICE float key_at(const unsigned char* k, uint32_t d, uint32_t t) {
+  if constexpr (kFormat == KvFormat::kF32) return reinterpret_cast<const float*>(k)[d * kPagePositions + t];
+  return half_to_float(reinterpret_cast<const uint16_t*>(k)[d * kPagePositions + t]);
+}
+
+/// s_t of one query and one position: the chain over d, times c.
+template <KvFormat kFormat>
+GPU_DEVICE float score(const AttendShared& s, const KvPlan& plan, uint32_t head, uint32_t t, uint32_t head_dim,
+                       float c) {
+  if constexpr (kFormat == KvFormat::kQ8) {
+    const auto* q = reinterpret_cast<const uint32_t*>(s.q) + head * head_dim / 4;
+    const auto* k = reinterpret_cast<const uint32_t*>(s.kv);
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < head_dim / 4; ++i) sum = dot4_signed(sum, q[i], k[i * kPagePositions + t]);
+    const float k_scale = reinterpret_cast<const float*>(s.kv + plan.k_scale_offset)[t];
+    return (static_cast<float>(sum) * ((s.q_scale[head] / 127.0f) * (k_scale / 127.0f))) * c;
+  } else {
+    const float* q = s.q + head * head_dim;
+    float sum = 0.0f;
+    GPU_UNROLL(16)
+    for (uint32_t d = 0; d < head_dim; ++d) sum = std::fma(q[d], key_at<kFormat>(s.kv, d, t), sum);
+    return sum * c;
+  }
+}
+
+/// Two neighbouring values of a position.
+struct Pair {
+  float x, y;
+};
+template <KvFormat kFormat>
+GPU_DEVICE Pair values_at(const unsigned char* v, uint32_t t, uint32_t pair, uint32_t head_dim) {
+  const uint32_t at = t * head_dim + 2 * pair;
+  if constexpr (kFormat == KvFormat::kF32) {
+    const auto* p = reinterpret_cast<const float*>(v) + at;
+    return {p[0], p[1]};
+  } else if constexpr (kFormat == KvFormat::kF16) {
+    const uint32_t both = *reinterpret_cast<const uint32_t*>(v + at * 2);
+    return {half_to_float(static_cast<uint16_t>(both & 0xffffu)), half_to_float(static_cast<uint16_t>(both >> 16))};
+  } else {
+    const uint16_t both = *reinterpret_cast<const uint16_t*>(v + at);
+    return {static_cast<float>(static_cast<int8_t>(both & 0xffu)), static_cast<float>(static_cast<int8_t>(both >> 8))};
+  }
+}
+
+/// One KV block for the queries of one KV head: s.q (and q_scale) and s.kv are there, a barrier after them is done.
+/// count: positions that the queries see of it, at least 1. out: of the group's heads in turn, `stride` slots apart.
+template <KvFormat kFormat>
+GPU_DEVICE void attend_block(const AttendShared& s, const KvPlan& plan, uint32_t group, uint32_t head_dim, float c,
+                             uint32_t count, const Results& out, uint32_t stride) {
+  // Scores; a warp has one query and half of the positions.
+  for (uint32_t i = thread(); i < group * kPagePositions; i += threads()) {
+    const uint32_t head = i / kPagePositions, t = i % kPagePositions;
+    const float value = t < count ? score<kFormat>(s, plan, head, t, head_dim, c) : -INFINITY;
+    s.p[i] = value;
+    const float most = reduce_warp(value, [](float a, float b) { return a > b ? a : b; });
+    if (i % kWarp == 0) s.reduced[i / kWarp] = most;
+  }
+  sync_block();
+  for (uint32_t i = thread(); i < group * kPagePositions; i += threads()) {
+    const uint32_t head = i / kPagePositions, t = i % kPagePositions;
+    const float a = s.reduced[2 * head], b = s.reduced[2 * head + 1];
+    const float m = a > b ? a : b;
+    if (t < count) s.p[i] = exp_f32(s.p[i] - m);
+    if (t == 0) out.m[head * stride] = m;
+  }
+  sync_block();
+  // Sums: the last warp's threads one of the weights each, the others of values.
+  const uint32_t last = threads() - 1 - thread();
+  if (last < group) {
+    float l = 0.0f;
+    for (uint32_t t = 0; t < count; ++t) l += s.p[last * kPagePositions + t];
+    out.l[last * stride] = l;
+  }
+  if constexpr (kFormat == KvFormat::kQ8) {  // p · (sv / 127), once the plain ones are summed
+    sync_block();
+    const auto* v_scale = reinterpret_cast<const float*>(s.kv + plan.v_scale_offset);
+    for (uint32_t i = thread(); i < group * kPagePositions; i += threads())
+      if (i % kPagePositions < count) s.p[i] = s.p[i] * (v_scale[i % kPagePositions] / 127.0f);
+    sync_block();
+  }
+  const uint32_t pairs = head_dim / 2;
+  const unsigned char* v = s.kv + plan.v_offset;
+  for (uint32_t i = thread(); i < group * pairs; i += threads()) {
+    const uint32_t head = i / pairs, pair = i % pairs;
+    const float* p = s.p + head * kPagePositions;
+    float x = 0.0f, y = 0.0f;
+    GPU_UNROLL(8)
+    for (uint32_t t = 0; t < count; ++t) {
+      const Pair values = values_at<kFormat>(v, t, pair, head_dim);
+      x = std::fma(p[t], values.x, x);
+      y = std::fma(p[t], values.y, y);
+    }
+    float* o = out.o + (static_cast<uint64_t>(head) * stride) * head_dim + 2 * pair;
+    o[0] = x;
+    o[1] = y;
+  }
+}
+
+/// Folds `count` results of each of a group's heads, ascending, into `into`; weights: shared, [group][2][count].
+GPU_DEVICE void fold_results(const Results& from, uint32_t from_stride, uint32_t count, const Results& into,
+                             uint32_t into_stride, uint32_t group, uint32_t head_dim, float* weights) {
+  for (uint32_t i = thread(); i < group * count; i += threads()) {
+    const uint32_t head = i / count, at = i % count;
+    const float* m = from.m + head * from_stride;
+    float before = load_fresh(m);
+    for (uint32_t j = 1; j < at; ++j) {
+      const float next = load_fresh(m + j);
+      before = before > next ? before : next;
+    }
+    const float mine = load_fresh(m + at);
+    const float both = before > mine ? before : mine;
+    weights[(head * 2) * count + at] = exp_f32(before - both);
+    weights[(head * 2 + 1) * count + at] = exp_f32(mine - both);
+    if (at + 1 == count) into.m[head * into_stride] = at == 0 ? mine : both;
+  }
+  sync_block();
+  const uint32_t last = threads() - 1 - thread();
+  if (last < group) {
+    const float *a = weights + last * 2 * count, *b = a + count;
+    const float* l = from.l + last * from_stride;
+    float sum = load_fresh(l);
+    for (uint32_t j = 1; j < count; ++j) sum = std::fma(sum, a[j], load_fresh(l + j) * b[j]);
+    into.l[last * into_stride] = sum;
+  }
+  for (uint32_t i = thread(); i < group * head_dim; i += threads()) {
+    const uint32_t head = i / head_dim, d = i % head_dim;
+    const float *a = weights + head * 2 * count, *b = a + count;
+    const float* o = from.o + static_cast<uint64_t>(head) * from_stride * head_dim + d;
+    float sum = load_fresh(o);
+    GPU_UNROLL(8)
+    for (uint32_t j = 1; j < count; ++j)
+      sum = std::fma(sum, a[j], load_fresh(o + static_cast<uint64_t>(j) * head_dim) * b[j]);
+    into.o[static_cast<uint64_t>(head) * into_stride * head_dim + d] = sum;
+  }
+  sync_block();
+}
+
+/// Copies a KV block (or its beginning) to shared memory; complete after the caller's barrier.
+GPU_DEVICE void stage_block(unsigned char* to, const unsigned char* from, uint32_t bytes) {
+  for (uint32_t i = thread(); i < bytes / 16; i += threads())
+    reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(from)[i];
+}
+
+/// Writes one position's key and value of a KV head to its page, and to a staged copy of the block where there is one.
+/// k, v: [head_dim], shared, after RoPE.
+template <KvFormat kFormat>
+GPU_DEVICE void append_block(unsigned char* block_at, unsigned char* staged, const KvPlan& plan, const float* k,
+                             const float* v, uint32_t head_dim, uint32_t t, RowScratch& scratch) {
+  if constexpr (kFormat == KvFormat::kQ8) {
+    const auto store = [&](uint32_t offset, auto value) {
+      *reinterpret_cast<decltype(value)*>(block_at + offset) = value;
+      if (staged != nullptr) *reinterpret_cast<decltype(value)*>(staged + offset) = value;
+    };
+    for (uint32_t which = 0; which < 2; ++which) {
+      const float* x = which == 0 ? k : v;
+      uint32_t largest = bits_of(1e-5f);
+      for (uint32_t d = thread(); d < head_dim; d += threads()) largest = larger(largest, bits_of(x[d]) & 0x7fffffffu);
+      largest = largest_in_block(largest, scratch);
+      const float s = float_of(largest), factor = 127.0f / s;
+      const bool finite = largest < kInfinityBits;
+      for (uint32_t d = thread(); d < head_dim; d += threads()) {
+        const auto value = static_cast<int8_t>(finite ? quantized(x[d], factor) : 0);
+        store(which == 0 ? (d / 4 * kPagePositions + t) * 4 + d % 4 : plan.v_offset + t * head_dim + d, value);
+      }
+      if (thread() == 0) store((which == 0 ? plan.k_scale_offset : plan.v_scale_offset) + t * 4, s);
+      sync_block();
+    }
+  } else {
+    for (uint32_t d = thread(); d < head_dim; d += threads()) {
+      const uint32_t k_at = d * kPagePositions + t, v_at = t * head_dim + d;
+      if constexpr (kFormat == KvFormat::kF32) {
+        reinterpret_cast<float*>(block_at)[k_at] = k[d];
+        reinterpret_cast<float*>(block_at + plan.v_offset)[v_at] = v[d];
+        if (staged != nullptr) {
+          reinterpret_cast<float*>(staged)[k_at] = k[d];
+          reinterpret_cast<float*>(staged + plan.v_offset)[v_at] = v[d];
+        }
+      } else {
+        const auto rounded = [](float x) {
+          return float_to_half(x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x);
+        };
+        const uint16_t key = rounded(k[d]), value = rounded(v[d]);
+        reinterpret_cast<uint16_t*>(block_at)[k_at] = key;
+        reinterpret_cast<uint16_t*>(block_at + plan.v_offset)[v_at] = value;
+        if (staged != nullptr) {
+          reinterpret_cast<uint16_t*>(staged)[k_at] = key;
+          reinterpret_cast<uint16_t*>(staged + plan.v_offset)[v_at] = value;
+        }
+      }
+    }
+  }
+}
+
+/// Quantises a group's queries in place: floats become int8. One warp a head.
+GPU_DEVICE void quantize_queries(const AttendShared& s, uint32_t group, uint32_t head_dim) {
+  const uint32_t lane = thread() % kWarp, warps = threads() / kWarp;
+  for (uint32_t first = 0; first < group; first += warps) {
+    const uint32_t head = first + thread() / kWarp;
+    const bool mine = head < group;
+    const float* x = s.q + (mine ? head : 0) * head_dim;
+    uint32_t largest = bits_of(1e-5f);
+    for (uint32_t d = lane; d < head_dim; d += kWarp) largest = larger(largest, bits_of(x[d]) & 0x7fffffffu);
+    largest = reduce_warp(largest, larger);
+    const float factor = 127.0f / float_of(largest);
+    // The int8 values of a head go where its floats were, and so only once all of them are read.
+    int8_t values[16];
+    GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < 16; ++i)
+      if (i * kWarp + lane < head_dim)
+        values[i] = static_cast<int8_t>(largest < kInfinityBits ? quantized(x[i * kWarp + lane], factor) : 0);
+    sync_block();
+    auto* q = reinterpret_cast<int8_t*>(s.q) + (mine ? head : 0) * head_dim;
+    if (mine) {
+      GPU_UNROLL_ALL
+      for (uint32_t i = 0; i < 16; ++i)
+        if (i * kWarp + lane < head_dim) q[i * kWarp + lane] = values[i];
+      if (lane == 0) s.q_scale[head] = float_of(largest);
+    }
+    sync_block();
+  }
+}
+
+/// RoPE of the pair (i, i + half) of x: docs/numerics.md, 4.
+struct Rotated {
+  float low, high;
+};
+GPU_DEVICE Rotated rotate(float a, float b, float cos, float sin) {
+  return {std::fma(-b, sin, a * cos), std::fma(a, sin, b * cos)};
+}
+
+}  // namespace
+}  // namespace onebit::gpu

@@ -1,0 +1,126 @@
+// A model on one GPU: what a module (a library for CUDA, HIP or, in tests, the host) offers to the program that loads
+// it. Plain data and virtual functions; no type of a GPU's runtime.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "kernels/matrix.h"
+
+namespace onebit::gpu {
+
+/// Of this header and of what it hands over: a program and a module that differ in it do not belong together. Raise it
+/// with each change.
+inline constexpr std::string_view kInterface = "1bit-gpu-1";
+
+enum class KvFormat : uint32_t { kF32, kF16, kQ8 };
+
+inline constexpr uint32_t kPagePositions = 64;
+/// Largest logits that a device picks of a row.
+inline constexpr uint32_t kMostPicked = 64;
+
+struct Shape {
+  uint32_t layers, hidden, heads, kv_heads, head_dim, ffn, vocabulary, context;
+  float rms_epsilon;
+  float score_factor;  // 1 / sqrt(head_dim)
+};
+
+/// Borrowed from the model file while the engine is made; the engine copies what it needs.
+struct LayerView {
+  std::span<const float> attn_norm, attn_sub_norm, ffn_norm, ffn_sub_norm;
+  IntegerMatrix attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down;
+};
+struct ModelView {
+  Shape shape;
+  HalfMatrix embedding;
+  std::vector<LayerView> layers;
+  std::span<const float> output_norm;
+  std::variant<IntegerMatrix, HalfMatrix> head;
+  std::span<const float> rope_cos, rope_sin;  // [context][head_dim / 2]
+};
+
+struct EngineOptions {
+  int device = 0;
+  KvFormat kv = KvFormat::kF16;
+  uint64_t kv_bytes = 0;     // memory for pages; 0: what four full contexts take, at most half of what is free
+  uint32_t most_rows = 512;  // of a step
+};
+
+struct Failure {
+  enum class Kind { kNone, kUnfit, kNoMemory, kDevice, kResidual, kLogits };
+  Kind kind = Kind::kNone;
+  std::string text;  // one sentence
+  explicit operator bool() const { return kind != Kind::kNone; }
+};
+
+/// A token of a step. Rows of one sequence stand together, by ascending position.
+struct Row {
+  int32_t token;
+  uint32_t position;
+  uint32_t sequence;  // index into Step::sequences
+  int32_t logits;     // which row of logits it wants, or -1
+};
+struct Sequence {
+  uint32_t first_row, rows;
+  uint32_t first_page;  // in Step::pages
+  uint32_t first_position;
+};
+struct Picked {
+  int32_t token;
+  float logit;
+};
+struct Step {
+  std::span<const Row> rows;
+  std::span<const Sequence> sequences;
+  std::span<const uint32_t> pages;  // of each sequence in turn: those that hold its positions up to its last row's
+  uint32_t logits_rows = 0;
+  /// By row of logits: how many of its largest are wanted, descending, ties to the lower id; 0: all of the row.
+  std::span<const uint32_t> picks;
+  float* logits = nullptr;   // out: [rows of logits with picks 0][vocabulary]
+  Picked* picked = nullptr;  // out: [logits_rows][kMostPicked]
+};
+
+/// Where a step's time went, in nanoseconds on the device's clock, by part; for benchmarks.
+struct Timing {
+  std::string part;
+  double seconds = 0;
+  uint64_t bytes = 0;  // of weights or keys and values that it reads
+};
+
+/// One thread at a time.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  virtual std::string device_name() const = 0;
+  virtual uint32_t pages() const = 0;
+  virtual uint64_t page_bytes() const = 0;
+  /// Waits for the result. On a failure other than kNone the contents of the rows' positions are undefined.
+  virtual Failure step(const Step& step) = 0;
+  /// Before the next step. Cannot fail by itself: a lost device is told by that step.
+  virtual void copy_page(uint32_t from, uint32_t to) = 0;
+  /// Parts of the last step, if the engine was asked to measure.
+  virtual std::vector<Timing> timings() const = 0;
+  virtual void measure(bool on) = 0;
+};
+
+struct DeviceInfo {
+  std::string name;          // the product's
+  std::string architecture;  // sm_90, gfx1151
+  uint64_t memory_bytes = 0, free_bytes = 0;
+};
+
+/// What a module's only symbol, `onebit_gpu_module`, returns a pointer to.
+struct Module {
+  const char* build;  // kInterface, as it was when the module was made
+  const char* kind;   // "cuda", "hip", "host"
+  int (*device_count)();
+  DeviceInfo (*describe)(int device);
+  /// Null with `failure` set.
+  Engine* (*create)(const ModelView& model, const EngineOptions& options, Failure& failure);
+};
+
+}  // namespace onebit::gpu

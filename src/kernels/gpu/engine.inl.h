@@ -1,0 +1,153 @@
+// A model on one device: buffers, and a step as launches of kernels.
+#pragma once
+
+#include "kernels/gpu/batch.inl.h"
+#include "kernels/gpu/decode.inl.h"
+#include "kernels/gpu/memory.inl.h"
+#include "kernels/gpu/pick.inl.h"
+
+namespace onebit::gpu {
+namespace {
+
+/// Rows of logits of one step.
+inline constexpr uint32_t kMostLogitsRows = 128;
+
+class DeviceEngine final : public Engine {
+ public:
+  DeviceEngine(const ModelView& view, const EngineOptions& options) : options_(options), shape_(view.shape) {
+    use_device(options.device, outcome_);
+    device_ = device_properties(options.device, outcome_);
+    stream_ = new_stream(outcome_);
+    {
+      ModelUpload upload(arena_, stream_, outcome_);
+      model_ = upload.model(view, layers_);
+    }
+    code_ = view.layers.front().attn_q.packing == Packing::kT2 ? Code::kT2 : Code::kT1_6;
+    make_buffers();
+    make_pages();
+    if (outcome_.ok()) plan_decode();
+    wait_for(stream_, outcome_);
+  }
+  DeviceEngine(const DeviceEngine&) = delete;
+  DeviceEngine& operator=(const DeviceEngine&) = delete;
+  ~DeviceEngine() override { end_stream(stream_); }
+
+  const Outcome& outcome() const { return outcome_; }
+  std::string device_name() const override { return device_.name; }
+  uint32_t pages() const override { return pages_; }
+  uint64_t page_bytes() const override { return model_.kv.page_bytes; }
+  void measure(bool on) override { measuring_ = on; }
+  std::vector<Timing> timings() const override { return timings_; }
+
+  void copy_page(uint32_t from, uint32_t to) override {
+    use_device(options_.device, outcome_);
+    copy_on_device(model_.kv.pages + to * page_bytes(), model_.kv.pages + from * page_bytes(), page_bytes(), stream_,
+                   outcome_);
+  }
+
+  Failure step(const Step& step) override;
+
+ private:
+  /// What a step's kernels are told besides its rows.
+  struct StepPlan {
+    std::vector<AttendTask> tasks, folds;
+    std::vector<uint32_t> row_list;  // of each row of logits
+    uint32_t parts = 0;
+  };
+
+  void make_buffers();
+  void make_pages();
+  void plan_decode();
+  bool decodes(const Step& step) const;
+  void run_decode(const Step& step);
+  void run_batch(const Step& step);
+  StepPlan plan_of(const Step& step) const;
+  void run_head(const Step& step);
+  void pick(const Step& step);
+  Failure take_results(const Step& step);
+  void take_timings();
+
+  /// Puts an array with those that go to the device together; its offset there.
+  template <class T>
+  uint64_t put(std::span<const T> from);
+  void send(const Step& step, const StepPlan& plan);
+
+  template <Code kCode>
+  void norm(const float* x, uint32_t n, const float* weight, uint32_t columns_blocks, uint32_t rows,
+            const uint32_t* row_list, float* y, bool check);
+  template <Code kCode, Finish kFinish>
+  void multiply(std::initializer_list<const DeviceMatrix*> matrices, uint32_t rows, float* y, uint64_t y_stride);
+  template <Code kCode, Finish kFinish, uint32_t kTiles, uint32_t kGroups>
+  void launch_products(const ProductArgs& args);
+  template <Code kCode>
+  void layer_of(uint32_t i, const Step& step, const StepPlan& plan);
+  template <KvFormat kFormat>
+  void attention_of(uint32_t i, const Step& step, const StepPlan& plan);
+  template <Code kCode, KvFormat kFormat>
+  void launch_decode();
+  template <class Call>
+  void with_code(Call call);
+  template <class Call>
+  void with_format(Call call);
+
+  uint32_t group() const { return shape_.heads / shape_.kv_heads; }
+  /// Bytes of a row of `blocks` blocks, padded to whole units.
+  static uint32_t padded_blocks(uint32_t blocks) { return (blocks + kUnitBlocks - 1) / kUnitBlocks * kUnitBlocks; }
+  bool stages_kv(uint64_t floats) const {
+    return floats * 4 + 128 + model_.kv.block_bytes <= std::min<uint64_t>(device_.shared_bytes, 100 << 10);
+  }
+
+  const EngineOptions options_;
+  const Shape shape_;
+  Outcome outcome_;
+  Arena arena_;
+  DeviceProperties device_;
+  Stream stream_ = nullptr;
+  DeviceModel model_{};
+  std::vector<DeviceLayer> layers_;  // as on the device
+  Code code_ = Code::kT2;
+  uint32_t pages_ = 0;
+
+  // Of a step of many rows.
+  float *x_ = nullptr, *qkv_ = nullptr, *attended_ = nullptr, *h_ = nullptr, *last_ = nullptr, *logits_ = nullptr;
+  QuantizedRows q_{};
+  QkvRows qkv_rows_{};
+  Problems* problems_ = nullptr;
+  Picked* picked_ = nullptr;
+  uint64_t* keys_ = nullptr;
+  Growing<float> part_o_, part_ml_, super_o_, super_ml_, total_o_, total_ml_;
+  Results parts_{}, supers_{}, totals_{};
+  StepView view_{};
+  const AttendTask *tasks_ = nullptr, *folds_ = nullptr;
+  const uint32_t *row_list_ = nullptr, *wanted_ = nullptr;
+  Growing<unsigned char> sent_;
+  unsigned char* outbox_ = nullptr;  // pinned
+  uint64_t outbox_used_ = 0, outbox_room_ = 0;
+
+  // Of a step of one row.
+  DecodeArgs decode_{};
+  uint64_t decode_shared_ = 0;  // 0: the device cannot decode in one kernel
+  uint32_t decode_blocks_ = 0;
+  Growing<uint32_t> decode_pages_;
+  Growing<float> decode_parts_;
+  Growing<uint32_t> decode_tickets_;
+  uint32_t decode_room_ = 0;  // blocks of 64 positions
+  uint64_t* times_ = nullptr;
+
+  // What comes back.
+  struct Answer {
+    Problems problems;
+    uint64_t best;
+  };
+  Answer* answer_ = nullptr;         // pinned
+  Picked* answer_picked_ = nullptr;  // pinned
+  float* answer_logits_ = nullptr;   // pinned
+  bool measuring_ = false;
+  std::vector<Timing> timings_;
+};
+
+}  // namespace
+}  // namespace onebit::gpu
+
+#include "kernels/gpu/engine_batch.inl.h"
+#include "kernels/gpu/engine_decode.inl.h"

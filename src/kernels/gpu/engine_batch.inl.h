@@ -1,0 +1,240 @@
+// DeviceEngine: buffers, and steps of many rows. Part of engine.inl.h.
+#pragma once
+
+namespace onebit::gpu {
+namespace {
+
+inline void DeviceEngine::make_buffers() {
+  const auto& c = shape_;
+  const uint64_t rows = options_.most_rows;
+  const auto& w = layers_.front();
+  qkv_rows_.k_first = w.attn_q.groups * kTileRows16;
+  qkv_rows_.v_first = qkv_rows_.k_first + w.attn_k.groups * kTileRows16;
+  qkv_rows_.stride = qkv_rows_.v_first + w.attn_v.groups * kTileRows16;
+  x_ = arena_.device<float>(rows * c.hidden, outcome_);
+  qkv_ = arena_.device<float>(rows * qkv_rows_.stride, outcome_);
+  qkv_rows_.values = qkv_;
+  attended_ = arena_.device<float>(rows * c.heads * c.head_dim, outcome_);
+  h_ = arena_.device<float>(rows * c.ffn, outcome_);
+  last_ = arena_.device<float>(uint64_t{kMostLogitsRows} * c.hidden, outcome_);
+  logits_ = arena_.device<float>(uint64_t{kMostLogitsRows} * c.vocabulary, outcome_);
+  uint64_t most = model_.head.blocks;
+  most = uint64_t{padded_blocks(static_cast<uint32_t>(most))} * 4;
+  for (const auto* m : {&w.attn_q, &w.attn_output, &w.ffn_down})
+    most = std::max<uint64_t>(most, uint64_t{padded_blocks(m->blocks)} * 20);
+  q_.stride = static_cast<uint32_t>((most + 127) / 128 * 128);
+  q_.q = arena_.device<int8_t>(rows * q_.stride, outcome_);
+  q_.s = arena_.device<float>(rows, outcome_);
+  q_.sum = arena_.device<int32_t>(rows, outcome_);
+  problems_ = arena_.device<Problems>(1, outcome_);
+  picked_ = arena_.device<Picked>(uint64_t{kMostLogitsRows} * kMostPicked, outcome_);
+  const uint64_t parts = (c.vocabulary + kPickPart - 1) / kPickPart;
+  keys_ = arena_.device<uint64_t>(kMostLogitsRows * parts * kMostPicked, outcome_);
+  outbox_room_ = uint64_t{8} << 20;
+  outbox_ = arena_.pinned<unsigned char>(outbox_room_, outcome_);
+  answer_ = arena_.pinned<Answer>(1, outcome_);
+  answer_picked_ = arena_.pinned<Picked>(uint64_t{kMostLogitsRows} * kMostPicked, outcome_);
+  answer_logits_ = arena_.pinned<float>(c.vocabulary, outcome_);
+}
+
+inline void DeviceEngine::make_pages() {
+  const auto pages_for_context = (shape_.context + kPagePositions - 1) / kPagePositions;
+  model_.kv = kv_plan(shape_, options_.kv);
+  Outcome told;
+  const uint64_t available = device_properties(options_.device, told).free_bytes;
+  uint64_t bytes = options_.kv_bytes;
+  if (bytes == 0) bytes = std::min<uint64_t>(4 * pages_for_context * page_bytes(), available / 2);
+  pages_ = static_cast<uint32_t>(std::max<uint64_t>(1, bytes / page_bytes()));
+  model_.kv.pages = arena_.device<unsigned char>(pages_ * page_bytes(), outcome_);
+  // What a sequence never wrote is read by nobody, but copied with its page.
+  if (outcome_.ok()) fill_zero(model_.kv.pages, pages_ * page_bytes(), stream_, outcome_);
+}
+
+template <class T>
+uint64_t DeviceEngine::put(std::span<const T> from) {
+  const uint64_t at = (outbox_used_ + 15) / 16 * 16;
+  outbox_used_ = at + from.size_bytes();
+  if (outbox_used_ > outbox_room_) {
+    unsigned char* old = outbox_;
+    const uint64_t held = at;
+    outbox_room_ = outbox_used_ * 2;
+    outbox_ = arena_.pinned<unsigned char>(outbox_room_, outcome_);
+    if (!outcome_.ok()) return 0;
+    std::memcpy(outbox_, old, held);
+  }
+  if (!from.empty()) std::memcpy(outbox_ + at, from.data(), from.size_bytes());
+  return at;
+}
+
+inline void DeviceEngine::send(const Step& step, const StepPlan& plan) {
+  outbox_used_ = 0;
+  const uint64_t rows = put(step.rows), sequences = put(step.sequences), pages = put(step.pages);
+  const uint64_t tasks = put(std::span(plan.tasks)), folds = put(std::span(plan.folds));
+  const uint64_t list = put(std::span(plan.row_list)), picks = put(step.picks);
+  const unsigned char* to = sent_.reserve((outbox_used_ + 65535) / 65536 * 65536, stream_, outcome_);
+  if (!outcome_.ok()) return;
+  copy_to_device(const_cast<unsigned char*>(to), outbox_, outbox_used_, stream_, outcome_);
+  view_ = {reinterpret_cast<const Row*>(to + rows), reinterpret_cast<const Sequence*>(to + sequences),
+           reinterpret_cast<const uint32_t*>(to + pages)};
+  tasks_ = reinterpret_cast<const AttendTask*>(to + tasks);
+  folds_ = reinterpret_cast<const AttendTask*>(to + folds);
+  row_list_ = reinterpret_cast<const uint32_t*>(to + list);
+  wanted_ = reinterpret_cast<const uint32_t*>(to + picks);
+}
+
+inline DeviceEngine::StepPlan DeviceEngine::plan_of(const Step& step) const {
+  StepPlan plan;
+  plan.row_list.resize(step.logits_rows);
+  for (uint32_t i = 0; i < step.rows.size(); ++i) {
+    const auto& row = step.rows[i];
+    if (row.logits >= 0) plan.row_list[static_cast<uint32_t>(row.logits)] = i;
+    const uint32_t blocks = row.position / kPagePositions + 1;
+    plan.folds.push_back({i, 0, blocks, plan.parts});
+    for (uint32_t b = 0; b < blocks; ++b) plan.tasks.push_back({i, b, blocks, plan.parts});
+    plan.parts += blocks;
+  }
+  return plan;
+}
+
+template <class Call>
+void DeviceEngine::with_code(Call call) {
+  if (code_ == Code::kT2)
+    call(std::integral_constant<Code, Code::kT2>{});
+  else
+    call(std::integral_constant<Code, Code::kT1_6>{});
+}
+
+template <class Call>
+void DeviceEngine::with_format(Call call) {
+  if (options_.kv == KvFormat::kF32)
+    call(std::integral_constant<KvFormat, KvFormat::kF32>{});
+  else if (options_.kv == KvFormat::kF16)
+    call(std::integral_constant<KvFormat, KvFormat::kF16>{});
+  else
+    call(std::integral_constant<KvFormat, KvFormat::kQ8>{});
+}
+
+template <Code kCode>
+void DeviceEngine::norm(const float* x, uint32_t n, const float* weight, uint32_t row_blocks, uint32_t rows,
+                        const uint32_t* row_list, float* y, bool check) {
+  const NormArgs args{
+      x, n, weight, shape_.rms_epsilon, q_, padded_blocks(row_blocks), row_list, y, check ? problems_ : nullptr};
+  const uint64_t shared = sizeof(RowScratch) + uint64_t{n} * 4;
+  if (shared > (48 << 10)) allow_shared(&norm_rows<kCode>, shared, outcome_);
+  launch(&norm_rows<kCode>, {rows, kRowThreads, shared}, stream_, outcome_, args);
+}
+
+template <Code kCode, Finish kFinish, uint32_t kTiles, uint32_t kGroups>
+void DeviceEngine::launch_products(const ProductArgs& args) {
+  constexpr uint32_t kEach = kFinish == Finish::kGate ? kGroups / 2 : kGroups, kTokens = kTiles * 8;
+  uint32_t groups = 0;
+  for (uint32_t i = 0; i < args.matrices; ++i) groups += args.matrix[i].groups;
+  if (kFinish == Finish::kGate) groups = args.matrix[0].groups;
+  const uint64_t shared = (kCode == Code::kT1_6 ? kTritTableBytes : 0) + uint64_t{kGroups} * kTileRows16 * kTokens * 4;
+  if (shared > (48 << 10)) allow_shared(&products<kCode, kTiles, kGroups, kFinish>, shared, outcome_);
+  const uint32_t blocks = (groups + kEach - 1) / kEach * ((args.tokens + kTokens - 1) / kTokens);
+  launch(&products<kCode, kTiles, kGroups, kFinish>, {blocks, kProductThreads, shared}, stream_, outcome_, args);
+}
+
+/// Tiles of 16 tokens for few rows, of 64 for many; taller where there are rows of weights enough to fill the device.
+template <Code kCode, Finish kFinish>
+void DeviceEngine::multiply(std::initializer_list<const DeviceMatrix*> matrices, uint32_t rows, float* y,
+                            uint64_t y_stride) {
+  ProductArgs args{};
+  uint32_t groups = 0;
+  for (const auto* m : matrices) {
+    args.matrix[args.matrices++] = *m;
+    groups += m->groups;
+  }
+  args.x = q_;
+  args.tokens = rows;
+  args.y = y;
+  args.y_stride = y_stride;
+  const uint64_t tall = uint64_t{groups} / 4 * ((rows + 63) / 64);
+  const bool many = tall >= device_.multiprocessors;
+  if (rows <= 16)
+    many ? launch_products<kCode, kFinish, 2, 4>(args) : launch_products<kCode, kFinish, 2, 2>(args);
+  else
+    many ? launch_products<kCode, kFinish, 8, 4>(args) : launch_products<kCode, kFinish, 8, 2>(args);
+}
+
+template <KvFormat kFormat>
+void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& plan) {
+  const auto& c = shape_;
+  const auto rows = static_cast<uint32_t>(step.rows.size());
+  launch(&place_rows<kFormat>, {rows * c.kv_heads, kRowThreads, sizeof(RowScratch) + uint64_t{2} * c.head_dim * 4},
+         stream_, outcome_, PlaceArgs{c, model_.kv, view_, qkv_rows_, model_.rope_cos, model_.rope_sin, i});
+  const uint64_t floats = attend_shared_floats(group(), c.head_dim);
+  const bool stage = stages_kv(floats);
+  const auto kv_offset = static_cast<uint32_t>((floats * 4 + 127) / 128 * 128);
+  const uint64_t shared = kv_offset + (stage ? model_.kv.block_bytes : 0);
+  if (shared > (48 << 10)) allow_shared(&attend_rows<kFormat>, shared, outcome_);
+  launch(&attend_rows<kFormat>, {static_cast<uint32_t>(plan.tasks.size()) * c.kv_heads, kRowThreads, shared}, stream_,
+         outcome_, AttendArgs{c, model_.kv, view_, qkv_rows_, i, tasks_, parts_, stage ? 1u : 0u, kv_offset});
+  const uint64_t supers = (shape_.context / kPagePositions + kSuperBlock) / kSuperBlock;
+  launch(&fold_rows, {rows * c.kv_heads, kRowThreads, std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4},
+         stream_, outcome_, FoldArgs{c, folds_, parts_, supers_, totals_, attended_});
+}
+
+template <Code kCode>
+void DeviceEngine::layer_of(uint32_t i, const Step& step, const StepPlan& plan) {
+  const auto& c = shape_;
+  const auto& w = layers_[i];
+  const auto rows = static_cast<uint32_t>(step.rows.size());
+  norm<kCode>(x_, c.hidden, w.attn_norm, w.attn_q.blocks, rows, nullptr, nullptr, false);
+  multiply<kCode, Finish::kStore>({&w.attn_q, &w.attn_k, &w.attn_v}, rows, qkv_, qkv_rows_.stride);
+  with_format([&](auto format) { attention_of<format.value>(i, step, plan); });
+  norm<kCode>(attended_, c.heads * c.head_dim, w.attn_sub_norm, w.attn_output.blocks, rows, nullptr, nullptr, false);
+  multiply<kCode, Finish::kAdd>({&w.attn_output}, rows, x_, c.hidden);
+  norm<kCode>(x_, c.hidden, w.ffn_norm, w.ffn_gate.blocks, rows, nullptr, nullptr, false);
+  multiply<kCode, Finish::kGate>({&w.ffn_gate, &w.ffn_up}, rows, h_, c.ffn);
+  norm<kCode>(h_, c.ffn, w.ffn_sub_norm, w.ffn_down.blocks, rows, nullptr, nullptr, false);
+  multiply<kCode, Finish::kAdd>({&w.ffn_down}, rows, x_, c.hidden);
+}
+
+inline void DeviceEngine::run_batch(const Step& step) {
+  const auto plan = plan_of(step);
+  const auto& c = shape_;
+  const uint64_t slots = uint64_t{plan.parts} * c.heads, heads = step.rows.size() * c.heads;
+  const auto results = [&](Growing<float>& o, Growing<float>& ml, uint64_t n) {
+    float* both = ml.reserve(2 * n, stream_, outcome_);
+    return Results{o.reserve(n * c.head_dim, stream_, outcome_), both, both + n};
+  };
+  parts_ = results(part_o_, part_ml_, slots);
+  supers_ = results(super_o_, super_ml_, slots);
+  totals_ = results(total_o_, total_ml_, heads);
+  send(step, plan);
+  fill_zero(problems_, sizeof(Problems), stream_, outcome_);
+  const auto rows = static_cast<uint32_t>(step.rows.size());
+  launch(&embed_rows, {rows, kRowThreads, 0}, stream_, outcome_, model_.embedding, view_, c.hidden, x_);
+  for (uint32_t i = 0; i < c.layers; ++i) with_code([&](auto code) { layer_of<code.value>(i, step, plan); });
+  launch(&check_rows, {rows, kRowThreads, 0}, stream_, outcome_, x_, c.hidden, problems_);
+  if (step.logits_rows > 0) run_head(step);
+}
+
+inline void DeviceEngine::run_head(const Step& step) {
+  const auto& c = shape_;
+  norm<Code::kQ8>(x_, c.hidden, model_.output_norm, model_.head.blocks, step.logits_rows, row_list_, last_, true);
+  if (model_.half_head == nullptr) {
+    multiply<Code::kQ8, Finish::kStore>({&model_.head}, step.logits_rows, logits_, c.vocabulary);
+  } else {
+    const uint64_t tasks = uint64_t{step.logits_rows} * c.vocabulary;
+    launch(
+        &half_products, {static_cast<uint32_t>((tasks + kProductWarps - 1) / kProductWarps), kProductThreads, 0},
+        stream_, outcome_,
+        HalfHeadArgs{model_.half_head, model_.half_is_bf16, c.vocabulary, c.hidden, last_, step.logits_rows, logits_});
+  }
+  pick(step);
+}
+
+/// Checks all logits, and picks where that is wanted.
+inline void DeviceEngine::pick(const Step& step) {
+  const uint32_t parts = (shape_.vocabulary + kPickPart - 1) / kPickPart;
+  const PickArgs args{logits_, shape_.vocabulary, parts, wanted_, keys_, picked_, problems_};
+  const uint64_t shared = (2 * (kPickThreads / kWarp) + kMostPicked) * sizeof(uint64_t);
+  launch(&pick_parts, {step.logits_rows * parts, kPickThreads, shared}, stream_, outcome_, args);
+  launch(&pick_rows, {step.logits_rows, kPickThreads, shared}, stream_, outcome_, args);
+}
+
+}  // namespace
+}  // namespace onebit::gpu

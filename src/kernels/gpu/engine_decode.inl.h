@@ -1,0 +1,240 @@
+// DeviceEngine: steps of one row, results, and the module's entry. Part of engine.inl.h.
+#pragma once
+
+namespace onebit::gpu {
+namespace {
+
+/// How a block of threads divides its shared memory; what is left after the rest holds weights ahead of their use.
+inline void DeviceEngine::plan_decode() {
+  const auto& c = shape_;
+  const auto& w = layers_.front();
+  auto& d = decode_;
+  uint64_t used = 0;
+  const auto room = [&](uint64_t bytes) {
+    const auto at = static_cast<uint32_t>(used);
+    used += (bytes + 127) / 128 * 128;
+    return at;
+  };
+  const uint64_t widest = std::max({c.hidden, c.ffn, c.heads * c.head_dim, 2 * c.head_dim});
+  const uint64_t supers = (c.context / kPagePositions + kSuperBlock) / kSuperBlock;
+  d.layers_offset = room(3 * sizeof(DeviceLayer));
+  d.x_offset = room(uint64_t{c.hidden} * 4);
+  d.h_offset = room(widest * 4);
+  d.q_offset = room(q_.stride);
+  d.table_offset = room(code_ == Code::kT1_6 ? kTritTableBytes : 0);
+  d.row_offset = room(sizeof(RowScratch));
+  d.attend_offset = room(uint64_t{attend_shared_floats(group(), c.head_dim)} * 4);
+  d.fold_offset = room(std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4);
+  decode_blocks_ = device_.multiprocessors;
+  const auto units = [&](uint64_t groups, const DeviceMatrix& m) {
+    return (groups * ((m.blocks + kUnitBlocks - 1) / kUnitBlocks) + decode_blocks_ - 1) / decode_blocks_;
+  };
+  const uint64_t wanted[kSlots] = {
+      units(w.attn_q.groups + w.attn_k.groups + w.attn_v.groups, w.attn_q), units(w.attn_output.groups, w.attn_output),
+      units(w.ffn_gate.groups + w.ffn_up.groups, w.ffn_gate), units(w.ffn_down.groups, w.ffn_down)};
+  // The head's sums stand where the slots were.
+  const uint64_t head = ((uint64_t{model_.head.groups} + decode_blocks_ - 1) / decode_blocks_) * kTileRows16 * 4;
+  const uint64_t limit = device_.shared_bytes;
+  if (used + std::max<uint64_t>(head, kUnitBytes) > limit) return;
+  d.stage_kv = used + model_.kv.block_bytes + head + (16 << 10) <= limit ? 1 : 0;
+  d.kv_offset = room(d.stage_kv != 0 ? model_.kv.block_bytes : 0);
+  const uint64_t slots_begin = used;
+  uint64_t left = (limit - used) / kUnitBytes;
+  for (uint32_t i = 0; i < kSlots; ++i) {
+    d.slot_units[i] = static_cast<uint32_t>(std::min(wanted[i] + 1, left));
+    left -= d.slot_units[i];
+    d.slot_offset[i] = room(uint64_t{d.slot_units[i]} * kUnitBytes);
+  }
+  used = std::max(used, slots_begin + head);
+  with_code([&](auto code) {
+    with_format([&](auto format) {
+      const auto kernel = &decode<code.value, format.value>;
+      allow_shared(kernel, used, outcome_);
+      if (resident_blocks(kernel, kDecodeThreads, used, outcome_) == 0) used = 0;
+    });
+  });
+  if (used == 0 || !outcome_.ok()) return;
+  decode_shared_ = used;
+  const uint64_t qkv = qkv_rows_.stride, wide = (uint64_t{w.ffn_gate.groups} + w.ffn_up.groups) * kTileRows16;
+  const uint64_t rows = w.attn_output.groups * kTileRows16, down = w.ffn_down.groups * kTileRows16;
+  auto* sums = arena_.device<int32_t>(qkv + wide + rows + down, outcome_);
+  auto* words = arena_.device<uint64_t>(2, outcome_);  // the barrier; the best logit
+  times_ = arena_.device<uint64_t>(c.layers * 5 + 2, outcome_);
+  if (!outcome_.ok()) return;
+  fill_zero(sums, (qkv + wide + rows + down) * 4, stream_, outcome_);
+  fill_zero(words, 16, stream_, outcome_);
+  d.model = model_;
+  d.qkv = sums;
+  d.gate_up = sums + qkv;
+  d.output = d.gate_up + wide;
+  d.down = d.output + rows;
+  d.barrier = reinterpret_cast<uint32_t*>(words);
+  d.best = words + 1;
+  d.attended = attended_;
+  d.problems = problems_;
+  d.logits = logits_;
+}
+
+inline bool DeviceEngine::decodes(const Step& step) const {
+  return decode_shared_ > 0 && step.rows.size() == 1;
+}
+
+template <Code kCode, KvFormat kFormat>
+void DeviceEngine::launch_decode() {
+  launch(&decode<kCode, kFormat>, {decode_blocks_, kDecodeThreads, decode_shared_, true}, stream_, outcome_, decode_);
+}
+
+inline void DeviceEngine::run_decode(const Step& step) {
+  const auto& c = shape_;
+  auto& d = decode_;
+  const Row& row = step.rows.front();
+  const uint32_t blocks = row.position / kPagePositions + 1;
+  if (blocks > decode_room_) {
+    const uint32_t room = std::max(blocks, std::min(2 * blocks, (c.context + kPagePositions - 1) / kPagePositions));
+    const uint32_t supers = (room + kSuperBlock - 1) / kSuperBlock;
+    const uint64_t slots = uint64_t{c.heads} * (room + supers + 1);
+    float* o = decode_parts_.reserve(slots * (c.head_dim + 2), stream_, outcome_);
+    d.tickets = decode_tickets_.reserve(uint64_t{c.kv_heads} * (1 + supers), stream_, outcome_);
+    if (!outcome_.ok()) return;
+    fill_zero(d.tickets, uint64_t{c.kv_heads} * (1 + supers) * 4, stream_, outcome_);
+    const auto take = [&](uint64_t n) {
+      const Results r{o, o + n * c.head_dim, o + n * (c.head_dim + 1)};
+      o += n * (c.head_dim + 2);
+      return r;
+    };
+    d.parts = take(uint64_t{c.heads} * room);
+    d.supers = take(uint64_t{c.heads} * supers);
+    d.totals = take(c.heads);
+    d.part_stride = room;
+    d.super_stride = supers;
+    decode_room_ = room;
+  }
+  d.token = static_cast<uint32_t>(row.token);
+  d.position = row.position;
+  d.pages = nullptr;
+  if (step.pages.size() <= kInlinePages) {
+    std::copy(step.pages.begin(), step.pages.end(), d.page_list);
+  } else {
+    outbox_used_ = 0;
+    put(step.pages);
+    uint32_t* pages = decode_pages_.reserve((step.pages.size() + 1023) / 1024 * 1024, stream_, outcome_);
+    copy_to_device(pages, outbox_, step.pages.size_bytes(), stream_, outcome_);
+    d.pages = pages;
+  }
+  const bool picks_one = step.logits_rows == 1 && step.picks[0] == 1 && model_.half_head == nullptr;
+  d.wants_logits = step.logits_rows == 0 ? 0 : picks_one ? 1 : 2;
+  d.times = measuring_ ? times_ : nullptr;
+  with_code([&](auto code) { with_format([&](auto format) { launch_decode<code.value, format.value>(); }); });
+  if (step.logits_rows == 0 || picks_one) return;
+  if (model_.half_head != nullptr)
+    launch(&half_products, {(c.vocabulary + kProductWarps - 1) / kProductWarps, kProductThreads, 0}, stream_, outcome_,
+           HalfHeadArgs{model_.half_head, model_.half_is_bf16, c.vocabulary, c.hidden, attended_, 1, logits_});
+  if (model_.half_head == nullptr && step.picks[0] == 0) return;  // the head has checked its logits
+  outbox_used_ = 0;
+  put(step.picks);
+  unsigned char* to = sent_.reserve(65536, stream_, outcome_);
+  copy_to_device(to, outbox_, step.picks.size_bytes(), stream_, outcome_);
+  wanted_ = reinterpret_cast<const uint32_t*>(to);
+  pick(step);
+}
+
+/// The logit that a key orders.
+inline Picked picked_of(uint64_t key) {
+  const auto ordered = static_cast<uint32_t>(key >> 32);
+  const uint32_t bits = (ordered & 0x80000000u) != 0 ? ordered & 0x7fffffffu : ~ordered;
+  Picked p{static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(key & 0xffffffffu)), 0.0f};
+  std::memcpy(&p.logit, &bits, 4);
+  return p;
+}
+
+inline Failure DeviceEngine::take_results(const Step& step) {
+  const auto& c = shape_;
+  const bool best_is_enough = decodes(step) && decode_.wants_logits == 1;
+  copy_to_host(&answer_->problems, problems_, sizeof(Problems), stream_, outcome_);
+  if (best_is_enough) copy_to_host(&answer_->best, decode_.best, sizeof(uint64_t), stream_, outcome_);
+  bool picks = false;
+  for (const uint32_t wanted : step.picks) picks = picks || wanted > 0;
+  picks = picks && !best_is_enough;
+  if (picks) copy_to_host(answer_picked_, picked_, step.logits_rows * kMostPicked * sizeof(Picked), stream_, outcome_);
+  float* out = step.logits;
+  for (uint32_t i = 0; i < step.logits_rows; ++i)
+    if (step.picks[i] == 0) {
+      // By way of pinned memory: a copy to memory that may move waits in the driver for longer than it takes.
+      copy_to_host(answer_logits_, logits_ + uint64_t{i} * c.vocabulary, uint64_t{c.vocabulary} * 4, stream_, outcome_);
+      wait_for(stream_, outcome_);
+      if (outcome_.ok()) std::memcpy(out, answer_logits_, uint64_t{c.vocabulary} * 4);
+      out += c.vocabulary;
+    }
+  wait_for(stream_, outcome_);
+  if (!outcome_.ok()) return {};
+  if (answer_->problems.residual != 0) return {Failure::Kind::kResidual, {}};
+  if (step.logits_rows > 0 && answer_->problems.logits != 0) return {Failure::Kind::kLogits, {}};
+  if (best_is_enough) step.picked[0] = picked_of(answer_->best);
+  if (picks) std::copy_n(answer_picked_, step.logits_rows * kMostPicked, step.picked);
+  return {};
+}
+
+inline void DeviceEngine::take_timings() {
+  timings_.clear();
+  const uint32_t layers = shape_.layers;
+  std::vector<uint64_t> t(uint64_t{layers} * 5 + 2);
+  copy_to_host(t.data(), times_, t.size() * 8, stream_, outcome_);
+  wait_for(stream_, outcome_);
+  if (!outcome_.ok()) return;
+  const auto bytes = [](std::initializer_list<const DeviceMatrix*> matrices) {
+    uint64_t n = 0;
+    for (const auto* m : matrices) n += uint64_t{m->groups} * m->blocks * kBlockSize;
+    return n;
+  };
+  const auto& w = layers_.front();
+  const uint64_t kv = uint64_t{decode_.position + 1} * model_.kv.block_bytes / kPagePositions * shape_.kv_heads;
+  const Timing parts[5] = {{"qkv", 0, bytes({&w.attn_q, &w.attn_k, &w.attn_v})},
+                           {"attention", 0, kv},
+                           {"output", 0, bytes({&w.attn_output})},
+                           {"gate_up", 0, bytes({&w.ffn_gate, &w.ffn_up})},
+                           {"down", 0, bytes({&w.ffn_down})}};
+  for (uint32_t p = 0; p < 5; ++p) {
+    Timing sum = parts[p];
+    for (uint32_t i = 0; i < layers; ++i) sum.seconds += static_cast<double>(t[i * 5 + p + 1] - t[i * 5 + p]) * 1e-9;
+    sum.bytes *= layers;
+    timings_.push_back(sum);
+  }
+  timings_.push_back({"head", static_cast<double>(t[layers * 5 + 1] - t[layers * 5]) * 1e-9, bytes({&model_.head})});
+}
+
+inline Failure DeviceEngine::step(const Step& step) {
+  use_device(options_.device, outcome_);
+  const bool one = decodes(step);
+  if (one)
+    run_decode(step);
+  else
+    run_batch(step);
+  Failure failure = take_results(step);
+  if (outcome_.ok() && one && measuring_) take_timings();
+  if (outcome_.ok()) return failure;
+  failure = {outcome_.out_of_memory() ? Failure::Kind::kNoMemory : Failure::Kind::kDevice, outcome_.text()};
+  if (outcome_.out_of_memory()) outcome_.clear();  // the device is sound; a smaller step may pass
+  return failure;
+}
+
+inline Engine* create_engine(const ModelView& model, const EngineOptions& options, Failure& failure) {
+  if (const auto why = unfit(model); !why.empty()) {
+    failure = {Failure::Kind::kUnfit, why};
+    return nullptr;
+  }
+  auto engine = std::make_unique<DeviceEngine>(model, options);
+  if (engine->outcome().ok()) return engine.release();
+  failure = {engine->outcome().out_of_memory() ? Failure::Kind::kNoMemory : Failure::Kind::kDevice,
+             engine->outcome().text()};
+  return nullptr;
+}
+
+inline DeviceInfo describe_device(int device) {
+  Outcome outcome;
+  use_device(device, outcome);
+  const auto p = device_properties(device, outcome);
+  return {p.name, p.architecture, p.memory_bytes, p.free_bytes};
+}
+
+}  // namespace
+}  // namespace onebit::gpu

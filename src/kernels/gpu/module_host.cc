@@ -1,0 +1,13 @@
+// The module for the host, for tests: every GPU kernel on any machine.
+#include "kernels/gpu/module_host.h"
+
+#include "kernels/gpu/engine.inl.h"
+
+namespace onebit::gpu {
+
+const Module& host_module() {
+  static const Module module{kInterface.data(), "host", &device_count, &describe_device, &create_engine};
+  return module;
+}
+
+}  // namespace onebit::gpu

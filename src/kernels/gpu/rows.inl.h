@@ -1,0 +1,138 @@
+// Work on a row of activations by one block of threads: RMSNorm and quantisation in the contract's order
+// (docs/numerics.md, 2 and 3).
+#pragma once
+
+#include <cmath>
+
+#include "kernels/gpu/model.inl.h"
+
+namespace onebit::gpu {
+namespace {
+
+inline constexpr uint32_t kLaneCount = 256;
+inline constexpr uint32_t kInfinityBits = 0x7f800000u;
+
+GPU_DEVICE uint32_t bits_of(float x) {
+  uint32_t u;
+  memcpy(&u, &x, 4);
+  return u;
+}
+GPU_DEVICE float float_of(uint32_t u) {
+  float x;
+  memcpy(&x, &u, 4);
+  return x;
+}
+GPU_DEVICE float bf16_to_float(uint16_t bits) {
+  return float_of(static_cast<uint32_t>(bits) << 16);
+}
+
+template <class T, class Combine>
+GPU_DEVICE T reduce_warp(T v, Combine combine) {
+  for (uint32_t mask = kWarp / 2; mask > 0; mask /= 2) v = combine(v, shuffle_xor(v, mask));
+  return v;
+}
+GPU_DEVICE uint32_t larger(uint32_t a, uint32_t b) {
+  return a > b ? a : b;
+}
+
+/// Halves 256 lanes to one, each warp for itself: l += l + 128, l + 64, … The sum does not depend on the order of an
+/// addition's operands, so a butterfly gives every thread the bits of lane 0.
+GPU_DEVICE float halve_lanes(const float* lanes) {
+  const float* a = lanes + thread() % kWarp;
+  const float even = (a[0] + a[128]) + (a[64] + a[192]);
+  const float odd = (a[32] + a[160]) + (a[96] + a[224]);
+  return reduce_warp(even + odd, [](float x, float y) { return x + y; });
+}
+
+/// A block's shared scratch for these functions.
+struct RowScratch {
+  float lanes[kLaneCount];
+  uint32_t largest[32];  // by warp
+  int32_t sum[32];       // by warp
+};
+
+/// What is known of a quantised row besides its bytes.
+struct RowScale {
+  float s;      // the largest magnitude
+  int32_t sum;  // of the int8 values
+};
+
+/// 1 / sqrt(Σx²/n + epsilon) for all threads. x: [n], shared or global, written before a barrier. Ends with no barrier:
+/// `scratch.lanes` is read until the next one.
+GPU_DEVICE float inverse_rms(const float* x, uint32_t n, float epsilon, RowScratch& scratch) {
+  for (uint32_t lane = thread(); lane < kLaneCount; lane += threads()) {
+    float sum = 0.0f;
+    for (uint32_t i = lane; i < n; i += kLaneCount) sum = std::fma(x[i], x[i], sum);
+    scratch.lanes[lane] = sum;
+  }
+  sync_block();
+  const float mean = halve_lanes(scratch.lanes) / static_cast<float>(n);
+  return 1.0f / std::sqrt(mean + epsilon);
+}
+
+/// The largest of the threads' values, for all of them.
+GPU_DEVICE uint32_t largest_in_block(uint32_t v, RowScratch& scratch) {
+  v = reduce_warp(v, larger);
+  if (thread() % kWarp == 0) scratch.largest[thread() / kWarp] = v;
+  sync_block();
+  const uint32_t warps = threads() / kWarp;
+  v = thread() % kWarp < warps ? scratch.largest[thread() % kWarp] : 0u;
+  return reduce_warp(v, larger);
+}
+
+GPU_DEVICE int32_t sum_in_block(int32_t v, RowScratch& scratch) {
+  const auto add = [](int32_t a, int32_t b) { return a + b; };
+  v = reduce_warp(v, add);
+  if (thread() % kWarp == 0) scratch.sum[thread() / kWarp] = v;
+  sync_block();
+  const uint32_t warps = threads() / kWarp;
+  v = thread() % kWarp < warps ? scratch.sum[thread() % kWarp] : 0;
+  return reduce_warp(v, add);
+}
+
+/// x · (127 / s) to nearest even; s is finite.
+GPU_DEVICE int32_t quantized(float x, float factor) {
+  const float rounded = (x * factor + 0x1.8p+23f) - 0x1.8p+23f;
+  return static_cast<int32_t>(rounded < -128.0f ? -128.0f : rounded > 127.0f ? 127.0f : rounded);
+}
+
+/// Where a column's byte stands in a row of int8 for products with blocks of kColumns<kCode> columns: the first 16
+/// columns of each block, then of each the last 4, so that a thread reads its block's words in one or two loads.
+template <Code kCode>
+GPU_DEVICE uint32_t place_of(uint32_t column, uint32_t blocks) {
+  if constexpr (kCode != Code::kT1_6) return column;
+  const uint32_t index = column / 20, in_block = column % 20;
+  return in_block < 16 ? index * 16 + in_block : blocks * 16 + index * 4 + (in_block - 16);
+}
+
+/// Quantises a row: place(i) says where the byte of column i goes in `q`. The row is finished after the caller's next
+/// barrier. value(i): the row's elements; asked for twice.
+template <class Value, class Place>
+GPU_DEVICE RowScale quantize_row(uint32_t n, Value value, Place place, int8_t* q, RowScratch& scratch) {
+  uint32_t largest = bits_of(1e-5f);
+  for (uint32_t i = thread(); i < n; i += threads()) largest = larger(largest, bits_of(value(i)) & 0x7fffffffu);
+  largest = largest_in_block(largest, scratch);
+  const float s = float_of(largest);
+  const bool finite = largest < kInfinityBits;
+  const float factor = 127.0f / s;
+  int32_t sum = 0;
+  for (uint32_t i = thread(); i < n; i += threads()) {
+    const int32_t v = finite ? quantized(value(i), factor) : 0;
+    sum += v;
+    q[place(i)] = static_cast<int8_t>(v);
+  }
+  return {s, sum_in_block(sum, scratch)};
+}
+
+/// The factor of a product's integer sums: w_scale · (s / 127).
+GPU_DEVICE float product_scale(float w_scale, float s) {
+  return w_scale * (s / 127.0f);
+}
+
+GPU_DEVICE float squared_relu_gate(float gate, float up) {
+  const float r = gate > 0.0f ? gate : (gate == gate ? 0.0f : gate);
+  return (r * r) * up;
+}
+
+}  // namespace
+}  // namespace onebit::gpu
