@@ -1,6 +1,6 @@
 // The shim (gpu_api.h) for HIP on AMD's RDNA 3 to 4 (gfx11*, gfx12*), wave32: by clang's builtins alone, without ROCm's
-// device libraries or device headers. Compile with `clang++ -x hip -nogpulib -nogpuinc -include cstdlib -include hip/hip_runtime_api.h` and the
-// contract's flags (docs/numerics.md, 1); src/kernels/gpu/CMakeLists.txt has them all.
+// device libraries or device headers. Compile with `clang++ -x hip -nogpulib -nogpuinc -include cstdlib -include
+// hip/hip_runtime_api.h` and the contract's flags (docs/numerics.md, 1); src/kernels/gpu/CMakeLists.txt has them all.
 #pragma once
 
 #include <hip/hip_runtime_api.h>
@@ -19,6 +19,10 @@
 #define GPU_KERNEL(threads, blocks)                                       \
   __global__ void __attribute__((amdgpu_flat_work_group_size(1, threads), \
                                  amdgpu_waves_per_eu((threads) * (blocks) < 128 ? 1 : (threads) * (blocks) / 128)))
+#define GPU_ARGUMENT const
+#define GPU_PRAGMA(text) _Pragma(#text)
+#define GPU_UNROLL(n) GPU_PRAGMA(unroll n)
+#define GPU_UNROLL_ALL _Pragma("unroll")
 
 namespace onebit::gpu {
 
@@ -38,6 +42,13 @@ GPU_DEVICE uint32_t block() {
 /// The first of the arguments that the runtime adds to a kernel's own (code object version 5).
 GPU_DEVICE uint32_t blocks() {
   return *reinterpret_cast<const uint32_t*>(reinterpret_cast<uintptr_t>(__builtin_amdgcn_implicitarg_ptr()));
+}
+
+/// A kernel's only argument, where it lies. Of one that is indexed at run time the compiler would otherwise make a copy
+/// in every thread's scratch memory.
+template <class T>
+GPU_DEVICE const T& argument_of(const T& /*argument*/) {
+  return *reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(__builtin_amdgcn_kernarg_segment_ptr()));
 }
 
 GPU_DEVICE unsigned char* shared_memory() {
@@ -109,6 +120,16 @@ GPU_DEVICE T atomic_add(T* p, T v) {
 GPU_DEVICE uint32_t atomic_max(uint32_t* p, uint32_t v) {
   return __hip_atomic_fetch_max(p, v, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
 }
+GPU_DEVICE uint64_t atomic_max(uint64_t* p, uint64_t v) {
+  return __hip_atomic_fetch_max(p, v, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+/// What other blocks wrote before a barrier, never this multiprocessor's older copy.
+template <class T>
+GPU_DEVICE T load_fresh(const T* p) {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, int32_t>);
+  return __hip_atomic_load(p, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+GPU_DEVICE void prefetch(const void* /*p*/) {}
 GPU_DEVICE uint32_t load_acquire(const uint32_t* p) {
   return __hip_atomic_load(p, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_AGENT);
 }

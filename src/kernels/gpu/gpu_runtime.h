@@ -191,9 +191,8 @@ void launch(void (*kernel)(Parameters...), const LaunchShape& shape, Stream stre
     const auto* function = reinterpret_cast<const void*>(kernel);
     const dim3 grid(shape.blocks), block(shape.threads);
     const auto shared = static_cast<uint32_t>(shape.shared_bytes);
-    outcome.take(shape.together
-                     ? GPU_RUNTIME(LaunchCooperativeKernel)(function, grid, block, pointers, shared, stream)
-                     : GPU_RUNTIME(LaunchKernel)(function, grid, block, pointers, shared, stream));
+    outcome.take(shape.together ? GPU_RUNTIME(LaunchCooperativeKernel)(function, grid, block, pointers, shared, stream)
+                                : GPU_RUNTIME(LaunchKernel)(function, grid, block, pointers, shared, stream));
   };
   call(arguments...);
 }
