@@ -31,7 +31,7 @@ struct AttendShared {
   float* q_scale;     // [group]; q8 only
   unsigned char* kv;  // the block staged, or where it lies
 };
-GPU_DEVICE constexpr uint32_t attend_shared_floats(uint32_t group, uint32_t head_dim) {
+constexpr uint32_t attend_shared_floats(uint32_t group, uint32_t head_dim) {
   return group * (head_dim + kPagePositions + 2 + 1);
 }
 GPU_DEVICE AttendShared attend_shared(float* at, uint32_t group, uint32_t head_dim) {

@@ -390,7 +390,8 @@ GPU_DEVICE void Decode::head(const RowScale& in) const {
 /// blocks: one a multiprocessor, all at once; kDecodeThreads threads.
 template <Code kCode, KvFormat kFormat>
 GPU_KERNEL(kDecodeThreads, 1)
-decode(GPU_ARGUMENT DecodeArgs a) {
+decode(GPU_ARGUMENT DecodeArgs argument) {
+  const auto& a = argument_of(argument);
   const Decode d(a);
   const auto& m = a.model;
   const auto& c = m.shape;

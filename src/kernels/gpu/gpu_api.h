@@ -5,6 +5,7 @@
 // Each implementation offers, in namespace onebit::gpu, for device code:
 //   GPU_DEVICE, GPU_KERNEL(threads, blocks)   specifiers; a kernel takes its arguments by value
 //   GPU_ARGUMENT                              of a large argument: const, where it lies
+//   argument_of(a)                            the kernel's only argument, to index it or take its address
 //   GPU_UNROLL(n), GPU_UNROLL_ALL            of the loop that follows
 //   thread(), threads(), block(), blocks()    one-dimensional blocks and grids; warps are 32 threads
 //   shared_memory()                           the block's dynamic shared memory, 128-byte aligned

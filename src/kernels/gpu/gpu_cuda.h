@@ -33,6 +33,12 @@ GPU_DEVICE uint32_t blocks() {
   return gridDim.x;
 }
 
+/// A kernel's only argument, where it lies.
+template <class T>
+GPU_DEVICE const T& argument_of(const T& argument) {
+  return argument;
+}
+
 GPU_DEVICE unsigned char* shared_memory() {
   extern __shared__ __align__(128) unsigned char shared[];
   return shared;

@@ -48,6 +48,10 @@ inline uint32_t block() {
 inline uint32_t blocks() {
   return host::running->shape->blocks;
 }
+template <class T>
+const T& argument_of(const T& argument) {
+  return argument;
+}
 inline unsigned char* shared_memory() {
   return host::running->block->shared;
 }

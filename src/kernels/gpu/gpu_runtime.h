@@ -77,7 +77,11 @@ inline void free_device(void* p) {
 /// Host memory that copies may go on from and to while the host does something else.
 inline void* allocate_pinned(size_t bytes, Outcome& outcome) {
   void* p = nullptr;
-  if (outcome.ok()) outcome.take(GPU_RUNTIME(HostAlloc)(&p, bytes, 0));
+#if defined(__HIP__)
+  if (outcome.ok()) outcome.take(hipHostMalloc(&p, bytes, 0));
+#else
+  if (outcome.ok()) outcome.take(cudaHostAlloc(&p, bytes, 0));
+#endif
   return outcome.ok() ? p : nullptr;
 }
 inline void free_pinned(void* p) {
@@ -158,7 +162,8 @@ inline void free_graph(Graph graph) {
 
 /// A kernel may then be launched with so much shared memory.
 template <class... Parameters>
-void allow_shared(void (*kernel)(Parameters...), uint64_t bytes, Outcome& outcome) {
+void allow_shared([[maybe_unused]] void (*kernel)(Parameters...), [[maybe_unused]] uint64_t bytes,
+                  [[maybe_unused]] Outcome& outcome) {
 #if !defined(__HIP__)
   if (outcome.ok())
     outcome.take(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
@@ -185,9 +190,9 @@ void launch(void (*kernel)(Parameters...), const LaunchShape& shape, Stream stre
     void* pointers[] = {&parameters...};
     const auto* function = reinterpret_cast<const void*>(kernel);
     const dim3 grid(shape.blocks), block(shape.threads);
-    outcome.take(shape.together
-                     ? GPU_RUNTIME(LaunchCooperativeKernel)(function, grid, block, pointers, shape.shared_bytes, stream)
-                     : GPU_RUNTIME(LaunchKernel)(function, grid, block, pointers, shape.shared_bytes, stream));
+    const auto shared = static_cast<uint32_t>(shape.shared_bytes);
+    outcome.take(shape.together ? GPU_RUNTIME(LaunchCooperativeKernel)(function, grid, block, pointers, shared, stream)
+                                : GPU_RUNTIME(LaunchKernel)(function, grid, block, pointers, shared, stream));
   };
   call(arguments...);
 }

@@ -91,10 +91,13 @@ struct RowSums {
   }
   GPU_DEVICE int32_t total(uint32_t row) const {
     const auto& f = field[row];
-    if constexpr (kCode == Code::kQ8) return f[0];
-    int32_t sum = f[0] + (f[1] >> 2) + (f[2] >> 4) + (f[3] >> 6);
-    if constexpr (kCode == Code::kT1_6) sum += f[4];
-    return sum;
+    if constexpr (kCode == Code::kQ8) {
+      return f[0];
+    } else {
+      int32_t sum = f[0] + (f[1] >> 2) + (f[2] >> 4) + (f[3] >> 6);
+      if constexpr (kCode == Code::kT1_6) sum += f[4];
+      return sum;
+    }
   }
 
   /// Over the warp: thread l holds afterwards the sum of row row_of_thread().

@@ -100,7 +100,8 @@ struct TileSums {
 /// Rows of 16 · kGroups by 8 · kTiles tokens a block; the warps that share a group divide its columns.
 template <Code kCode, uint32_t kTiles, uint32_t kGroups, Finish kFinish>
 GPU_KERNEL(kProductThreads, 1)
-products(GPU_ARGUMENT ProductArgs a) {
+products(GPU_ARGUMENT ProductArgs argument) {
+  const auto& a = argument_of(argument);
   constexpr uint32_t kTokens = kTiles * 8, kRows = kGroups * kTileRows16, kParts = kProductWarps / kGroups;
   auto* table = reinterpret_cast<uint32_t*>(shared_memory());
   auto* tile = reinterpret_cast<int32_t*>(shared_memory() + (kCode == Code::kT1_6 ? kTritTableBytes : 0));

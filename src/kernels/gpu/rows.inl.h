@@ -2,6 +2,7 @@
 // (docs/numerics.md, 2 and 3).
 #pragma once
 
+#include <bit>
 #include <cmath>
 
 #include "kernels/gpu/model.inl.h"
@@ -13,14 +14,10 @@ inline constexpr uint32_t kLaneCount = 256;
 inline constexpr uint32_t kInfinityBits = 0x7f800000u;
 
 GPU_DEVICE uint32_t bits_of(float x) {
-  uint32_t u;
-  memcpy(&u, &x, 4);
-  return u;
+  return std::bit_cast<uint32_t>(x);
 }
 GPU_DEVICE float float_of(uint32_t u) {
-  float x;
-  memcpy(&x, &u, 4);
-  return x;
+  return std::bit_cast<float>(u);
 }
 GPU_DEVICE float bf16_to_float(uint16_t bits) {
   return float_of(static_cast<uint32_t>(bits) << 16);
