@@ -13,8 +13,13 @@ logs=$work/burnin-${commit:0:12} # of what is measured: another commit begins an
 mkdir -p "$logs"
 cd "$logs" # options name files in it, so that they have no spaces whatever the checkout's path has
 ln -sf "$bundled" model.h1b
-pids=()
-trap '[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true' EXIT
+pids=() asking=
+leave() { # the one that asks first: a server that goes before it would be a round that is not answered
+  [ -z "$asking" ] || { kill "$asking" && wait "$asking"; } 2>/dev/null || true
+  [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true
+}
+trap leave EXIT
+trap 'exit 143' TERM INT
 start() { # ISA OPTION…: sets url; the empty ISA is the machine's best
   local log=$logs/server.${#pids[@]} isa=$1
   shift
@@ -47,7 +52,10 @@ pair() {
   start "$6" $7
   b=$url
   "$halo" burnin run --a "$a" --b "$b" --log "$logs/$name.jsonl" --rounds $((rounds - have)) --parallel "$parallel" \
-    --logprobs --max-tokens "$tokens" 2>"$logs/$name.progress"
+    --logprobs --max-tokens "$tokens" 2>"$logs/$name.progress" &
+  asking=$!
+  wait "$asking"
+  asking=
   finish
 }
 names=() what=() rounds=${ROUNDS:-20000} few=${GEN1_ROUNDS:-5200}

@@ -74,6 +74,8 @@ class Backend {
   /// were: a token id outside the vocabulary, a sequence past the context length, a non-finite value in
   /// the residual stream or the logits, a model file that was cut short while it is in use.
   virtual Status forward(std::span<const BatchItem> batch, Logits& logits) = 0;
+  /// Nothing comes for a while: memory that was kept for the next step goes back to the system.
+  virtual void rest() {}
 };
 
 }  // namespace onebit
