@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shadow burn-in with the bundled model: gen-2 against gen-1, and against itself with another instruction set, fewer
 # threads, other company in its batches, another packing, no prefix cache. An interrupted run goes on where it was.
-#   GEN1_ROUNDS (5200; an eighth of them with scalar code), ROUNDS (20000, of each other pair; two fifths with another instruction set), FOLDER (the model's Hugging Face folder, for the packing)
+#   GEN1_ROUNDS (5200; an eighth of them with scalar code), ROUNDS (21500, of each other pair; a tenth with another instruction set), FOLDER (the model's Hugging Face folder, for the packing)
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "$0")/lib.sh"
 build_halo
@@ -58,10 +58,10 @@ pair() {
   asking=
   finish
 }
-names=() what=() rounds=${ROUNDS:-20000} few=${GEN1_ROUNDS:-5200}
+names=() what=() rounds=${ROUNDS:-21500} few=${GEN1_ROUNDS:-5200}
 case $(uname -m) in x86_64) other=avx2 ;; *) other=scalar ;; esac
-tokens=16
-pair other-isa-one-thread-no-prefix-cache "$((rounds * 2 / 5))" 2 "" "-m model.h1b" "$other" "-m model.h1b --threads 1 --no-prefix-cache"
+tokens=8
+pair other-isa-one-thread-no-prefix-cache "$((rounds / 10))" 2 "" "-m model.h1b" "$other" "-m model.h1b --threads 1 --no-prefix-cache"
 pair batches-preempted "$rounds" 16 "" "-m model.h1b" "" "-m model.h1b --max-running 5 --kv-memory 30"
 if [ -d "$folder" ]; then
   [ -s t1_6.h1b ] || "$halo" convert "$folder" --packing t1_6 -o t1_6.h1b >&2

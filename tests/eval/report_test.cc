@@ -162,8 +162,8 @@ TEST(Report, ResultsOfAnyShapeAreSurvived) {
         R"({"pairs": [3, {"hours": [{"date": 5, "rounds": 0, "exact": -1}]}], "configurations": {"a": 1}})",
         R"([{"name": "decode", "n_depth": 1e300, "tokens_s": -1e300, "token_fraction": 1e308, "seen": ["x"]}])"}) {
     std::vector<Record> records;
-    for (const char* name : {"attn_fd", "bench", "burnin", "contract_cost", "lookup", "peers", "ppl-gen2", "roofline",
-                             "server", "soak", "startup", "voice"}) {
+    for (const char* name : {"attn_fd", "bench", "burnin", "burnin-peer", "burnin-stats", "contract_cost", "lookup",
+                             "peers", "ppl-gen2", "roofline", "server", "soak", "startup", "voice"}) {
       auto record = test::sound_record(name);
       record["results"] = json::parse(results);
       records.push_back(sound(record));
