@@ -20,8 +20,14 @@ CLI::Option* add_seconds(CLI::App& app, const char* name, Duration& value, const
       ->type_name("SECONDS");
 }
 
+/// Empty where `text` names a device.
+std::string device_error(const std::string& text) {
+  const auto device = device_by_name(text);
+  return device ? std::string() : device.error().message;
+}
+
 struct Words {
-  std::string kv = "f16", engine = "cpu";
+  std::string kv = "f16", engine = "gen-2", device = "auto";
   bool open = false, print_config = false;
   uint64_t kv_megabytes = 0;
 };
@@ -37,8 +43,12 @@ void add_model(CLI::App& app, Settings& s, Words& words) {
   app.add_option("--kv", words.kv, "How keys and values are kept: f16, q8 (half the memory) or f32")
       ->check(CLI::IsMember({"f16", "q8", "f32"}))
       ->capture_default_str();
-  app.add_option("--engine", words.engine, "cpu, or reference: the same bits from plain scalar code")
-      ->check(CLI::IsMember({"cpu", "reference"}))
+  app.add_option("--engine", words.engine, "gen-2, or reference: the same bits from plain scalar code")
+      ->check(CLI::IsMember({"gen-2", "reference"}))
+      ->capture_default_str();
+  app.add_option("--device", words.device,
+                 "What gen-2 computes on: auto (a GPU where there is one), cpu, cuda:N, hip:N")
+      ->check(CLI::Validator([](std::string& text) { return device_error(text); }, ""))
       ->capture_default_str();
   app.add_option("-t,--threads", o.model.threads, "Threads that compute; 0: one for each processor")
       ->check(CLI::Range(0, 1024))
@@ -114,7 +124,9 @@ ParsedSettings parse_settings(int argc, char** argv) {
   }
   auto& o = s.options;
   o.model.kv_type = words.kv == "q8" ? KvType::kQ8 : words.kv == "f32" ? KvType::kF32 : KvType::kF16;
-  o.model.engine = words.engine == "cpu" ? onebit::Engine::kCpu : onebit::Engine::kReference;
+  o.model.engine = words.engine == "gen-2" ? onebit::Engine::kGen2 : onebit::Engine::kReference;
+  o.model.device = *device_by_name(words.device);
+  o.model.kv_bytes = words.kv_megabytes * 1000000;
   o.engine.scheduler.kv_bytes = words.kv_megabytes * 1000000;
   if (words.print_config) {
     fmt::print("{}", app.config_to_str(true, true));

@@ -29,8 +29,8 @@ nlohmann::ordered_json describe(const BenchArguments& a, const Model& model, uns
   const auto* kernels = *cpu::chosen_kernels();
   row["model"] = std::filesystem::path(model.file().path()).stem().string();
   row["model_bytes"] = std::filesystem::file_size(model.file().path());
-  row["engine"] = a.model.engine;
-  row["isa"] = a.model.engine == "cpu" ? kernels->name : "none";
+  row["engine"] = model.engine_name();
+  row["isa"] = model.engine_name() == "cpu" ? kernels->name : "none";
   row["threads"] = threads;
   row["kv"] = a.model.kv;
   row["head"] = a.model.head;

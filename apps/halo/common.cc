@@ -62,10 +62,13 @@ void ModelArguments::add_to(CLI::App& command) {
       ->capture_default_str();
   command
       .add_option("--engine", engine,
-                  "cpu, or reference: the same bits from plain scalar code on one thread, for checks")
-      ->check(CLI::IsMember({"cpu", "reference"}))
+                  "gen-2, or reference: the same bits from plain scalar code on one thread, for checks")
+      ->check(CLI::IsMember({"gen-2", "reference"}))
       ->capture_default_str();
-  command.add_option("-t,--threads", threads, "Threads of the engine cpu; 0: one for each processor")
+  command.add_option("--device", device, "What gen-2 computes on: auto (a GPU where there is one), cpu, cuda:N, hip:N")
+      ->type_name("DEVICE")
+      ->capture_default_str();
+  command.add_option("-t,--threads", threads, "Threads of the CPU; 0: one for each processor")
       ->check(CLI::Range(0u, 1024u))
       ->capture_default_str();
   command.add_flag("--pin", pin, "Keep each thread on a processor of its own");
@@ -74,9 +77,12 @@ void ModelArguments::add_to(CLI::App& command) {
 Result<Model> ModelArguments::open(StepProfile* profile) const {
   ASSIGN_OR_RETURN(const auto file, model_path(path));
   ASSIGN_OR_RETURN(const auto kv_type, kv_type_by_name(kv));
+  ASSIGN_OR_RETURN(const auto computes_on, device_by_name(device));
   return Model::open(file, {.kv_type = kv_type,
                             .head = head == "bf16" ? HeadChoice::kEmbedding : HeadChoice::kStored,
-                            .engine = engine == "reference" ? Engine::kReference : Engine::kCpu,
+                            .engine = engine == "reference" ? Engine::kReference : Engine::kGen2,
+                            .device = computes_on,
+                            .kv_bytes = 0,
                             .threads = threads,
                             .pin = pin,
                             .profile = profile});

@@ -13,12 +13,13 @@ namespace onebit::halo {
 /// Prints "halo: message" on standard error; returns 1, the exit code of a failure.
 int report(const Error& error);
 
-/// -m, --kv, --head, --engine, --threads, --pin.
+/// -m, --kv, --head, --engine, --device, --threads, --pin.
 struct ModelArguments {
   std::string path;
   std::string kv = "f16";
   std::string head = "stored";
-  std::string engine = "cpu";
+  std::string engine = "gen-2";
+  std::string device = "auto";
   uint32_t threads = 0;
   bool pin = false;
 

@@ -38,7 +38,7 @@ json identity_of(const PplArguments& a, const Model& model, const PerplexityOpti
           {"bos", options.bos.has_value()},
           {"kv", a.model.kv},
           {"head", a.model.head},
-          {"engine", a.model.engine}};
+          {"engine", model.engine_name()}};
 }
 
 /// Windows that an earlier run left in the file at `path`, whose first line must be `identity`.

@@ -148,7 +148,7 @@ void print_table(const nlohmann::ordered_json& r) {
 }
 
 Status roofline(const RooflineArguments& a) {
-  if (a.model.engine != "cpu") return fail("--engine: a roofline is of the engine cpu");
+  if (a.model.engine != "gen-2") return fail("--engine: a roofline is of gen-2");
   const unsigned threads = a.model.threads > 0 ? a.model.threads : available_processors();
   StepProfile profile;
   ASSIGN_OR_RETURN(auto model, a.model.open(&profile));

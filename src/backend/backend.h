@@ -41,21 +41,36 @@ struct KvUsage {
 /// Which logits a forward pass returns.
 enum class LogitRows { kNone, kLast, kAll };
 
+/// The most that BatchItem::best may ask for.
+constexpr uint32_t kMostBest = 64;
+
 /// New tokens of one sequence in a step.
 struct BatchItem {
   KvCache* kv = nullptr;
   std::span<const TokenId> tokens;  // at least one
   LogitRows rows = LogitRows::kLast;
+  uint32_t best = 0;  // with kLast: instead of the row, so many of its largest logits; 0: the row
 };
 
-/// Logits of a step: the wanted rows of each item in the order of the batch.
+/// Logits of a step: the wanted rows of each item, or the best of its last row, in the order of the batch.
 struct Logits {
+  struct Candidate {
+    TokenId id;
+    float logit;
+  };
+
   std::vector<float> values;  // [rows][vocabulary]
   uint32_t vocabulary = 0;
-  std::vector<uint32_t> first_row;  // of each item; one more entry at the end, the number of rows
+  std::vector<uint32_t> first_row;   // of each item; one more entry at the end, the number of rows
+  std::vector<Candidate> best;       // item by item
+  std::vector<uint32_t> first_best;  // as first_row
 
   std::span<const float> row(size_t item, size_t i = 0) const {
     return std::span(values).subspan((first_row[item] + i) * vocabulary, vocabulary);
+  }
+  /// Descending, ties to the lower id; as many as were asked for, or the whole vocabulary where it is smaller.
+  std::span<const Candidate> best_of(size_t item) const {
+    return std::span(best).subspan(first_best[item], first_best[item + 1] - first_best[item]);
   }
 };
 
@@ -72,8 +87,9 @@ class Backend {
   virtual KvUsage kv_usage() const = 0;
   /// One step: appends every item's tokens to its cache and computes the wanted logits. Splitting tokens
   /// over steps or sharing a step with other sequences changes no bit. Errors leave the caches as they
-  /// were: a token id outside the vocabulary, a sequence past the context length, a non-finite value in
-  /// the residual stream or the logits, a model file that was cut short while it is in use.
+  /// were: a token id outside the vocabulary, a sequence past the context length, more than kMostBest or the best of
+  /// other rows than the last, a non-finite value in the residual stream or the logits (of all tokens, also where the
+  /// best are wanted), a model file that was cut short while it is in use.
   virtual Status forward(std::span<const BatchItem> batch, Logits& logits) = 0;
 };
 

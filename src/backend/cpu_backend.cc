@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backend/best_of_row.h"
 #include "backend/cpu_step.h"
 
 namespace onebit {
@@ -22,22 +23,24 @@ class CpuBackend final : public Backend {
 
   Status forward(std::span<const BatchItem> batch, Logits& logits) override {
     RETURN_IF_ERROR(check_batch(m_.config, batch));
-    const auto rows = rows_of(batch, logits);
-    logits.vocabulary = m_.config.vocabulary;
-    logits.values.resize(size_t{logits.first_row.back()} * m_.config.vocabulary);
+    const auto rows = rows_of(m_.config, batch, logits);
+    const bool some_best = logits.first_best.back() > 0;
+    auto& computed = some_best ? computed_ : logits.values;
+    computed.resize(logit_rows(rows) * m_.config.vocabulary);
     std::vector<uint32_t> lengths;
     for (const auto& item : batch) lengths.push_back(item.kv->length());
-    auto status = forward_rows(rows, logits);
+    auto status = forward_rows(rows, computed.data());
     if (auto readable = m_.weights.file->check_readable(); !readable) status = std::move(readable);
     if (!status)
       for (size_t i = 0; i < batch.size(); ++i) batch[i].kv->truncate(lengths[i]);
+    else if (some_best)
+      take_wanted(rows, computed, logits);
     return status;
   }
 
  private:
-  /// In steps of bounded size; that changes no bit.
-  Status forward_rows(std::span<const StepRow> rows, Logits& logits) {
-    float* out = logits.values.data();
+  /// In steps of bounded size; that changes no bit. `out` gets [rows that want logits][vocabulary].
+  Status forward_rows(std::span<const StepRow> rows, float* out) {
     for (size_t at = 0; at < rows.size();) {
       const auto part = rows.subspan(at, std::min<size_t>(CpuStep::kMostRows, rows.size() - at));
       at += part.size();
@@ -68,6 +71,7 @@ class CpuBackend final : public Backend {
 
   CpuModel m_;
   StepProfile* profile_;
+  std::vector<float> computed_;  // logits of which only the best are wanted, and those beside them
   std::vector<std::unique_ptr<CpuStep>> steps_;
   ThreadPool pool_;  // ends before the steps that its threads may be inside of
 };

@@ -14,6 +14,30 @@ static_assert(kMostBest == gpu::kMostPicked);
 constexpr uint32_t kMostRows = 512;       // of a step; more tokens take several
 constexpr uint32_t kMostLogitRows = 128;  // likewise
 
+gpu::MatrixView view_of(const IntegerMatrix& w) {
+  gpu::MatrixView m{};
+  m.code = w.packing == Packing::kT2 ? gpu::Code::kT2 : w.packing == Packing::kT1_6 ? gpu::Code::kT1_6 : gpu::Code::kQ8;
+  m.rows = w.rows;
+  m.columns = w.columns;
+  m.groups = static_cast<uint32_t>(padded_rows(w.packing, w.rows) / kTileRows);
+  m.blocks = static_cast<uint32_t>(padded_columns(w.packing, w.columns) / columns_per_block(w.packing));
+  m.data = w.data;
+  m.granularity = w.granularity == ScaleGranularity::kRow     ? gpu::Scales::kRow
+                  : w.granularity == ScaleGranularity::kGroup ? gpu::Scales::kGroup
+                                                              : gpu::Scales::kOne;
+  m.scales = w.scales;
+  return m;
+}
+
+gpu::MatrixView view_of(const HalfMatrix& w) {
+  gpu::MatrixView m{};
+  m.code = w.packing == Packing::kBf16 ? gpu::Code::kBf16 : gpu::Code::kF16;
+  m.rows = w.rows;
+  m.columns = w.columns;
+  m.data = std::as_bytes(w.data);
+  return m;
+}
+
 gpu::ModelView view_of(const ModelWeights& w) {
   const auto& c = w.config;
   gpu::ModelView view;
@@ -27,12 +51,13 @@ gpu::ModelView view_of(const ModelWeights& w) {
                 .context = c.context,
                 .rms_epsilon = c.rms_epsilon,
                 .score_factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim)))};
-  view.embedding = w.embedding;
+  view.embedding = view_of(w.embedding);
   for (const auto& l : w.layers)
-    view.layers.push_back({l.attn_norm, l.attn_sub_norm, l.ffn_norm, l.ffn_sub_norm, l.attn_q, l.attn_k, l.attn_v,
-                           l.attn_output, l.ffn_gate, l.ffn_up, l.ffn_down});
+    view.layers.push_back({l.attn_norm, l.attn_sub_norm, l.ffn_norm, l.ffn_sub_norm, view_of(l.attn_q),
+                           view_of(l.attn_k), view_of(l.attn_v), view_of(l.attn_output), view_of(l.ffn_gate),
+                           view_of(l.ffn_up), view_of(l.ffn_down)});
   view.output_norm = w.output_norm;
-  view.head = w.head;
+  view.head = std::visit([](const auto& head) { return view_of(head); }, w.head);
   view.rope_cos = w.rope_cos;
   view.rope_sin = w.rope_sin;
   return view;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "backend/best_of_row.h"
 #include "backend/reference_kv.h"
 #include "backend/step_rows.h"
 #include "base/half.h"
@@ -41,7 +42,7 @@ class ReferenceBackend final : public Backend {
     RETURN_IF_ERROR(check_batch(w_.config, batch));
     std::vector<uint32_t> lengths;
     for (const auto& item : batch) lengths.push_back(item.kv->length());
-    auto status = forward_rows(rows_of(batch, logits), logits);
+    auto status = forward_rows(rows_of(w_.config, batch, logits), logits);
     if (auto readable = w_.file->check_readable(); !readable) status = std::move(readable);
     if (!status)
       for (size_t i = 0; i < batch.size(); ++i) batch[i].kv->truncate(lengths[i]);
@@ -136,11 +137,12 @@ class ReferenceBackend final : public Backend {
     std::vector<float> wanted;  // (rows with logits, hidden)
     for (size_t i = 0; i < rows.size(); ++i)
       if (rows[i].wants_logits) wanted.insert(wanted.end(), h.row(i).begin(), h.row(i).end());
-    logits.vocabulary = c.vocabulary;
-    logits.values.resize(wanted.size() / c.hidden * c.vocabulary);
-    if (const auto* integer = std::get_if<IntegerMatrix>(&w_.head)) integer_linear(*integer, wanted, logits.values);
-    if (const auto* half = std::get_if<HalfMatrix>(&w_.head)) half_linear(*half, wanted, logits.values);
-    return check_finite(logits.values, "the logits");
+    std::vector<float> computed(logit_rows(rows) * c.vocabulary);  // (rows with logits, vocabulary)
+    if (const auto* integer = std::get_if<IntegerMatrix>(&w_.head)) integer_linear(*integer, wanted, computed);
+    if (const auto* half = std::get_if<HalfMatrix>(&w_.head)) half_linear(*half, wanted, computed);
+    RETURN_IF_ERROR(check_finite(computed, "the logits"));
+    take_wanted(rows, computed, logits);
+    return {};
   }
 
   static Status check_finite(std::span<const float> values, std::string_view what) {

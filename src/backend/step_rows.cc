@@ -1,5 +1,7 @@
 #include "backend/step_rows.h"
 
+#include <algorithm>
+
 namespace onebit {
 
 Status check_batch(const ModelConfig& config, std::span<const BatchItem> batch) {
@@ -14,23 +16,30 @@ Status check_batch(const ModelConfig& config, std::span<const BatchItem> batch) 
     if (item.tokens.size() > config.context - item.kv->length())
       return fail("{} tokens are more than the model's context of {}", item.kv->length() + item.tokens.size(),
                   config.context);
+    if (item.best > 0 && item.rows != LogitRows::kLast) return fail("the best logits are those of the last row only");
+    if (item.best > kMostBest) return fail("the {} best logits are more than {}", item.best, kMostBest);
   }
   return {};
 }
 
-std::vector<StepRow> rows_of(std::span<const BatchItem> batch, Logits& logits) {
+std::vector<StepRow> rows_of(const ModelConfig& config, std::span<const BatchItem> batch, Logits& logits) {
   std::vector<StepRow> rows;
-  uint32_t wanted = 0;
+  uint32_t wanted = 0, best = 0;
+  logits.vocabulary = config.vocabulary;
   logits.first_row = {0};
+  logits.best.clear();
+  logits.first_best = {0};
   for (const auto& item : batch) {
     const uint32_t begin = item.kv->length();
     for (size_t i = 0; i < item.tokens.size(); ++i) {
       const bool last = i + 1 == item.tokens.size();
       const bool wants = item.rows == LogitRows::kAll || (item.rows == LogitRows::kLast && last);
-      rows.push_back({item.kv, item.tokens[i], begin + static_cast<uint32_t>(i), wants});
-      wanted += wants;
+      rows.push_back({item.kv, item.tokens[i], begin + static_cast<uint32_t>(i), wants, wants ? item.best : 0});
+      wanted += wants && item.best == 0;
     }
+    best += std::min(item.best, config.vocabulary);
     logits.first_row.push_back(wanted);
+    logits.first_best.push_back(best);
   }
   return rows;
 }

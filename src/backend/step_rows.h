@@ -12,12 +12,14 @@ struct StepRow {
   TokenId token;
   uint32_t position;
   bool wants_logits;
+  uint32_t best = 0;  // of the logits, where not all are wanted; 0: all
 };
 
 /// Everything an item can have wrong, before anything changes.
 Status check_batch(const ModelConfig& config, std::span<const BatchItem> batch);
 
-/// The rows in the order of the batch; those of one sequence stand together. Fills logits.first_row.
-std::vector<StepRow> rows_of(std::span<const BatchItem> batch, Logits& logits);
+/// The rows in the order of the batch; those of one sequence stand together. Fills all of `logits` but its values and
+/// its best, which is emptied.
+std::vector<StepRow> rows_of(const ModelConfig& config, std::span<const BatchItem> batch, Logits& logits);
 
 }  // namespace onebit

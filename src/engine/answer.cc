@@ -44,9 +44,18 @@ Answer::Answer(const Tokenizer& tokenizer, const ModelConfig& config, const Gene
 }
 
 Answer::Piece Answer::take(std::span<const float> logits, uint32_t position) {
-  Piece piece;
   const TokenId id = sampler_.sample(logits, position);
-  piece.token = params_.logprobs ? with_logprobs(id, logits, params_.top_logprobs) : GeneratedToken{id, 0.0f, {}};
+  return piece_of(params_.logprobs ? with_logprobs(id, logits, params_.top_logprobs) : GeneratedToken{id, 0.0f, {}});
+}
+
+Answer::Piece Answer::take(std::span<const Logits::Candidate> best, uint32_t position) {
+  return piece_of({sampler_.sample(best, position), 0.0f, {}});
+}
+
+Answer::Piece Answer::piece_of(GeneratedToken token) {
+  Piece piece;
+  const TokenId id = token.id;
+  piece.token = std::move(token);
   ++tokens_;
   const bool stop_token = tokenizer_.is_stop(id) && !params_.ignore_eos;
   if (!stop_token) piece.text = stops_.push(decoder_.push(id));

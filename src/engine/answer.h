@@ -47,8 +47,13 @@ class Answer {
     GeneratedToken token;
     std::string text;  // certain with this token: whole characters that no stop string can claim
   };
-  /// Chooses the token for `position` from the logits before it. Not after the end.
+  /// How many of the best logits take() may have in place of all; 0: it needs all.
+  uint32_t candidates() const { return params_.logprobs ? 0 : sampler_.candidates(); }
+  /// Whether these do (Sampler::decided_by).
+  bool decided_by(std::span<const Logits::Candidate> best) const { return sampler_.decided_by(best); }
+  /// Chooses the token for `position` from the logits before it, or from the best of them. Not after the end.
   Piece take(std::span<const float> logits, uint32_t position);
+  Piece take(std::span<const Logits::Candidate> best, uint32_t position);
 
   bool ended() const { return ended_; }
   FinishReason finish_reason() const { return finish_reason_; }
@@ -57,6 +62,8 @@ class Answer {
   std::string rest();
 
  private:
+  Piece piece_of(GeneratedToken token);
+
   const Tokenizer& tokenizer_;
   GenerateParams params_;
   uint32_t limit_;

@@ -1,7 +1,6 @@
 #include "engine/generate.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 
 #include "engine/lookup.h"
@@ -28,7 +27,8 @@ Result<uint32_t> Sequence::prefill(std::span<const TokenId> prompt, const std::f
     if (cancelled && cancelled()) return fail("cancelled");
     const auto chunk = prompt.subspan(at, std::min<size_t>(backend_.prefill_chunk(), prompt.size() - at));
     at += chunk.size();
-    const BatchItem item{kv_.get(), chunk, at == prompt.size() ? LogitRows::kLast : LogitRows::kNone};
+    BatchItem item{kv_.get(), chunk, LogitRows::kNone};
+    if (at == prompt.size()) item = {kv_.get(), chunk, LogitRows::kLast, best_wanted_};
     RETURN_IF_ERROR(backend_.forward({&item, 1}, logits_));
     tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
   }
@@ -51,11 +51,13 @@ Status Sequence::append(TokenId token) {
   auto draft = onebit::draft_by_lookup(tokens_, std::min(draft_length_.next(most_drafted_), room));
   std::vector<TokenId> inputs{token};
   inputs.insert(inputs.end(), draft.begin(), draft.end());
-  auto status = backend_.forward(std::array{BatchItem{kv_.get(), inputs, LogitRows::kAll}}, logits_);
+  BatchItem item{kv_.get(), inputs, LogitRows::kAll};
+  if (draft.empty()) item = {kv_.get(), inputs, LogitRows::kLast, best_wanted_};
+  auto status = backend_.forward({&item, 1}, logits_);
   if (!status && !draft.empty()) {  // what was drafted must not be what fails
     draft.clear();
-    inputs.resize(1);
-    status = backend_.forward(std::array{BatchItem{kv_.get(), inputs, LogitRows::kAll}}, logits_);
+    item = {kv_.get(), std::span(inputs).first(1), LogitRows::kLast, best_wanted_};
+    status = backend_.forward({&item, 1}, logits_);
   }
   if (!status) {
     tokens_.pop_back();
@@ -66,20 +68,30 @@ Status Sequence::append(TokenId token) {
   return {};
 }
 
+Status Sequence::compute_logits() {
+  if (best().empty()) return {};
+  kv_->truncate(length() - 1);
+  const BatchItem item{kv_.get(), std::span(tokens_).last(1), LogitRows::kLast};
+  auto status = backend_.forward({&item, 1}, logits_);
+  if (!status) tokens_.pop_back();
+  return status;
+}
+
 Result<Generation> generate(Sequence& sequence, const Tokenizer& tokenizer, const ModelConfig& config,
                             std::span<const TokenId> prompt, const GenerateParams& params, const TextSink& sink) {
   RETURN_IF_ERROR(check_request(prompt, params, config));
   Generation result;
   result.prompt_tokens = static_cast<uint32_t>(prompt.size());
   auto begin = std::chrono::steady_clock::now();
+  Answer answer(tokenizer, config, params, prompt);
   sequence.draft_by_lookup(params.lookup);
+  sequence.want_best(params.lookup > 0 ? 0 : answer.candidates());
   const auto drafts_before = sequence.drafts();
   ASSIGN_OR_RETURN(const uint32_t computed, sequence.prefill(prompt));
   result.cached_tokens = result.prompt_tokens - computed;
   result.prompt_seconds = seconds_since(begin);
 
   begin = std::chrono::steady_clock::now();
-  Answer answer(tokenizer, config, params, prompt);
   bool cancelled = false;
   const auto emit = [&](const std::string& piece) {
     if (piece.empty()) return;
@@ -87,7 +99,9 @@ Result<Generation> generate(Sequence& sequence, const Tokenizer& tokenizer, cons
     if (sink && !cancelled) cancelled = !sink(piece);
   };
   while (true) {
-    auto piece = answer.take(sequence.logits(), sequence.length());
+    if (!sequence.best().empty() && !answer.decided_by(sequence.best())) RETURN_IF_ERROR(sequence.compute_logits());
+    auto piece = sequence.best().empty() ? answer.take(sequence.logits(), sequence.length())
+                                         : answer.take(sequence.best(), sequence.length());
     const TokenId id = piece.token.id;
     result.tokens.push_back(std::move(piece.token));
     emit(piece.text);

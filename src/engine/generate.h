@@ -34,7 +34,16 @@ class Sequence {
   };
   const Drafts& drafts() const { return drafts_; }
 
-  std::span<const float> logits() const { return logits_.row(0, row_); }
+  /// From now on, steps without a draft give only so many of the best logits (BatchItem::best); 0: all.
+  void want_best(uint32_t most) { best_wanted_ = most; }
+  /// Computes the last step again for all logits, where it gave only the best.
+  Status compute_logits();
+
+  /// All logits after the last token, or the best of them: the other is empty.
+  std::span<const float> logits() const {
+    return logits_.values.empty() ? std::span<const float>() : logits_.row(0, row_);
+  }
+  std::span<const Logits::Candidate> best() const { return logits_.best_of(0); }
   const std::vector<TokenId>& tokens() const { return tokens_; }
   uint32_t length() const { return static_cast<uint32_t>(tokens_.size()); }
 
@@ -45,7 +54,7 @@ class Sequence {
   Logits logits_;               // after the last token, and after each drafted one
   size_t row_ = 0;              // of logits_, that of the last token
   std::vector<TokenId> draft_;  // computed beyond the tokens; row_ of them were accepted
-  uint32_t most_drafted_ = 0;
+  uint32_t most_drafted_ = 0, best_wanted_ = 0;
   DraftLength draft_length_;
   Drafts drafts_;
 };

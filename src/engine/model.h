@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "backend/gpu_module.h"
 #include "backend/step_profile.h"
 #include "backend/weights.h"
 #include "format/h1b_file.h"
@@ -13,31 +14,37 @@
 namespace onebit {
 
 /// Both give the same bits. The reference computes on one thread, as plainly as it can be written.
-enum class Engine { kCpu, kReference };
+enum class Engine { kGen2, kReference };
 
 struct ModelOptions {
   KvType kv_type = KvType::kF16;
   HeadChoice head = HeadChoice::kStored;
-  Engine engine = Engine::kCpu;
-  unsigned threads = 0;            // of the engine cpu; 0: one for each processor this process may use
+  Engine engine = Engine::kGen2;
+  Device device{.kind = Device::Kind::kCpu, .module = {}, .index = 0};  // of gen-2
+  uint64_t kv_bytes = 0;           // of a GPU's memory for keys and values; 0: what suits it
+  unsigned threads = 0;            // of the CPU; 0: one for each processor this process may use
   bool pin = false;                // each thread on a processor of its own
-  StepProfile* profile = nullptr;  // where the engine cpu adds its times, if anywhere
+  StepProfile* profile = nullptr;  // where the CPU adds its times, if anywhere
 };
 
 class Model {
  public:
-  /// Errors name the file and what is wrong with it, or an instruction set in $HALO_ISA that cannot be used.
+  /// Errors name the file and what is wrong with it, an instruction set in $HALO_ISA that cannot be used, or a device
+  /// that cannot compute; where any device will do (`auto`) the CPU takes what no GPU does.
   static Result<Model> open(const std::string& path, const ModelOptions& options = {});
 
   const H1bFile& file() const { return *file_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   Backend& backend() { return *backend_; }
+  /// What computes: "reference", "cpu", "cuda:0".
+  const std::string& engine_name() const { return engine_name_; }
 
  private:
   // By pointer, so that what borrows from them stays valid when the model moves.
   std::unique_ptr<H1bFile> file_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<Backend> backend_;
+  std::string engine_name_ = "cpu";
 };
 
 /// File and tokenizer only, for work that computes nothing.

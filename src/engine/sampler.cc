@@ -1,9 +1,10 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
+#include <limits>
 
+#include "backend/best_of_row.h"
 #include "engine/philox.h"
 #include "kernels/cpu/select.h"
 #include "kernels/exp_log.h"
@@ -145,6 +146,23 @@ TokenId pick_of_all(const std::vector<float>& weights, double u) {
   return static_cast<TokenId>(weights.size() - 1);
 }
 
+double random_number(const SamplingParams& params, uint32_t position, uint32_t number) {
+  return uniform_random(params.seed, params.choice, position, number);
+}
+
+/// What the parameters leave of candidates that stand by ascending id, and the choice among them.
+TokenId draw_of(std::vector<Candidate> candidates, const SamplingParams& params, TokenId most_likely,
+                uint32_t position) {
+  keep_top_k(candidates, params.top_k);
+  keep_typical(candidates, params.typical_p);
+  keep_top_p(candidates, params.top_p);
+  std::erase_if(candidates, [&](const Candidate& c) { return c.weight < params.min_p; });
+  if (candidates.empty()) return most_likely;  // typical-p may have left nothing that min-p keeps
+  if (params.xtc_probability > 0.0f && random_number(params, position, 1) < double{params.xtc_probability})
+    drop_top_choices(candidates, params.xtc_threshold);
+  return pick(candidates, random_number(params, position, 0));
+}
+
 /// exp(l - max) of each, by the instruction set that gen-2 uses; the bits are exp_f32's.
 std::vector<float> exp_below(std::span<const float> logits, float max) {
   static const cpu::Kernels& kernels = *cpu::chosen_kernels().value_or(&cpu::best_kernels());
@@ -179,6 +197,10 @@ Sampler::Sampler(SamplingParams params, std::span<const TokenId> prompt) : param
   if (params_.repetition_penalty != 1.0f)
     for (const TokenId id : prompt) ++prompt_counts_[id];
   if (params_.dry_multiplier > 0.0f) history_.assign(prompt.begin(), prompt.end());
+}
+
+bool Sampler::greedy() const {
+  return params_.temperature < kLeastTemperature;
 }
 
 bool Sampler::adjusts() const {
@@ -245,18 +267,22 @@ TokenId Sampler::draw(std::span<const float> logits, TokenId most_likely, uint32
   std::vector<float> scaled(logits.begin(), logits.end());
   for (float& l : scaled) l /= params_.temperature;
   const auto weights = exp_below(scaled, scaled[static_cast<size_t>(most_likely)]);
-  const auto random = [&](uint32_t number) { return uniform_random(params_.seed, params_.choice, position, number); };
-  if (keeps_all()) return pick_of_all(weights, random(0));
+  if (keeps_all()) return pick_of_all(weights, random_number(params_, position, 0));
   std::vector<Candidate> candidates(logits.size());
   for (size_t id = 0; id < logits.size(); ++id) candidates[id] = {static_cast<TokenId>(id), scaled[id], weights[id]};
-  keep_top_k(candidates, params_.top_k);
-  keep_typical(candidates, params_.typical_p);
-  keep_top_p(candidates, params_.top_p);
-  std::erase_if(candidates, [&](const Candidate& c) { return c.weight < params_.min_p; });
-  if (candidates.empty()) return most_likely;  // typical-p may have left nothing that min-p keeps
-  if (params_.xtc_probability > 0.0f && random(1) < double{params_.xtc_probability})
-    drop_top_choices(candidates, params_.xtc_threshold);
-  return pick(candidates, random(0));
+  return draw_of(std::move(candidates), params_, most_likely, position);
+}
+
+TokenId Sampler::draw(std::span<const Logits::Candidate> best, uint32_t position) const {
+  std::vector<Logits::Candidate> by_id(best.begin(), best.end());
+  std::sort(by_id.begin(), by_id.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  std::vector<float> scaled;
+  scaled.reserve(by_id.size());
+  for (const auto& c : by_id) scaled.push_back(c.logit / params_.temperature);
+  const auto weights = exp_below(scaled, best[0].logit / params_.temperature);
+  std::vector<Candidate> candidates(by_id.size());
+  for (size_t i = 0; i < by_id.size(); ++i) candidates[i] = {by_id[i].id, scaled[i], weights[i]};
+  return draw_of(std::move(candidates), params_, best[0].id, position);
 }
 
 TokenId Sampler::sample(std::span<const float> raw, uint32_t position) {
@@ -266,21 +292,42 @@ TokenId Sampler::sample(std::span<const float> raw, uint32_t position) {
     adjust(adjusted);
     raw = adjusted;
   }
-  TokenId chosen = argmax(raw);
-  if (params_.temperature >= kLeastTemperature) chosen = draw(raw, chosen, position);
+  const TokenId most_likely = argmax(raw);
+  return remember(greedy() ? most_likely : draw(raw, most_likely, position));
+}
+
+uint32_t Sampler::candidates() const {
+  if (adjusts()) return 0;
+  if (greedy()) return 1;
+  if (params_.top_k == 0 || params_.top_k > kMostBest) return 0;
+  // Division by a power of two rounds nothing; by others, one more shows that the k-th place is not tied.
+  int exponent = 0;
+  const bool exact = std::frexp(params_.temperature, &exponent) == 0.5f;
+  const uint32_t enough = params_.top_k + (exact ? 0 : 1);
+  return enough <= kMostBest ? enough : 0;
+}
+
+bool Sampler::decided_by(std::span<const Logits::Candidate> best) const {
+  if (greedy() || best.size() < candidates()) return true;  // fewer: the whole vocabulary
+  const float t = params_.temperature, last = best[params_.top_k - 1].logit;
+  if (best.back().logit / t < last / t) return true;
+  // All others may tie with the k-th: then only where no other value comes to the same are they behind it by their ids.
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  return std::nextafter(last, kInfinity) / t > last / t && std::nextafter(last, -kInfinity) / t < last / t;
+}
+
+TokenId Sampler::sample(std::span<const Logits::Candidate> best, uint32_t position) {
+  return remember(greedy() ? best[0].id : draw(best, position));
+}
+
+TokenId Sampler::remember(TokenId chosen) {
   ++answer_counts_[chosen];
   if (params_.dry_multiplier > 0.0f) history_.push_back(chosen);
   return chosen;
 }
 
 TokenId argmax(std::span<const float> logits) {
-  // The largest value first, as integers that are ordered like floats: compilers make vectors of that, and of a
-  // comparison of floats, which NaN could be among, they do not. Then its first place.
-  const auto ordered = [](int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); };
-  int32_t largest = INT32_MIN;
-  for (const float l : logits) largest = std::max(largest, ordered(std::bit_cast<int32_t>(l)));
-  const auto value = std::bit_cast<float>(ordered(largest));
-  const auto at = std::find(logits.begin(), logits.end(), value);
+  const auto at = std::find(logits.begin(), logits.end(), largest(logits));
   return at == logits.end() ? 0 : static_cast<TokenId>(at - logits.begin());  // a NaN is nowhere
 }
 

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "backend/backend.h"
 #include "base/result.h"
 #include "format/model_config.h"
 
@@ -54,12 +55,24 @@ class Sampler {
   /// The token for `position`, from the model's raw logits [vocabulary]; remembers it.
   TokenId sample(std::span<const float> logits, uint32_t position);
 
+  /// How many of the best logits (Logits::best_of) are enough to choose the same token, but where decided_by() finds
+  /// otherwise; 0: all logits are needed. The same for every position.
+  uint32_t candidates() const;
+  /// Whether these, candidates() of the best raw logits, decide. Seldom not: the k largest of l / T are not those of l
+  /// where the division rounds several values of l to the k-th and one that is not among these could have a lower id.
+  bool decided_by(std::span<const Logits::Candidate> best) const;
+  /// The same from the best that decide.
+  TokenId sample(std::span<const Logits::Candidate> best, uint32_t position);
+
  private:
+  bool greedy() const;
   bool adjusts() const;
   bool keeps_all() const;
   void adjust(std::vector<float>& logits) const;
   void penalise_repetitions(std::vector<float>& logits) const;
   TokenId draw(std::span<const float> logits, TokenId most_likely, uint32_t position) const;
+  TokenId draw(std::span<const Logits::Candidate> best, uint32_t position) const;
+  TokenId remember(TokenId chosen);
 
   SamplingParams params_;
   std::unordered_map<TokenId, uint32_t> answer_counts_;

@@ -26,6 +26,7 @@ Scheduler::Scheduler(Backend& backend, const Tokenizer& tokenizer, const Schedul
   const auto usage = backend.kv_usage();
   const uint64_t four = 4 * pages_for(backend.config().context, usage);
   most_pages_ = options.kv_bytes == 0 ? four : std::max<uint64_t>(1, options.kv_bytes / usage.page_bytes);
+  if (usage.most_pages > 0) most_pages_ = std::min(most_pages_, usage.most_pages);
   stats_.most_kv_pages = most_pages_;
 }
 
@@ -220,7 +221,7 @@ void Scheduler::forward(std::span<const Part> parts) {
     const auto rows = job->wants_prompt_logprobs() ? LogitRows::kAll
                       : tokens == job->waiting()   ? LogitRows::kLast
                                                    : LogitRows::kNone;
-    batch.push_back({job->kv.get(), from, rows});
+    batch.push_back({job->kv.get(), from, rows, rows == LogitRows::kLast ? job->answer->candidates() : 0});
     if (!job->begun) job->started = begin;
     job->begun = true;
   }
@@ -251,12 +252,27 @@ void Scheduler::take_prompt_logprobs(Job& job, uint32_t tokens, size_t item) {
         with_logprobs(job.tokens[end - tokens + i + 1], logits_.row(item, i), job.request.params.top_logprobs));
 }
 
+/// The last token again.
+Status Scheduler::compute_logits(const Job& job) {
+  job.kv->truncate(static_cast<uint32_t>(job.tokens.size()) - 1);
+  const BatchItem item{job.kv.get(), std::span(job.tokens).last(1), LogitRows::kLast};
+  return backend_.forward({&item, 1}, all_logits_);
+}
+
 /// What a step gave a request.
 void Scheduler::take(Job& job, uint32_t tokens, size_t item) {
   if (job.answer->tokens() == 0) stats_.prompt_tokens += tokens;
   const bool all_rows = job.wants_prompt_logprobs();
   if (all_rows) take_prompt_logprobs(job, tokens, item);
   if (job.waiting() > 0) return;
+  const auto best = logits_.best_of(item);
+  std::span<const float> row;  // where the best do not decide
+  if (best.empty()) {
+    row = logits_.row(item, all_rows ? tokens - 1 : 0);
+  } else if (!job.answer->decided_by(best)) {
+    if (auto status = compute_logits(job); !status) return end(job, FinishReason::kStop, std::move(status).error());
+    row = all_logits_.row(0);
+  }
   if (job.answer->tokens() == 0) {
     job.first_token = Clock::now();
     if (options_.prefix_cache) cache_.insert(job.tokens, *job.kv);
@@ -264,7 +280,8 @@ void Scheduler::take(Job& job, uint32_t tokens, size_t item) {
     job.prompt_told = true;
     if (job.request.prompt_only) return end(job, FinishReason::kLength);
   }
-  auto piece = job.answer->take(logits_.row(item, all_rows ? tokens - 1 : 0), static_cast<uint32_t>(job.tokens.size()));
+  const auto position = static_cast<uint32_t>(job.tokens.size());
+  auto piece = row.empty() ? job.answer->take(best, position) : job.answer->take(row, position);
   ++stats_.answer_tokens;
   job.tokens.push_back(piece.token.id);
   job.listener->on_token(std::move(piece));

@@ -92,6 +92,7 @@ class Scheduler {
   void forward(std::span<const Part> parts);
   void measure(std::span<const Part> parts, double seconds);
   void take(Job& job, uint32_t tokens, size_t item);
+  Status compute_logits(const Job& job);
   void take_prompt_logprobs(Job& job, uint32_t tokens, size_t item);
   void publish();
 
@@ -102,7 +103,8 @@ class Scheduler {
   PrefixCache cache_;
   std::deque<std::unique_ptr<Job>> queue_;
   std::vector<std::unique_ptr<Job>> running_;
-  Logits logits_;
+  Logits logits_;      // of the step
+  Logits all_logits_;  // after one request's tokens, where the best that the step gave did not decide
   uint64_t added_ = 0, prompt_steps_ = 0;
   double prompt_rate_ = 0;  // tokens a second, as seen lately
   SchedulerStats stats_;

@@ -42,8 +42,7 @@ Service::Service(Model loaded, const ServerOptions& options, std::string version
       version(std::move(version_text)),
       created(now_unix()),
       api{model.tokenizer(), model.file().config(), name, options.api},
-      metrics(
-          {version, name, options.model.engine == onebit::Engine::kCpu ? (*cpu::chosen_kernels())->name : "reference"}),
+      metrics({version, name, model.engine_name() == "cpu" ? (*cpu::chosen_kernels())->name : model.engine_name()}),
       engine(model.backend(), model.tokenizer(), options.engine) {}
 
 enum class Does { kHealth, kMetrics, kModels, kTokenizerInfo, kChat, kCompletion, kText };

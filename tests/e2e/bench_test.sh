@@ -51,4 +51,4 @@ done
 HALO_ISA=sse9 halo run -m "$small" Hello
 expect_refusal "HALO_ISA: instruction set 'sse9'"
 halo roofline -m "$small" --engine reference
-expect_refusal 'engine cpu'
+expect_refusal 'gen-2'

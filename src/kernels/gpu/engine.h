@@ -2,14 +2,12 @@
 // it. Plain data and virtual functions; no type of a GPU's runtime.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
-
-#include "kernels/matrix.h"
 
 namespace onebit::gpu {
 
@@ -29,17 +27,29 @@ struct Shape {
   float score_factor;  // 1 / sqrt(head_dim)
 };
 
-/// Borrowed from the model file while the engine is made; the engine copies what it needs.
+/// How a matrix is packed (format/packing.h).
+enum class Code : uint32_t { kT2, kT1_6, kQ8, kF16, kBf16 };
+enum class Scales : uint32_t { kNone, kOne, kRow, kGroup };
+
+/// A stored matrix; borrowed, as all views here, from the model file while the engine is made. It copies what it needs.
+struct MatrixView {
+  Code code;
+  uint32_t rows, columns;
+  uint32_t groups, blocks;  // of 16 rows; of 64 bytes in a group: of the tiled packings
+  std::span<const std::byte> data;
+  Scales granularity;
+  std::span<const float> scales;
+};
 struct LayerView {
   std::span<const float> attn_norm, attn_sub_norm, ffn_norm, ffn_sub_norm;
-  IntegerMatrix attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down;
+  MatrixView attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down;
 };
 struct ModelView {
   Shape shape;
-  HalfMatrix embedding;
+  MatrixView embedding;  // bf16 [vocabulary][hidden]
   std::vector<LayerView> layers;
   std::span<const float> output_norm;
-  std::variant<IntegerMatrix, HalfMatrix> head;
+  MatrixView head;                            // q8, f16 or bf16
   std::span<const float> rope_cos, rope_sin;  // [context][head_dim / 2]
 };
 

@@ -22,7 +22,7 @@ class DeviceEngine final : public Engine {
       ModelUpload upload(arena_, stream_, outcome_);
       model_ = upload.model(view, layers_);
     }
-    code_ = view.layers.front().attn_q.packing == Packing::kT2 ? Code::kT2 : Code::kT1_6;
+    code_ = view.layers.front().attn_q.code;
     make_buffers();
     make_pages();
     if (outcome_.ok()) plan_decode();

@@ -113,14 +113,14 @@ class ModelUpload {
     return to;
   }
 
-  DeviceMatrix matrix(const IntegerMatrix& w) {
+  DeviceMatrix matrix(const MatrixView& w) {
     DeviceMatrix m{};
     m.data = reinterpret_cast<const unsigned char*>(copy(w.data));
     m.rows = w.rows;
     m.columns = w.columns;
-    m.groups = static_cast<uint32_t>(padded_rows(w.packing, w.rows) / kTileRows);
-    m.blocks = static_cast<uint32_t>(padded_columns(w.packing, w.columns) / columns_per_block(w.packing));
-    if (w.granularity == ScaleGranularity::kRow) {
+    m.groups = w.groups;
+    m.blocks = w.blocks;
+    if (w.granularity == Scales::kRow) {
       m.scales = copy(w.scales);
     } else {
       m.one_scale = w.scales[0];
@@ -146,16 +146,16 @@ class ModelUpload {
   DeviceModel model(const ModelView& view, std::vector<DeviceLayer>& layers) {
     DeviceModel m{};
     m.shape = view.shape;
-    m.embedding = copy(view.embedding.data);
+    m.embedding = reinterpret_cast<const uint16_t*>(copy(view.embedding.data));
     for (const auto& w : view.layers) layers.push_back(layer(w));
     m.layers = copy(std::span<const DeviceLayer>(layers));
     m.output_norm = copy(view.output_norm);
-    if (const auto* integer = std::get_if<IntegerMatrix>(&view.head)) {
-      m.head = matrix(*integer);
+    if (view.head.code == Code::kQ8) {
+      m.head = matrix(view.head);
     } else {
-      const auto& half = std::get<HalfMatrix>(view.head);
-      m.half_head = half.data.data() == view.embedding.data.data() ? m.embedding : copy(half.data);
-      m.half_is_bf16 = half.packing == Packing::kBf16 ? 1 : 0;
+      const bool shared = view.head.data.data() == view.embedding.data.data();
+      m.half_head = shared ? m.embedding : reinterpret_cast<const uint16_t*>(copy(view.head.data));
+      m.half_is_bf16 = view.head.code == Code::kBf16 ? 1 : 0;
       m.head.blocks = (view.shape.hidden + 3) / 4;  // of the row that the norm quantises all the same
     }
     m.rope_cos = copy(view.rope_cos);
@@ -174,8 +174,8 @@ inline std::string unfit(const ModelView& view) {
   const auto& first = view.layers.front().attn_q;
   for (const auto& w : view.layers)
     for (const auto* m : {&w.attn_q, &w.attn_k, &w.attn_v, &w.attn_output, &w.ffn_gate, &w.ffn_up, &w.ffn_down}) {
-      if (m->packing != first.packing) return "its layers are packed in different ways";
-      if (m->granularity == ScaleGranularity::kGroup) return "its scales are by group of columns";
+      if (m->code != first.code) return "its layers are packed in different ways";
+      if (m->granularity == Scales::kGroup) return "its scales are by group of columns";
     }
   const auto& c = view.shape;
   if (c.heads / c.kv_heads > 16) return "more than 16 query heads share a KV head";

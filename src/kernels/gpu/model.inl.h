@@ -7,9 +7,6 @@
 namespace onebit::gpu {
 namespace {
 
-/// How a matrix is packed (format/packing.h).
-enum class Code : uint32_t { kT2, kT1_6, kQ8 };
-
 /// Columns of a block of 64 bytes, and 32-bit words of activations that it meets.
 template <Code kCode>
 inline constexpr uint32_t kColumns = kCode == Code::kT2     ? 16
@@ -36,7 +33,7 @@ struct DeviceMatrix {
   GPU_DEVICE uint32_t units() const { return (blocks + kUnitBlocks - 1) / kUnitBlocks; }
 };
 
-struct DeviceLayer {
+struct alignas(16) DeviceLayer {  // copied by 16 bytes
   const float *attn_norm, *attn_sub_norm, *ffn_norm, *ffn_sub_norm;
   DeviceMatrix attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down;
 };
