@@ -71,7 +71,7 @@ amd() {
       ++instructions[name]
       dot[name] += gsub(/v_dot4_/, "&")
       matrix[name] += gsub(/v_s?wmma/, "&")
-      fused[name] += gsub(/v_(dual_|pk_)?(fma|mad_f|mac_f)/, "&")
+      fused[name] += gsub(/[sv]_(dual_|pk_)?(fma|mad_f|mac_f)/, "&")
     }
     END { for (name in seen) print name, dot[name] + 0, matrix[name] + 0, fused[name] + 0, instructions[name] + 0 }' \
     >"$work/instructions"
