@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shadow burn-in with the bundled model: gen-2 against gen-1, and against itself with another instruction set, fewer
 # threads, other company in its batches, another packing, no prefix cache. An interrupted run goes on where it was.
-#   GEN1_ROUNDS (5200; an eighth of them with scalar code), ROUNDS (20000, of each other pair; two fifths with another instruction set), FOLDER (the model's Hugging Face folder, for the packing)
+#   GEN1_ROUNDS (5200; an eighth of them with scalar code), ROUNDS (21500, of each other pair; a tenth with another instruction set), FOLDER (the model's Hugging Face folder, for the packing)
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "$0")/lib.sh"
 build_halo
@@ -13,8 +13,13 @@ logs=$work/burnin-${commit:0:12} # of what is measured: another commit begins an
 mkdir -p "$logs"
 cd "$logs" # options name files in it, so that they have no spaces whatever the checkout's path has
 ln -sf "$bundled" model.h1b
-pids=()
-trap '[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true' EXIT
+pids=() asking=
+leave() { # the one that asks first: a server that goes before it would be a round that is not answered
+  [ -z "$asking" ] || { kill "$asking" && wait "$asking"; } 2>/dev/null || true
+  [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true
+}
+trap leave EXIT
+trap 'exit 143' TERM INT
 start() { # ISA OPTION…: sets url; the empty ISA is the machine's best
   local log=$logs/server.${#pids[@]} isa=$1
   shift
@@ -47,13 +52,16 @@ pair() {
   start "$6" $7
   b=$url
   "$halo" burnin run --a "$a" --b "$b" --log "$logs/$name.jsonl" --rounds $((rounds - have)) --parallel "$parallel" \
-    --logprobs --max-tokens "$tokens" 2>"$logs/$name.progress"
+    --logprobs --max-tokens "$tokens" 2>"$logs/$name.progress" &
+  asking=$!
+  wait "$asking"
+  asking=
   finish
 }
-names=() what=() rounds=${ROUNDS:-20000} few=${GEN1_ROUNDS:-5200}
+names=() what=() rounds=${ROUNDS:-21500} few=${GEN1_ROUNDS:-5200}
 case $(uname -m) in x86_64) other=avx2 ;; *) other=scalar ;; esac
-tokens=16
-pair other-isa-one-thread-no-prefix-cache "$((rounds * 2 / 5))" 2 "" "-m model.h1b" "$other" "-m model.h1b --threads 1 --no-prefix-cache"
+tokens=8
+pair other-isa-one-thread-no-prefix-cache "$((rounds / 10))" 2 "" "-m model.h1b" "$other" "-m model.h1b --threads 1 --no-prefix-cache"
 pair batches-preempted "$rounds" 16 "" "-m model.h1b" "" "-m model.h1b --max-running 5 --kv-memory 30"
 if [ -d "$folder" ]; then
   [ -s t1_6.h1b ] || "$halo" convert "$folder" --packing t1_6 -o t1_6.h1b >&2

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # 1bit-server and random clients for MINUTES (30), well-behaved and rude, with the bundled model: what memory, files and KV
-# pages it has on the way and after they left. Needs node.
+# pages it has on the way and after they left, against those at rest after a tenth of that time before. Needs node.
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "$0")/lib.sh"
 metrics='[metric("soak_time"; .seconds; "s"), metric("highest_resident"; .highest_resident_bytes; "bytes"; [.samples[].resident_bytes]),
@@ -19,8 +19,7 @@ url=http://127.0.0.1:$(sed -n 's/.* port=//p' "$log")
 node "$root/benchmarks/server/soak.mjs" "$url" "$pid" $((${MINUTES:-30} * 60)) "${CLIENTS:-12}" >"$work/soak.jsonl"
 kill "$pid"
 wait "$pid"
-# After a tenth of the time memory should have found its level.
-jq '(.samples | length / 10 | ceil) as $warm | . + {warm: .samples[$warm], highest_resident_bytes: (.samples | map(.resident_bytes) | max),
+jq '. + {highest_resident_bytes: (.samples | map(.resident_bytes) | max),
     pages_left: (.after.pages - .after.prefix_pages), files_left: (.after.files - .before.files),
-    growth_bytes: (.after.resident_bytes - .samples[$warm].resident_bytes)}' "$work/soak.jsonl" |
+    growth_bytes: (.after.own_bytes - .warm.own_bytes)}' "$work/soak.jsonl" |
   tee >(jq -c 'del(.samples)' >&2) | write_record soak "$metrics" "$root/models/tiny-bitnet.h1b"

@@ -34,8 +34,7 @@ struct Words {
 
 void add_model(CLI::App& app, Settings& s, Words& words) {
   auto& o = s.options;
-  app.add_option("-m,--model", o.model_path, "The model, an .h1b file")
-      ->required()
+  app.add_option("-m,--model", o.model_path, "The model, an .h1b file (required)")
       ->envname("ONEBIT_MODEL")
       ->type_name("FILE");
   app.add_option("--model-name", o.model_name, "Its name as clients see it; the file's own where absent")
@@ -99,6 +98,19 @@ void add_limits(CLI::App& app, Settings& s) {
   add_seconds(app, "--drain-time", o.drain, "For answers under way when SIGTERM comes");
 }
 
+/// A printed configuration whose settings without a value are comments: as such a value, "" is an API key.
+std::string without_absent(const std::string& config) {
+  std::string out;
+  for (size_t at = 0; at < config.size();) {
+    const size_t end = std::min(config.find('\n', at), config.size() - 1) + 1;
+    const auto line = config.substr(at, end - at);
+    if (line.ends_with("=\"\"\n")) out += "# ";
+    out += line;
+    at = end;
+  }
+  return out;
+}
+
 }  // namespace
 
 ParsedSettings parse_settings(int argc, char** argv) {
@@ -109,6 +121,7 @@ ParsedSettings parse_settings(int argc, char** argv) {
   app.set_version_flag("--version", fmt::format("1bit-server {} ({})", kVersion, kCommit));
   app.set_config("--config", "", "A TOML file of these settings, by their long names; flags and environment come first")
       ->envname("ONEBIT_CONFIG");
+  app.allow_config_extras(CLI::config_extras_mode::error);  // a name that is mistyped
   app.add_flag("--print-config", words.print_config, "Print all settings as such a file, and end")->configurable(false);
   add_model(app, s, words);
   add_network(app, s, words);
@@ -129,8 +142,11 @@ ParsedSettings parse_settings(int argc, char** argv) {
   o.model.kv_bytes = words.kv_megabytes * 1000000;
   o.engine.scheduler.kv_bytes = words.kv_megabytes * 1000000;
   if (words.print_config) {
-    fmt::print("{}", app.config_to_str(true, true));
+    fmt::print("{}", without_absent(app.config_to_str(true, true)));
     parsed.exit_code = 0;
+  } else if (o.model_path.empty()) {
+    fmt::print(stderr, "1bit-server: --model is required; --help lists all settings\n");
+    parsed.exit_code = 2;
   } else if (std::find(s.api_keys.begin(), s.api_keys.end(), "") != s.api_keys.end()) {
     fmt::print(stderr, "1bit-server: --api-key: an empty key\n");
     parsed.exit_code = 2;

@@ -32,22 +32,46 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
+/// What is measured: the CPU with so many threads, or a GPU.
+struct Machine {
+  std::string name;  // as Model::engine_name()
+  unsigned threads = 0;
+  const gpu::Module* gpu = nullptr;
+  int device = 0;
+
+  double bandwidth() const { return gpu != nullptr ? gpu->read_bandwidth(device) : measure_read_bandwidth(threads, 1); }
+};
+
+Result<Machine> machine_of(const Model& model, const ModelArguments& a) {
+  Machine m{model.engine_name(), a.threads > 0 ? a.threads : available_processors(), nullptr, 0};
+  if (m.name == "cpu") return m;
+  ASSIGN_OR_RETURN(const auto device, device_by_name(m.name));
+  ASSIGN_OR_RETURN(const auto module, load_gpu_module(device.module));
+  m.gpu = module.functions;
+  m.device = device.index;
+  return m;
+}
+
 /// Bandwidth, decode, prefill, and again: what else the machine does meets all alike.
-Result<Measured> measure(const RooflineArguments& a, Backend& backend, StepProfile& profile, unsigned threads) {
+Result<Measured> measure(const RooflineArguments& a, Backend& backend, StepProfile& profile, const Machine& machine) {
   Measured m;
   for (uint32_t round = 0; round < a.rounds; ++round) {
-    const double before = measure_read_bandwidth(threads, 1);
+    const double before = machine.bandwidth();
     const auto forget_the_first_run = [&](uint32_t done) {
-      if (done == 0) profile = {};
+      if (done == 0) profile = {.on = profile.on};
     };
-    ASSIGN_OR_RETURN(const auto decode,
-                     run_bench(backend, {.answer = a.tokens, .depth = a.depth}, 1, forget_the_first_run));
+    profile.on = machine.gpu == nullptr;  // there asking for parts takes time, so they are measured by themselves
+    ASSIGN_OR_RETURN(auto decode, run_bench(backend, {.answer = a.tokens, .depth = a.depth}, 1, forget_the_first_run));
     m.decode.push_back(decode.median());
+    if (!profile.on) {
+      profile.on = true;
+      ASSIGN_OR_RETURN(decode, run_bench(backend, {.answer = a.tokens, .depth = a.depth}, 1, forget_the_first_run));
+    }
     for (size_t i = 0; i < kStepParts; ++i) m.profile.seconds[i] += profile.seconds[i];
     m.profile.steps += profile.steps;
-    m.bandwidth.push_back(std::max(before, measure_read_bandwidth(threads, 1)));
+    m.bandwidth.push_back(std::max(before, machine.bandwidth()));
     if (a.prompt == 0) continue;
-    m.dot_peak = std::max(m.dot_peak, measure_dot_peak(threads, 3));
+    if (machine.gpu == nullptr) m.dot_peak = std::max(m.dot_peak, measure_dot_peak(machine.threads, 3));
     ASSIGN_OR_RETURN(const auto prefill, run_bench(backend, {.prompt = a.prompt}, 1));
     m.prefill.push_back(prefill.median());
   }
@@ -72,7 +96,7 @@ std::array<double, kStepParts> bytes_by_part(const ModelWeights& weights, const 
 }
 
 nlohmann::ordered_json describe(const RooflineArguments& a, const ModelWeights& weights, const Measured& m,
-                                unsigned threads) {
+                                const Machine& machine) {
   const auto token = token_bytes(weights, *kv_type_by_name(a.model.kv), a.depth + a.tokens / 2);
   const double bandwidth = median(m.bandwidth), limit = bandwidth / static_cast<double>(token.total());
   const double decode = median(m.decode);
@@ -81,8 +105,13 @@ nlohmann::ordered_json describe(const RooflineArguments& a, const ModelWeights& 
   for (size_t i = 0; i < m.decode.size(); ++i)
     fractions.push_back(m.decode[i] * static_cast<double>(token.total()) / m.bandwidth[i]);
   nlohmann::ordered_json root;
-  root["isa"] = (*cpu::chosen_kernels())->name;
-  root["threads"] = threads;
+  root["device"] = machine.name;
+  if (machine.gpu == nullptr) {
+    root["isa"] = (*cpu::chosen_kernels())->name;
+    root["threads"] = machine.threads;
+  } else {
+    root["gpu"] = machine.gpu->describe(machine.device).name;
+  }
   root["kv"] = a.model.kv;
   root["depth"] = a.depth;
   root["bandwidth_gb_s"] = bandwidth / 1e9;
@@ -106,11 +135,11 @@ nlohmann::ordered_json describe(const RooflineArguments& a, const ModelWeights& 
   }
   if (!m.prefill.empty()) {
     const double products = static_cast<double>(token.ternary_weights) * median(m.prefill);
-    root["prefill"] = {{"tokens", a.prompt},
-                       {"tokens_s", median(m.prefill)},
-                       {"int8_products_s", products},
-                       {"int8_peak_s", m.dot_peak},
-                       {"fraction", products / m.dot_peak}};
+    root["prefill"] = {{"tokens", a.prompt}, {"tokens_s", median(m.prefill)}, {"int8_products_s", products}};
+    if (machine.gpu == nullptr) {
+      root["prefill"]["int8_peak_s"] = m.dot_peak;
+      root["prefill"]["fraction"] = products / m.dot_peak;
+    }
   }
   for (const auto& [name, gigabytes] :
        {std::pair{"Strix Halo, 202 GB/s measured elsewhere", 202.0}, {"Strix Halo, 256 GB/s nominal", 256.0}}) {
@@ -122,8 +151,10 @@ nlohmann::ordered_json describe(const RooflineArguments& a, const ModelWeights& 
 
 void print_table(const nlohmann::ordered_json& r) {
   const auto number = [](const nlohmann::ordered_json& value) { return value.get<double>(); };
-  fmt::print("{}, {} threads, {} KV, depth {}\n", r["isa"].get<std::string>(), r["threads"].get<unsigned>(),
-             r["kv"].get<std::string>(), r["depth"].get<unsigned>());
+  const auto what = r.contains("gpu")
+                        ? r["gpu"].get<std::string>()
+                        : fmt::format("{}, {} threads", r["isa"].get<std::string>(), r["threads"].get<unsigned>());
+  fmt::print("{}, {} KV, depth {}\n", what, r["kv"].get<std::string>(), r["depth"].get<unsigned>());
   fmt::print("read bandwidth   {:8.2f} GB/s\n", number(r["bandwidth_gb_s"]));
   const auto& b = r["token_bytes"];
   fmt::print("bytes a token    {:8.1f} MB: ternary {:.1f}, head {:.1f}, KV {:.1f}, other {:.1f}\n",
@@ -137,9 +168,11 @@ void print_table(const nlohmann::ordered_json& r) {
                number(part["bytes"]) > 0 ? fmt::format("{:.3f}", number(part["fraction"])) : "");
   if (r.contains("prefill")) {
     const auto& p = r["prefill"];
-    fmt::print("\nprefill {}      {:8.2f} tok/s, {:.1f} of {:.1f} G int8 products/s, {:.3f} of the peak\n",
-               p["tokens"].get<unsigned>(), number(p["tokens_s"]), number(p["int8_products_s"]) / 1e9,
-               number(p["int8_peak_s"]) / 1e9, number(p["fraction"]));
+    const auto peak = p.contains("fraction") ? fmt::format(" of {:.1f} at most, {:.3f} of that",
+                                                           number(p["int8_peak_s"]) / 1e9, number(p["fraction"]))
+                                             : std::string();
+    fmt::print("\nprefill {}      {:8.2f} tok/s, {:.1f} G int8 products/s{}\n", p["tokens"].get<unsigned>(),
+               number(p["tokens_s"]), number(p["int8_products_s"]) / 1e9, peak);
   }
   fmt::print("\nprojected, not measured:\n");
   for (const auto& [name, p] : r["projected"].items())
@@ -149,13 +182,13 @@ void print_table(const nlohmann::ordered_json& r) {
 
 Status roofline(const RooflineArguments& a) {
   if (a.model.engine != "gen-2") return fail("--engine: a roofline is of gen-2");
-  const unsigned threads = a.model.threads > 0 ? a.model.threads : available_processors();
   StepProfile profile;
   ASSIGN_OR_RETURN(auto model, a.model.open(&profile));
+  ASSIGN_OR_RETURN(const auto machine, machine_of(model, a.model));
   ASSIGN_OR_RETURN(const auto weights,
                    bind_weights(model.file(), a.model.head == "bf16" ? HeadChoice::kEmbedding : HeadChoice::kStored));
-  ASSIGN_OR_RETURN(const auto measured, measure(a, model.backend(), profile, threads));
-  const auto root = describe(a, weights, measured, threads);
+  ASSIGN_OR_RETURN(const auto measured, measure(a, model.backend(), profile, machine));
+  const auto root = describe(a, weights, measured, machine);
   if (a.json) {
     fmt::print("{}\n", root.dump(2));
   } else {

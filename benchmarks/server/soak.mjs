@@ -1,10 +1,11 @@
 // Random clients of a running 1bit-server, some of them rude: node soak.mjs URL PID SECONDS CLIENTS. One line of JSON:
-// what was asked, and the server's memory, files and pages on the way and after the last client left.
+// what was asked, and the server's memory, files and pages when it was new, at rest after a tenth of the time (by then it
+// has read its model and filled its prefix cache), on the way, and at rest after the last client left.
 import fs from "node:fs";
 import net from "node:net";
 
 const [url, pid, seconds, clients] = process.argv.slice(2);
-const end = performance.now() + Number(seconds) * 1000;
+let end;
 const { hostname, port } = new URL(url);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const below = (n) => Math.floor(Math.random() * n);
@@ -51,20 +52,36 @@ async function client() {
 async function state() {
   const page = await (await fetch(url + "/metrics", { headers: { Connection: "close" } })).text();
   const metric = (name) => Number(new RegExp(`^${name} (\\S+)$`, "m").exec(page)[1]);
-  const resident = Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8"))[1]) * 1024;
-  return { resident_bytes: resident, files: fs.readdirSync(`/proc/${pid}/fd`).length, connections: metric("onebit_connections"), requests: metric("onebit_running_requests") + metric("onebit_queue_length"), pages: metric("onebit_kv_pages"), prefix_pages: metric("onebit_prefix_cache_pages") };
+  const status = fs.readFileSync(`/proc/${pid}/status`, "utf8");
+  const bytes = (name) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)[1]) * 1024;
+  return { resident_bytes: bytes("VmRSS"), own_bytes: bytes("RssAnon"), files: fs.readdirSync(`/proc/${pid}/fd`).length, connections: metric("onebit_connections"), requests: metric("onebit_running_requests") + metric("onebit_queue_length"), pages: metric("onebit_kv_pages"), prefix_pages: metric("onebit_prefix_cache_pages") };
+}
+
+/** When all have left and it has given back what it can. Its prefix cache then holds one long prompt and nothing else. */
+async function atRest() {
+  await (await post("/v1/completions", { prompt: Array.from({ length: 3000 }, (_, i) => 100 + (i % 5000)), max_tokens: 1 })).text();
+  let now = await state();
+  for (let i = 0; i < 200 && (now.requests > 0 || now.connections > 1); ++i) {
+    await sleep(500); // kept connections close after --idle-time
+    now = await state();
+  }
+  await sleep(8000);
+  return state();
+}
+
+async function clientsFor(time) {
+  end = performance.now() + time * 1000;
+  await Promise.all(Array.from({ length: Number(clients) }, client));
 }
 
 const before = await state();
+await clientsFor(seconds / 10);
+const warm = await atRest();
 const samples = [];
-const all = Promise.all(Array.from({ length: Number(clients) }, client));
-const timer = setInterval(async () => samples.push({ seconds: Math.round(Number(seconds) - (end - performance.now()) / 1000), ...(await state()) }), Math.max(1, Number(seconds) / 60) * 1000);
-await all;
+const begin = performance.now();
+const sample = async () => samples.push({ seconds: Math.round((performance.now() - begin) / 1000), ...(await state()) });
+const timer = setInterval(sample, Math.max(1, seconds / 60) * 1000);
+await clientsFor(Number(seconds));
 clearInterval(timer);
-let after = await state();
-for (let i = 0; i < 200 && (after.requests > 0 || after.connections > 1); ++i) {
-  await sleep(500); // kept connections close after --idle-time
-  after = await state();
-}
-console.log(JSON.stringify({ seconds: Number(seconds), clients: Number(clients), counts, before, after, samples }));
+console.log(JSON.stringify({ seconds: Number(seconds), clients: Number(clients), counts, before, warm, after: await atRest(), samples }));
 process.exit(0);

@@ -91,6 +91,8 @@ class Backend {
   /// other rows than the last, a non-finite value in the residual stream or the logits (of all tokens, also where the
   /// best are wanted), a model file that was cut short while it is in use.
   virtual Status forward(std::span<const BatchItem> batch, Logits& logits) = 0;
+  /// Nothing comes for a while: memory that was kept for the next step goes back to the system.
+  virtual void rest() {}
 };
 
 }  // namespace onebit

@@ -19,6 +19,10 @@ class CpuBackend final : public Backend {
   uint32_t prefill_chunk() const override { return CpuStep::kMostRows; }
   std::unique_ptr<KvCache> new_kv_cache() override { return std::make_unique<PagedKv>(m_.kv); }
 
+  void rest() override {
+    std::erase_if(steps_, [](const auto& step) { return step->idle(); });
+    m_.kv.pool->trim();
+  }
   KvUsage kv_usage() const override { return {m_.kv.pool->taken(), m_.kv.page_bytes, kKvPagePositions}; }
 
   Status forward(std::span<const BatchItem> batch, Logits& logits) override {

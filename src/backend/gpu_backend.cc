@@ -127,9 +127,10 @@ class StepBuilder {
 
 class GpuBackend final : public Backend {
  public:
-  GpuBackend(ModelWeights weights, std::unique_ptr<gpu::Engine> engine)
+  GpuBackend(ModelWeights weights, std::unique_ptr<gpu::Engine> engine, StepProfile* profile)
       : weights_(std::move(weights)),
         engine_(std::move(engine)),
+        profile_(profile),
         pages_(std::make_shared<GpuPages>(engine_->pages())),
         picked_(size_t{kMostLogitRows} * gpu::kMostPicked) {}
 
@@ -175,7 +176,9 @@ class GpuBackend final : public Backend {
   Status step(std::span<const StepRow> rows, float*& out, Logits& logits) {
     for (const auto& row : rows) RETURN_IF_ERROR(cache_of(row).reserve(row.position + 1, *engine_));
     const StepBuilder builder(rows);
+    if (profile_ != nullptr) engine_->measure(profile_->on);
     if (const auto failure = engine_->step(builder.step(out, picked_.data()))) return fail_as(failure);
+    if (profile_ != nullptr && profile_->on) add_times();
     for (const auto& row : rows) cache_of(row).extend(row.position + 1);
     for (uint32_t i = 0; i < builder.logit_rows(); ++i) {
       const uint32_t best = std::min(builder.picks()[i], weights_.config.vocabulary);
@@ -190,8 +193,16 @@ class GpuBackend final : public Backend {
 
   static GpuKv& cache_of(const StepRow& row) { return static_cast<GpuKv&>(*row.kv); }
 
+  void add_times() {
+    for (const auto& timing : engine_->timings())
+      for (size_t i = 0; i < kStepParts; ++i)
+        if (timing.part == name_of(static_cast<StepPart>(i))) profile_->seconds[i] += timing.seconds;
+    ++profile_->steps;
+  }
+
   ModelWeights weights_;
   std::unique_ptr<gpu::Engine> engine_;
+  StepProfile* profile_;
   std::shared_ptr<GpuPages> pages_;
   std::vector<gpu::Picked> picked_;
 };
@@ -213,7 +224,7 @@ Result<std::unique_ptr<Backend>> make_gpu_backend(ModelWeights weights, const Gp
                                                                 .most_rows = kMostRows},
                                                                failure));
   if (engine == nullptr) return fail_as(failure);
-  return std::make_unique<GpuBackend>(std::move(weights), std::move(engine));
+  return std::make_unique<GpuBackend>(std::move(weights), std::move(engine), options.profile);
 }
 
 }  // namespace onebit

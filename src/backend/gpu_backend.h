@@ -6,14 +6,16 @@
 
 #include "backend/backend.h"
 #include "backend/gpu_module.h"
+#include "backend/step_profile.h"
 #include "backend/weights.h"
 
 namespace onebit {
 
 struct GpuOptions {
   KvType kv_type = KvType::kF16;
-  int device = 0;         // of the module's
-  uint64_t kv_bytes = 0;  // for keys and values; 0: four full contexts, at most half of the free memory
+  int device = 0;                  // of the module's
+  uint64_t kv_bytes = 0;           // for keys and values; 0: four full contexts, at most half of the free memory
+  StepProfile* profile = nullptr;  // where times of steps of one token are added, if anywhere
 };
 
 /// `weights` borrows from a model file that must outlive the backend, though only to tell whether it is still whole:

@@ -9,11 +9,18 @@
 namespace onebit {
 namespace {
 
-constexpr size_t kLine = 64, kHugePage = size_t{2} << 20;
+constexpr size_t kLine = 64, kSystemPage = 4096, kHugePage = size_t{2} << 20;
+/// From here on the allocator is not asked: it would put small things between pages and then keep all of it.
+constexpr size_t kLeastMapped = 64 << 10;
 constexpr size_t kMostSpare = 32;
 
 size_t round_up(size_t n, size_t to) {
   return (n + to - 1) / to * to;
+}
+
+size_t mapped_bytes_for(size_t page_bytes) {
+  if (page_bytes < kLeastMapped) return 0;
+  return round_up(page_bytes, page_bytes < kHugePage ? kSystemPage : kHugePage);
 }
 
 cpu::KvFormat format_of(KvType type) {
@@ -43,13 +50,18 @@ KvLayout::KvLayout(const ModelConfig& config, KvType type)
   pool = std::make_shared<KvPagePool>(page_bytes);
 }
 
-KvPagePool::KvPagePool(size_t page_bytes)
-    : page_bytes_(page_bytes), mapped_bytes_(page_bytes < kHugePage ? 0 : round_up(page_bytes, kHugePage)) {
+KvPagePool::KvPagePool(size_t page_bytes) : page_bytes_(page_bytes), mapped_bytes_(mapped_bytes_for(page_bytes)) {
   spare_.reserve(kMostSpare);
 }
 
 KvPagePool::~KvPagePool() {
+  trim();
+}
+
+void KvPagePool::trim() {
+  const std::lock_guard lock(mutex_);
   for (auto* page : spare_) unmap(page);
+  spare_.clear();
 }
 
 /// Large ones from the system, which has zeroed them when they are first touched, on huge pages where it can.
@@ -61,7 +73,7 @@ std::byte* KvPagePool::map() const {
   }
   void* page = ::mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return nullptr;
-  ::madvise(page, mapped_bytes_, MADV_HUGEPAGE);  // a wish
+  if (mapped_bytes_ >= kHugePage) ::madvise(page, mapped_bytes_, MADV_HUGEPAGE);  // a wish
   return static_cast<std::byte*>(page);
 }
 

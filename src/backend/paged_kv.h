@@ -25,6 +25,8 @@ class KvPagePool {
   /// Zeros, 64-byte aligned; null where there is no memory.
   std::byte* take();
   void give_back(std::byte* page);
+  /// Gives back to the system what nobody has taken.
+  void trim();
   uint64_t taken() const { return taken_; }
 
  private:

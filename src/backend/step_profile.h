@@ -17,8 +17,9 @@ inline std::string_view name_of(StepPart part) {
   return names[static_cast<size_t>(part)];
 }
 
-/// Seconds by part, as the thread that runs the step sees them, summed over steps.
+/// Seconds by part, as the thread that runs the step (a GPU's first block) sees them, summed over steps.
 struct StepProfile {
+  bool on = true;  // a GPU's steps take a little longer where their times are asked for
   std::array<double, kStepParts> seconds{};
   uint64_t steps = 0;
   double& operator[](StepPart part) { return seconds[static_cast<size_t>(part)]; }

@@ -2,7 +2,15 @@
 
 #include <utility>
 
+#include "base/spare_memory.h"
+
 namespace onebit {
+namespace {
+
+/// Without work for so long, memory that was kept for it goes back to the system.
+constexpr std::chrono::seconds kRestAfter{5};
+
+}  // namespace
 
 EngineLoop::EngineLoop(Backend& backend, const Tokenizer& tokenizer, const EngineLoopOptions& options)
     : options_(options), scheduler_(backend, tokenizer, options.scheduler), thread_([this] { run(); }) {}
@@ -72,7 +80,14 @@ bool EngineLoop::idle() const {
 void EngineLoop::run() {
   std::unique_lock lock(mutex_);
   while (true) {
-    wake_.wait(lock, [&] { return stop_ || cancel_all_ || busy_ || !arrivals_.empty(); });
+    const auto wanted = [&] { return stop_ || cancel_all_ || busy_ || !arrivals_.empty(); };
+    if (!wake_.wait_for(lock, kRestAfter, wanted)) {
+      lock.unlock();
+      scheduler_.rest();
+      give_back_spare_memory();
+      lock.lock();
+      wake_.wait(lock, wanted);
+    }
     if (stop_) break;
     for (auto& a : arrivals_) scheduler_.add(std::move(a.request), std::move(a.listener), std::move(a.cancelled));
     arrivals_.clear();

@@ -30,8 +30,9 @@ Result<OpenGpu> open_gpu(const ModelWeights& weights, const ModelOptions& option
   for (const auto& name : names) {
     ASSIGN_OR_RETURN(const auto device, device_by_name(name));
     ASSIGN_OR_RETURN(const auto module, load_gpu_module(device.module));
-    auto backend = make_gpu_backend(weights, module,
-                                    {.kv_type = options.kv_type, .device = device.index, .kv_bytes = options.kv_bytes});
+    auto backend = make_gpu_backend(
+        weights, module,
+        {.kv_type = options.kv_type, .device = device.index, .kv_bytes = options.kv_bytes, .profile = options.profile});
     if (backend) return OpenGpu{*std::move(backend), name};
     last = std::move(backend).error();
   }

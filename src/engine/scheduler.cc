@@ -9,7 +9,6 @@ namespace {
 constexpr uint32_t kLogprobRows = 64;
 /// Every so many prompt steps the oldest prompt goes first, else the shortest.
 constexpr uint64_t kOldestEvery = 4;
-constexpr uint32_t kLeastPromptPart = 16;
 
 uint64_t pages_for(uint64_t positions, const KvUsage& usage) {
   return (positions + usage.page_positions - 1) / usage.page_positions;
@@ -22,7 +21,11 @@ double seconds_between(std::chrono::steady_clock::time_point a, std::chrono::ste
 }  // namespace
 
 Scheduler::Scheduler(Backend& backend, const Tokenizer& tokenizer, const SchedulerOptions& options)
-    : backend_(backend), tokenizer_(tokenizer), options_(options), cache_(backend.kv_usage().page_positions) {
+    : backend_(backend),
+      tokenizer_(tokenizer),
+      options_(options),
+      cache_(backend.kv_usage().page_positions),
+      pace_(options.step_seconds) {
   const auto usage = backend.kv_usage();
   const uint64_t four = 4 * pages_for(backend.config().context, usage);
   most_pages_ = options.kv_bytes == 0 ? four : std::max<uint64_t>(1, options.kv_bytes / usage.page_bytes);
@@ -71,6 +74,11 @@ void Scheduler::end(Job& job, FinishReason reason, std::optional<Error> error) {
   o.prompt_seconds = job.begun ? seconds_between(job.started, spoke ? job.first_token : now) : 0.0;
   o.answer_seconds = spoke ? seconds_between(job.first_token, now) : 0.0;
   job.listener->on_end(o, reason == FinishReason::kCancelled || o.error ? std::string() : job.answer->rest());
+}
+
+void Scheduler::rest() {
+  logits_ = {};
+  backend_.rest();
 }
 
 void Scheduler::end_all() {
@@ -134,9 +142,7 @@ void Scheduler::admit() {
 /// Tokens of prompts that a step may take.
 uint32_t Scheduler::prompt_budget(bool answers_under_way) const {
   const uint32_t most = backend_.prefill_chunk();
-  if (!answers_under_way) return most;
-  return std::clamp(static_cast<uint32_t>(prompt_rate_ * options_.step_seconds), std::min(most, kLeastPromptPart),
-                    most);
+  return answers_under_way ? pace_.tokens(most) : most;
 }
 
 void Scheduler::plan_prompts(std::vector<Part>& parts, bool answers_under_way) {
@@ -235,14 +241,15 @@ void Scheduler::forward(std::span<const Part> parts) {
 }
 
 void Scheduler::measure(std::span<const Part> parts, double seconds) {
-  uint32_t rows = 0;
-  for (const auto& part : parts) rows += part.tokens;
+  uint32_t rows = 0, of_prompts = 0;
+  for (const auto& part : parts) {
+    rows += part.tokens;
+    if (part.job->answer->tokens() == 0 || part.tokens > 1) of_prompts += part.tokens;
+  }
   ++stats_.steps;
   stats_.batch_rows = rows;
   stats_.all_rows += rows;
-  if (rows < kLeastPromptPart) return;
-  const double rate = rows / seconds;
-  prompt_rate_ = prompt_rate_ == 0 ? rate : 0.75 * prompt_rate_ + 0.25 * rate;
+  pace_.saw(of_prompts, of_prompts < rows, seconds);
 }
 
 void Scheduler::take_prompt_logprobs(Job& job, uint32_t tokens, size_t item) {

@@ -10,6 +10,7 @@
 
 #include "backend/backend.h"
 #include "engine/prefix_cache.h"
+#include "engine/prompt_pace.h"
 #include "engine/request.h"
 
 namespace onebit {
@@ -18,7 +19,7 @@ struct SchedulerOptions {
   uint32_t most_running = 64;  // requests that share steps
   uint64_t kv_bytes = 0;       // memory for keys and values; 0: enough for four full contexts
   bool prefix_cache = true;
-  double step_seconds = 0.1;  // what prompts may add to a step while answers are under way
+  double step_seconds = 0.14;  // of a step that takes prompts while answers are under way
 };
 
 /// One for the engine's thread to write and any to read.
@@ -43,6 +44,8 @@ class Scheduler {
 
   /// One forward pass for all; false where nobody wants anything.
   bool step();
+  /// Nobody wants anything for a while: gives back to the system what was kept for the next step. Prefixes stay.
+  void rest();
   /// Ends all requests.
   void end_all();
 
@@ -101,12 +104,12 @@ class Scheduler {
   SchedulerOptions options_;
   uint64_t most_pages_;
   PrefixCache cache_;
+  PromptPace pace_;
   std::deque<std::unique_ptr<Job>> queue_;
   std::vector<std::unique_ptr<Job>> running_;
   Logits logits_;      // of the step
   Logits all_logits_;  // after one request's tokens, where the best that the step gave did not decide
   uint64_t added_ = 0, prompt_steps_ = 0;
-  double prompt_rate_ = 0;  // tokens a second, as seen lately
   SchedulerStats stats_;
 };
 

@@ -44,7 +44,7 @@ class Sequences {
     std::vector<BatchItem> batch;
     for (size_t i = 0; i < caches_.size(); ++i) {
       ids[i] = next_id();
-      batch.push_back({caches_[i].get(), {&ids[i], 1}, LogitRows::kLast});
+      batch.push_back({caches_[i].get(), {&ids[i], 1}, LogitRows::kLast, 1});  // the choice of a token is part of it
     }
     return backend_.forward(batch, logits_);
   }

@@ -182,6 +182,9 @@ class Builder {
     const auto* record = find_record(in_.records, "ppl-gen2");
     if (record == nullptr) return row;
     const auto& results = *record->results;
+    // Beside gen-2's figure of the whole text, one of a few windows needs to be told apart from it.
+    const auto* delta = record->metric("delta_nll");
+    const auto apart = delta == nullptr ? std::string() : fmt::format("{:g} nats from gen-2 at most", delta->value);
     const auto& configurations = member(results, "configurations");
     for (size_t i = 0; configurations.is_array() && i < configurations.size(); ++i) {
       const auto& c = configurations[i];
@@ -190,15 +193,13 @@ class Builder {
       if ((engine != "reference" && engine != "gen-1") || !perplexity) continue;
       row.figures.push_back({"perplexity_gen1", *perplexity, "perplexity", {}});
       return finished(std::move(row), *record,
-                      fmt::format("{:.4f} ({} KV, {} windows)", *perplexity, text_cell(member(c, "kv")),
-                                  text_cell(member(c, "windows"))));
+                      fmt::format("{:.4f} in {} windows of it ({} KV){}", *perplexity, text_cell(member(c, "windows")),
+                                  text_cell(member(c, "kv")), apart.empty() ? "" : ", " + apart + " there"));
     }
-    const auto* delta = record->metric("delta_nll");
     const auto windows = number_of(member(results, "windows_by_both"));
     if (delta == nullptr || !windows) return finished(std::move(row), *record, "");
     row.figures.push_back(*delta);
-    return finished(std::move(row), *record,
-                    fmt::format("{:g} nats from gen-2 at most, in {:.0f} windows", delta->value, *windows));
+    return finished(std::move(row), *record, fmt::format("{}, in {:.0f} windows", apart, *windows));
   }
 
   ReportRow burn_in() const {

@@ -286,16 +286,19 @@ void soak(ReportSection& section, const json& results) {
             {{"seconds", text("seconds")},
              {"clients", text("clients")},
              {"most memory, MB", number("highest_resident_bytes", 1, 1e-6)},
-             {"memory growth after the first tenth, MB", number("growth_bytes", 1, 1e-6)},
+             {"own memory at rest, before, MB", inside("warm", number("own_bytes", 1, 1e-6))},
+             {"own memory at rest, after, MB", inside("after", number("own_bytes", 1, 1e-6))},
              {"KV pages left", text("pages_left")},
              {"files left", text("files_left")}});
 }
 
+/// Never rounded up.
+std::string exact_percent(const json& pair) {
+  const auto value = number_of(member(pair, "exact_rate"));
+  return value ? fmt::format("{:.2f}", std::floor(*value * 10000) / 100) : std::string();
+}
+
 void burn_in(ReportSection& section, const json& results) {
-  const Cell rate = [](const json& pair) {
-    const auto value = number_of(member(pair, "exact_rate"));
-    return value ? fmt::format("{:.2f}", std::floor(*value * 10000) / 100) : std::string();
-  };
   fill(section, member(results, "pairs"),
        {{"pair", text("name")},
         {"a", text("a")},
@@ -307,11 +310,30 @@ void burn_in(ReportSection& section, const json& results) {
         {"no match", text("no_match")},
         {"a unreachable", text("a_unreachable")},
         {"b unreachable", text("b_unreachable")},
-        {"exact %", rate},
+        {"exact %", exact_percent},
         {"a ms, half", inside("a_ms", number("p50", 0))},
         {"a ms, 95 of 100", inside("a_ms", number("p95", 0))},
         {"b ms, half", inside("b_ms", number("p50", 0))},
         {"b ms, 95 of 100", inside("b_ms", number("p95", 0))}});
+}
+
+void burn_in_peer(ReportSection& section, const json& results) {
+  fill_list(section, results,
+            {{"peer", text("peer")},
+             {"rounds", text("rounds")},
+             {"exact", text("exact")},
+             {"prefix only", text("prefix_only")},
+             {"no match", text("no_match")},
+             {"exact %", exact_percent},
+             {"1bit-server, ms, half", inside("a_ms", number("p50", 0))},
+             {"the peer, ms, half", inside("b_ms", number("p50", 0))}});
+  section.note =
+      "The peer has no architecture with this model's squared ReLU and sub-norms, so it computes another function: the "
+      "rate says that the harness works across programs, and nothing of either's quality.";
+}
+
+void burn_in_stats(ReportSection& section, const json& results) {
+  fill_list(section, results, {{"rounds in the log", text("rounds")}, {"halo burnin stats, ms", number("ms", 0)}});
 }
 
 struct SectionSpec {
@@ -333,6 +355,8 @@ constexpr SectionSpec kSections[]{
     {"Perplexity (bundled model, WikiText-2 test)", "benchmarks/ppl-gen2.sh", "ppl-gen2", perplexity},
     {"Perplexity by configuration", "benchmarks/ppl-gen2.sh", "ppl-gen2", configurations, true},
     {"Burn-in: two engines side by side", "benchmarks/shadow-burnin.sh", "burnin", burn_in},
+    {"Burn-in against another program", "benchmarks/peers/burnin.sh", "burnin-peer", burn_in_peer},
+    {"Time to read a burn-in's log", "benchmarks/burnin-stats.sh", "burnin-stats", burn_in_stats},
     {"1bit-server under load", "benchmarks/server.sh", "server", server},
     {"1bit-server and rude clients", "benchmarks/soak.sh", "soak", soak},
 };

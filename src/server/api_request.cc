@@ -169,7 +169,6 @@ uint32_t limited_tokens(int64_t wanted, const ApiContext& context) {
 /// Text of a message: a string, or an array of parts of type text.
 std::optional<std::string> text_of(const json& content) {
   if (content.is_string()) return content.get<std::string>();
-  if (content.is_null()) return std::string();
   if (!content.is_array()) return std::nullopt;
   std::string text;
   for (const auto& part : content) {
@@ -197,7 +196,10 @@ std::vector<ChatMessage> read_messages(Fields& fields) {
     }
     const auto role = message.find("role"), content = message.find("content");
     const bool has_role = role != message.end() && role->is_string();
-    const auto text = content == message.end() ? std::optional<std::string>("") : text_of(*content);
+    const bool silent = content == message.end() || content->is_null();
+    // Clients send back what they got, and an answer that called a tool has no text.
+    const bool may_be = has_role && *role == "assistant";
+    const auto text = !silent ? text_of(*content) : may_be ? std::optional<std::string>("") : std::nullopt;
     if (!has_role) fields.fault(name + ".role", name + ".role must be a string");
     if (!text) fields.fault(name + ".content", name + ".content must be a string or an array of parts of type text");
     if (fields.error()) break;

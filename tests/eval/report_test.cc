@@ -130,7 +130,7 @@ TEST(Report, Gen1IsTheReferenceConfigurationOrItsDifference) {
     "windows": 2, "token_perplexity": 70.5, "nll_sum": 1}, {"kv": "f16", "head": "stored", "packing": "t2",
     "engine": "reference", "windows": 2, "token_perplexity": 70.25, "nll_sum": 1}])");
   const auto report = build_report(input_of({sound(record)}));
-  EXPECT_EQ(row(report, kRow).value, "70.2500 (f16 KV, 2 windows)");
+  EXPECT_EQ(row(report, kRow).value, "70.2500 in 2 windows of it (f16 KV), 0 nats from gen-2 at most there");
   EXPECT_TRUE(holds(report_markdown(report), "| reference | t2 | f16 | stored | 2 | 70.2500 | 1.0000 |"));
   EXPECT_TRUE(holds(report_html(report), "reference, t2, f16 KV, stored head"));
 }
@@ -162,8 +162,8 @@ TEST(Report, ResultsOfAnyShapeAreSurvived) {
         R"({"pairs": [3, {"hours": [{"date": 5, "rounds": 0, "exact": -1}]}], "configurations": {"a": 1}})",
         R"([{"name": "decode", "n_depth": 1e300, "tokens_s": -1e300, "token_fraction": 1e308, "seen": ["x"]}])"}) {
     std::vector<Record> records;
-    for (const char* name : {"attn_fd", "bench", "burnin", "contract_cost", "lookup", "peers", "ppl-gen2", "roofline",
-                             "server", "soak", "startup", "voice"}) {
+    for (const char* name : {"attn_fd", "bench", "burnin", "burnin-peer", "burnin-stats", "contract_cost", "lookup",
+                             "peers", "ppl-gen2", "roofline", "server", "soak", "startup", "voice"}) {
       auto record = test::sound_record(name);
       record["results"] = json::parse(results);
       records.push_back(sound(record));

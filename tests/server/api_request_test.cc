@@ -93,7 +93,8 @@ TEST_F(ApiRequestTest, WhatIsAbsentOrNullHasItsDefault) {
 TEST_F(ApiRequestTest, MessagesThatCannotBe) {
   for (const char* messages :
        {"null", "[]", "{}", "[1]", "[{}]", R"([{"role": 1, "content": "x"}])", R"([{"role": "king", "content": "x"}])",
-        R"([{"role": "user", "content": 1}])", R"([{"role": "user", "content": [{"type": "image_url"}]}])",
+        R"([{"role": "user", "content": 1}])", R"([{"role": "user"}])", R"([{"role": "system", "content": null}])",
+        R"([{"role": "user", "content": [{"type": "image_url"}]}])",
         R"([{"role": "user", "content": [{"type": "text", "text": 1}]}])"}) {
     const auto call = read_chat(std::string(R"({"messages": )") + messages + "}", context_);
     ASSERT_FALSE(call) << messages;

@@ -26,19 +26,22 @@ struct Results {
 /// Shared memory of attend_block: the queries of a KV head's group, their weights.
 struct AttendShared {
   float* q;           // [group][head_dim]; q8: as int8, [group][head_dim]
-  float* p;           // [group][64]
-  float* reduced;     // [group][2]: halves' maxima; then m in [0]
+  float* p;           // [group][64]: exp(s - m)
+  float* weights;     // [group][64]: of the values; p itself, or for q8 p times the value's scale
+  float* reduced;     // [group][2]: the halves' maxima
   float* q_scale;     // [group]; q8 only
   unsigned char* kv;  // the block staged, or where it lies
 };
-constexpr uint32_t attend_shared_floats(uint32_t group, uint32_t head_dim) {
-  return group * (head_dim + kPagePositions + 2 + 1);
+GPU_DEVICE constexpr uint32_t attend_shared_floats(uint32_t group, uint32_t head_dim) {
+  return group * (head_dim + 2 * kPagePositions + 2 + 1);
 }
+template <KvFormat kFormat>
 GPU_DEVICE AttendShared attend_shared(float* at, uint32_t group, uint32_t head_dim) {
   AttendShared s;
   s.q = at;
   s.p = s.q + group * head_dim;
-  s.reduced = s.p + group * kPagePositions;
+  s.weights = kFormat == KvFormat::kQ8 ? s.p + group * kPagePositions : s.p;
+  s.reduced = s.p + 2 * group * kPagePositions;
   s.q_scale = s.reduced + group * 2;
   s.kv = nullptr;
   return s;
@@ -62,10 +65,16 @@ GPU_DEVICE float score(const AttendShared& s, const KvPlan& plan, uint32_t head,
     const float k_scale = reinterpret_cast<const float*>(s.kv + plan.k_scale_offset)[t];
     return (static_cast<float>(sum) * ((s.q_scale[head] / 127.0f) * (k_scale / 127.0f))) * c;
   } else {
-    const float* q = s.q + head * head_dim;
+    const auto* q = reinterpret_cast<const float4*>(s.q + head * head_dim);
     float sum = 0.0f;
-    GPU_UNROLL(16)
-    for (uint32_t d = 0; d < head_dim; ++d) sum = std::fma(q[d], key_at<kFormat>(s.kv, d, t), sum);
+    GPU_UNROLL(8)
+    for (uint32_t d = 0; d < head_dim; d += 4) {
+      const float4 four = q[d / 4];
+      sum = std::fma(four.x, key_at<kFormat>(s.kv, d, t), sum);
+      sum = std::fma(four.y, key_at<kFormat>(s.kv, d + 1, t), sum);
+      sum = std::fma(four.z, key_at<kFormat>(s.kv, d + 2, t), sum);
+      sum = std::fma(four.w, key_at<kFormat>(s.kv, d + 3, t), sum);
+    }
     return sum * c;
   }
 }
@@ -89,11 +98,23 @@ GPU_DEVICE Pair values_at(const unsigned char* v, uint32_t t, uint32_t pair, uin
   }
 }
 
+/// What a thread gathers for one query: two neighbouring elements of o, and l, which each thread computes for itself.
+struct Weighed {
+  float x, y, l;
+};
+template <KvFormat kFormat>
+GPU_DEVICE void weigh(Weighed& sum, float p, float weight, const Pair& values) {
+  sum.l = sum.l + p;
+  sum.x = std::fma(weight, values.x, sum.x);
+  sum.y = std::fma(weight, values.y, sum.y);
+}
+
 /// One KV block for the queries of one KV head: s.q (and q_scale) and s.kv are there, a barrier after them is done.
 /// count: positions that the queries see of it, at least 1. out: of the group's heads in turn, `stride` slots apart.
+/// whole: null, or where the quotients o / l go, [group][head_dim], if this block is all that there is.
 template <KvFormat kFormat>
 GPU_DEVICE void attend_block(const AttendShared& s, const KvPlan& plan, uint32_t group, uint32_t head_dim, float c,
-                             uint32_t count, const Results& out, uint32_t stride) {
+                             uint32_t count, const Results& out, uint32_t stride, float* whole) {
   // Scores; a warp has one query and half of the positions.
   for (uint32_t i = thread(); i < group * kPagePositions; i += threads()) {
     const uint32_t head = i / kPagePositions, t = i % kPagePositions;
@@ -107,77 +128,88 @@ GPU_DEVICE void attend_block(const AttendShared& s, const KvPlan& plan, uint32_t
     const uint32_t head = i / kPagePositions, t = i % kPagePositions;
     const float a = s.reduced[2 * head], b = s.reduced[2 * head + 1];
     const float m = a > b ? a : b;
-    if (t < count) s.p[i] = exp_f32(s.p[i] - m);
-    if (t == 0) out.m[head * stride] = m;
+    if (t < count) {
+      const float p = exp_f32(s.p[i] - m);
+      s.p[i] = p;
+      if constexpr (kFormat == KvFormat::kQ8)
+        s.weights[i] = p * (reinterpret_cast<const float*>(s.kv + plan.v_scale_offset)[t] / 127.0f);
+    }
+    if (t == 0 && whole == nullptr) out.m[head * stride] = m;
   }
   sync_block();
-  // Sums: the last warp's threads one of the weights each, the others of values.
-  const uint32_t last = threads() - 1 - thread();
-  if (last < group) {
-    float l = 0.0f;
-    for (uint32_t t = 0; t < count; ++t) l += s.p[last * kPagePositions + t];
-    out.l[last * stride] = l;
-  }
-  if constexpr (kFormat == KvFormat::kQ8) {  // p · (sv / 127), once the plain ones are summed
-    sync_block();
-    const auto* v_scale = reinterpret_cast<const float*>(s.kv + plan.v_scale_offset);
-    for (uint32_t i = thread(); i < group * kPagePositions; i += threads())
-      if (i % kPagePositions < count) s.p[i] = s.p[i] * (v_scale[i % kPagePositions] / 127.0f);
-    sync_block();
-  }
   const uint32_t pairs = head_dim / 2;
   const unsigned char* v = s.kv + plan.v_offset;
   for (uint32_t i = thread(); i < group * pairs; i += threads()) {
     const uint32_t head = i / pairs, pair = i % pairs;
-    const float* p = s.p + head * kPagePositions;
-    float x = 0.0f, y = 0.0f;
-    GPU_UNROLL(8)
-    for (uint32_t t = 0; t < count; ++t) {
-      const Pair values = values_at<kFormat>(v, t, pair, head_dim);
-      x = std::fma(p[t], values.x, x);
-      y = std::fma(p[t], values.y, y);
+    const float *p = s.p + head * kPagePositions, *weights = s.weights + head * kPagePositions;
+    Weighed sum{0.0f, 0.0f, 0.0f};
+    uint32_t t = 0;
+    GPU_UNROLL(4)
+    for (; t + 4 <= count; t += 4) {
+      const float4 p4 = *reinterpret_cast<const float4*>(p + t), w4 = *reinterpret_cast<const float4*>(weights + t);
+      weigh<kFormat>(sum, p4.x, w4.x, values_at<kFormat>(v, t, pair, head_dim));
+      weigh<kFormat>(sum, p4.y, w4.y, values_at<kFormat>(v, t + 1, pair, head_dim));
+      weigh<kFormat>(sum, p4.z, w4.z, values_at<kFormat>(v, t + 2, pair, head_dim));
+      weigh<kFormat>(sum, p4.w, w4.w, values_at<kFormat>(v, t + 3, pair, head_dim));
     }
-    float* o = out.o + (static_cast<uint64_t>(head) * stride) * head_dim + 2 * pair;
-    o[0] = x;
-    o[1] = y;
+    for (; t < count; ++t) weigh<kFormat>(sum, p[t], weights[t], values_at<kFormat>(v, t, pair, head_dim));
+    float* o = whole != nullptr ? whole + head * head_dim + 2 * pair
+                                : out.o + (static_cast<uint64_t>(head) * stride) * head_dim + 2 * pair;
+    o[0] = whole != nullptr ? sum.x / sum.l : sum.x;
+    o[1] = whole != nullptr ? sum.y / sum.l : sum.y;
+    if (whole == nullptr && pair == 0) out.l[head * stride] = sum.l;
   }
 }
 
-/// Folds `count` results of each of a group's heads, ascending, into `into`; weights: shared, [group][2][count].
+/// Folds `count` results of each of a group's heads, ascending, into `into`, or, where `whole` is not null, into the
+/// quotients o / l there, [group][head_dim]. weights: shared, [group][2][count].
 GPU_DEVICE void fold_results(const Results& from, uint32_t from_stride, uint32_t count, const Results& into,
-                             uint32_t into_stride, uint32_t group, uint32_t head_dim, float* weights) {
+                             uint32_t into_stride, uint32_t group, uint32_t head_dim, float* weights, float* whole) {
   for (uint32_t i = thread(); i < group * count; i += threads()) {
     const uint32_t head = i / count, at = i % count;
     const float* m = from.m + head * from_stride;
-    float before = load_fresh(m);
-    for (uint32_t j = 1; j < at; ++j) {
+    const float mine = load_fresh(m + at);
+    float before = at == 0 ? mine : -INFINITY;
+    GPU_UNROLL(8)
+    for (uint32_t j = 0; j < at; ++j) {
       const float next = load_fresh(m + j);
       before = before > next ? before : next;
     }
-    const float mine = load_fresh(m + at);
     const float both = before > mine ? before : mine;
     weights[(head * 2) * count + at] = exp_f32(before - both);
     weights[(head * 2 + 1) * count + at] = exp_f32(mine - both);
-    if (at + 1 == count) into.m[head * into_stride] = at == 0 ? mine : both;
+    if (at + 1 == count && whole == nullptr) into.m[head * into_stride] = both;
   }
   sync_block();
-  const uint32_t last = threads() - 1 - thread();
-  if (last < group) {
-    const float *a = weights + last * 2 * count, *b = a + count;
-    const float* l = from.l + last * from_stride;
-    float sum = load_fresh(l);
-    for (uint32_t j = 1; j < count; ++j) sum = std::fma(sum, a[j], load_fresh(l + j) * b[j]);
-    into.l[last * into_stride] = sum;
-  }
+  // Each thread an element of o, and l besides.
+  constexpr uint32_t kAhead = 8;
   for (uint32_t i = thread(); i < group * head_dim; i += threads()) {
     const uint32_t head = i / head_dim, d = i % head_dim;
     const float *a = weights + head * 2 * count, *b = a + count;
     const float* o = from.o + static_cast<uint64_t>(head) * from_stride * head_dim + d;
-    float sum = load_fresh(o);
-    GPU_UNROLL(8)
-    for (uint32_t j = 1; j < count; ++j)
-      sum = std::fma(sum, a[j], load_fresh(o + static_cast<uint64_t>(j) * head_dim) * b[j]);
-    into.o[static_cast<uint64_t>(head) * into_stride * head_dim + d] = sum;
+    const float* l = from.l + head * from_stride;
+    float o_sum = load_fresh(o), l_sum = load_fresh(l);
+    for (uint32_t begin = 1; begin < count; begin += kAhead) {
+      float o_next[kAhead], l_next[kAhead];
+      GPU_UNROLL_ALL
+      for (uint32_t j = 0; j < kAhead; ++j) {
+        const bool there = begin + j < count;
+        o_next[j] = there ? load_fresh(o + static_cast<uint64_t>(begin + j) * head_dim) : 0.0f;
+        l_next[j] = there ? load_fresh(l + begin + j) : 0.0f;
+      }
+      GPU_UNROLL_ALL
+      for (uint32_t j = 0; j < kAhead; ++j) {
+        if (begin + j >= count) continue;
+        o_sum = std::fma(o_sum, a[begin + j], o_next[j] * b[begin + j]);
+        l_sum = std::fma(l_sum, a[begin + j], l_next[j] * b[begin + j]);
+      }
+    }
+    if (whole != nullptr) {
+      whole[i] = o_sum / l_sum;
+      continue;
+    }
+    into.o[static_cast<uint64_t>(head) * into_stride * head_dim + d] = o_sum;
+    if (d == 0) into.l[head * into_stride] = l_sum;
   }
   sync_block();
 }

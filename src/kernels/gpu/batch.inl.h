@@ -145,7 +145,7 @@ attend_rows(GPU_ARGUMENT AttendArgs a) {
   const uint32_t group = c.heads / c.kv_heads, kv_head = block() % c.kv_heads;
   const AttendTask task = a.tasks[block() / c.kv_heads];
   const Row row = a.step.rows[task.row];
-  auto s = attend_shared(reinterpret_cast<float*>(shared_memory()), group, c.head_dim);
+  auto s = attend_shared<kFormat>(reinterpret_cast<float*>(shared_memory()), group, c.head_dim);
   unsigned char* kv =
       a.kv.at(a.step.pages[a.step.sequences[row.sequence].first_page + task.kv_block], a.layer, kv_head);
   s.kv = kv;
@@ -163,7 +163,7 @@ attend_rows(GPU_ARGUMENT AttendArgs a) {
   const uint64_t slot =
       static_cast<uint64_t>(task.first_part) * c.heads + kv_head * group * task.blocks + task.kv_block;
   attend_block<kFormat>(s, a.kv, group, c.head_dim, c.score_factor, seen < kPagePositions ? seen : kPagePositions,
-                        {a.parts.o + slot * c.head_dim, a.parts.m + slot, a.parts.l + slot}, task.blocks);
+                        {a.parts.o + slot * c.head_dim, a.parts.m + slot, a.parts.l + slot}, task.blocks, nullptr);
 }
 
 struct FoldArgs {
@@ -171,7 +171,6 @@ struct FoldArgs {
   const AttendTask* rows;  // one of each row that is folded
   Results parts;           // as in AttendArgs
   Results supers;          // of a row: [heads][supers], from its first part on
-  Results totals;          // [rows][heads]
   float* attended;         // [rows][heads · head_dim]
 };
 
@@ -188,16 +187,13 @@ fold_rows(GPU_ARGUMENT FoldArgs a) {
   const uint64_t part = static_cast<uint64_t>(row.first_part) * c.heads + kv_head * group * row.blocks;
   const uint32_t supers = (row.blocks + kSuperBlock - 1) / kSuperBlock;
   const uint64_t super = static_cast<uint64_t>(row.first_part) * c.heads + kv_head * group * supers;
-  const Results total = at(a.totals, static_cast<uint64_t>(row.row) * c.heads + kv_head * group);
+  float* out = a.attended + (static_cast<uint64_t>(row.row) * c.heads + kv_head * group) * c.head_dim;
   for (uint32_t i = 0; i < supers; ++i) {
     const uint32_t begin = i * kSuperBlock, left = row.blocks - begin;
-    const Results into = supers == 1 ? total : at(a.supers, super + i);
-    fold_results(at(a.parts, part + begin), row.blocks, left < kSuperBlock ? left : kSuperBlock, into,
-                 supers == 1 ? 1 : supers, group, c.head_dim, weights);
+    fold_results(at(a.parts, part + begin), row.blocks, left < kSuperBlock ? left : kSuperBlock,
+                 at(a.supers, super + i), supers, group, c.head_dim, weights, supers == 1 ? out : nullptr);
   }
-  if (supers > 1) fold_results(at(a.supers, super), supers, supers, total, 1, group, c.head_dim, weights);
-  float* out = a.attended + (static_cast<uint64_t>(row.row) * c.heads + kv_head * group) * c.head_dim;
-  for (uint32_t i = thread(); i < group * c.head_dim; i += kRowThreads) out[i] = total.o[i] / total.l[i / c.head_dim];
+  if (supers > 1) fold_results(at(a.supers, super), supers, supers, {}, 0, group, c.head_dim, weights, out);
 }
 
 }  // namespace

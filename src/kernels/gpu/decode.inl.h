@@ -23,14 +23,15 @@ struct DecodeArgs {
   DeviceModel model;
   uint32_t token, position;
   uint32_t page_list[kInlinePages];
-  const uint32_t* pages;         // null: they are in page_list
-  uint32_t slot_units[kSlots];   // room of each slot in shared memory
-  uint32_t slot_offset[kSlots];  // in bytes, as the others
+  const uint32_t* pages;                            // null: they are in page_list
+  uint32_t units_each[kSlots], units_more[kSlots];  // of a product a block has so many, the first ones one more
+  uint32_t slot_units[kSlots];                      // room of each slot in shared memory
+  uint32_t slot_offset[kSlots];                     // in bytes, as the others
   uint32_t layers_offset, x_offset, h_offset, q_offset, table_offset, row_offset, attend_offset, kv_offset, fold_offset;
   uint32_t stage_kv;                       // 1: there is room for a KV block
   int32_t *qkv, *output, *gate_up, *down;  // sums
   float* attended;                         // [heads · head_dim]
-  Results parts, supers, totals;           // [heads][part_stride], [heads][super_stride], [heads]
+  Results parts, supers;                   // [heads][part_stride], [heads][super_stride]
   uint32_t part_stride, super_stride;
   uint32_t* tickets;  // [kv_heads][1 + super_stride], zero between passes
   uint32_t* barrier;
@@ -48,17 +49,60 @@ GPU_DEVICE uint64_t pick_key(float logit, uint32_t id) {
   return static_cast<uint64_t>(ordered) << 32 | (0xffffffffu - id);
 }
 
-/// All blocks of the grid, which are all on the device.
-GPU_DEVICE void grid_barrier(uint32_t* counter) {
-  sync_block();
-  if (thread() == 0) {
-    fence();
-    const uint32_t add = block() == 0 ? 0x80000000u - (blocks() - 1) : 1u;
-    const uint32_t before = atomic_add(counter, add);
-    while (((before ^ load_acquire(counter)) & 0x80000000u) == 0) pause();
+/// A barrier of all blocks of the grid, which are all on the device, in two halves: what stands between them is done
+/// while others arrive.
+class GridBarrier {
+ public:
+  GPU_DEVICE explicit GridBarrier(uint32_t* counter) : counter_(counter) {}
+  GPU_DEVICE void arrive() {
+    sync_block();
+    if (thread() == 0) {
+      fence();
+      before_ = atomic_add(counter_, block() == 0 ? 0x80000000u - (blocks() - 1) : 1u);
+    }
   }
-  sync_block();
-}
+  GPU_DEVICE void wait() const {
+    if (thread() == 0)
+      while (((before_ ^ load_acquire(counter_)) & 0x80000000u) == 0) pause();
+    sync_block();
+  }
+
+ private:
+  uint32_t* counter_;
+  uint32_t before_ = 0;
+};
+
+/// Elements of a row that a thread has at most, every kDecodeThreads-th: of the model's width, of the feed-forward's.
+inline constexpr uint32_t kNarrow = 8, kWide = 16;
+
+/// A thread's elements of a norm's weights, loaded before the barrier that the row waits for.
+template <uint32_t kMost>
+struct NormWeights {
+  float w[kMost];
+
+  GPU_DEVICE NormWeights(const float* weight, uint32_t n) {
+    GPU_UNROLL_ALL
+    for (uint32_t k = 0; k < kMost; ++k) {
+      const uint32_t i = k * kDecodeThreads + thread();
+      w[k] = i < n ? weight[i] : 0.0f;
+    }
+  }
+};
+
+/// Rows of a product of ternary weights, from their sums.
+struct ProductOf {
+  const int32_t* sums;
+  const float* scales;
+  float one_scale, token_scale;
+  int32_t offset;
+
+  GPU_DEVICE ProductOf(const int32_t* from, const DeviceMatrix& m, const RowScale& in)
+      : sums(from), scales(m.scales), one_scale(m.one_scale), token_scale(in.s / 127.0f), offset(in.sum) {}
+  GPU_DEVICE float operator()(uint32_t row, int32_t sum) const {
+    return static_cast<float>(sum - offset) * ((scales != nullptr ? scales[row] : one_scale) * token_scale);
+  }
+  GPU_DEVICE float operator()(uint32_t row) const { return (*this)(row, load_fresh(sums + row)); }
+};
 
 /// The matrices of a phase one after another: groups of 16 rows, each of `per_group` units. Those that are not there
 /// stand for the first.
@@ -81,32 +125,50 @@ GPU_DEVICE Part part_of(const DeviceMatrix& a, const DeviceMatrix* b, const Devi
   return p;
 }
 
-/// This warp's share of `units`, as a range; and where the block's begins.
-struct Share {
-  uint32_t block_begin, begin, end;
-};
-GPU_DEVICE Share share_of(uint32_t units) {
-  const auto cut = [](uint32_t n, uint32_t i, uint32_t of) {
-    return static_cast<uint32_t>(static_cast<uint64_t>(n) * i / of);
-  };
-  const uint32_t begin = cut(units, block(), blocks()), n = cut(units, block() + 1, blocks()) - begin;
-  const uint32_t warp = thread() / kWarp;
-  return {begin, begin + cut(n, warp, kDecodeWarps), begin + cut(n, warp + 1, kDecodeWarps)};
-}
+/// A warp's share of a product's units, one after another.
+class Units {
+ public:
+  /// each, more: DecodeArgs
+  GPU_DEVICE Units(const Part& part, uint32_t each, uint32_t more) : part_(part) {
+    const uint32_t n = each + (block() < more ? 1 : 0), warp = thread() / kWarp;
+    const uint32_t first = block() * each + (block() < more ? block() : more);
+    begin_ = n * warp / kDecodeWarps;
+    left_ = n * (warp + 1) / kDecodeWarps - begin_;
+    group_ = (first + begin_) / part.per_group;
+    in_group_ = first + begin_ - group_ * part.per_group;
+    enter();
+  }
+  GPU_DEVICE bool more() const { return left_ > 0; }
+  /// Of the block's units, which this is.
+  GPU_DEVICE uint32_t number() const { return begin_; }
+  GPU_DEVICE uint32_t group() const { return group_; }
+  /// After this one another group begins, or nothing.
+  GPU_DEVICE bool ends() const { return left_ == 1 || in_group_ + 1 == part_.per_group; }
+  /// The thread's block in its group.
+  GPU_DEVICE uint32_t index() const { return in_group_ * kUnitBlocks + thread() % kWarp / 4; }
+  GPU_DEVICE bool has_block() const { return index() < blocks_; }
+  GPU_DEVICE const unsigned char* data() const { return data_ + index() * kBlockSize + thread() % 4 * 16; }
+  GPU_DEVICE void next() {
+    ++begin_;
+    --left_;
+    if (++in_group_ < part_.per_group) return;
+    in_group_ = 0;
+    ++group_;
+    enter();
+  }
 
-/// Where a thread's 16 bytes of a unit are; null past the group's last block.
-struct Place {
-  const unsigned char* data;
-  uint32_t index;  // of the block in its group
+ private:
+  GPU_DEVICE void enter() {
+    const DeviceMatrix& m = group_ >= part_.c_begin ? *part_.c : group_ >= part_.b_begin ? *part_.b : *part_.a;
+    const uint32_t skip = group_ >= part_.c_begin ? part_.c_begin : group_ >= part_.b_begin ? part_.b_begin : 0;
+    blocks_ = m.blocks;
+    data_ = m.data + static_cast<uint64_t>(group_ - skip) * m.blocks * kBlockSize;
+  }
+
+  const Part& part_;
+  uint32_t begin_, left_, group_, in_group_, blocks_;
+  const unsigned char* data_;
 };
-GPU_DEVICE Place place_in(const Part& part, uint32_t unit) {
-  uint32_t group = unit / part.per_group;
-  const uint32_t index = unit % part.per_group * kUnitBlocks + thread() % kWarp / 4;
-  const DeviceMatrix& m = group >= part.c_begin ? *part.c : group >= part.b_begin ? *part.b : *part.a;
-  group -= group >= part.c_begin ? part.c_begin : group >= part.b_begin ? part.b_begin : 0;
-  if (index >= m.blocks) return {nullptr, index};
-  return {m.data + (static_cast<uint64_t>(group) * m.blocks + index) * kBlockSize + thread() % 4 * 16, index};
-}
 
 class Decode {
  public:
@@ -138,67 +200,75 @@ class Decode {
                  reinterpret_cast<const unsigned char*>(a_.model.layers + i) + thread() * 16);
   }
 
-  /// A slot's weights of a layer on their way; one group of copies whatever there is to copy.
+  /// A slot's weights of a layer on their way.
   GPU_DEVICE void fetch(uint32_t slot, uint32_t i) const {
-    if (i < a_.model.shape.layers) {
-      const Part p = part(slot, i);
-      const Share share = share_of(p.units());
-      const uint32_t room = share.block_begin + a_.slot_units[slot];
-      unsigned char* to = shared(a_.slot_offset[slot]) + thread() % kWarp * 16;
-      for (uint32_t unit = share.begin; unit < share.end && unit < room; ++unit) {
-        const Place from = place_in(p, unit);
-        if (from.data != nullptr) copy_async(to + (unit - share.block_begin) * kUnitBytes, from.data);
-      }
-    }
+    if (i >= a_.model.shape.layers) return;
+    const Part p = part(slot, i);
+    unsigned char* to = shared(a_.slot_offset[slot]) + thread() % kWarp * 16;
+    for (Units u(p, a_.units_each[slot], a_.units_more[slot]); u.more() && u.number() < a_.slot_units[slot]; u.next())
+      if (u.has_block()) copy_async(to + u.number() * kUnitBytes, u.data());
   }
 
   /// This warp's units of a product added to `sums`, a sum a row over the part's groups.
   template <Code kCode>
   GPU_DEVICE void multiply(uint32_t slot, uint32_t i, int32_t* sums) const {
     const Part p = part(slot, i);
-    const Share share = share_of(p.units());
-    const uint32_t room = share.block_begin + a_.slot_units[slot];
     const uint32_t row_blocks = p.a->blocks;
     const unsigned char* from = shared(a_.slot_offset[slot]) + thread() % kWarp * 16;
     RowSums<kCode> total;
     total.clear();
-    for (uint32_t unit = share.begin; unit < share.end; ++unit) {
-      const Place place = place_in(p, unit);
-      if (place.data != nullptr) {
-        const uint4 codes = unit < room
-                                ? *reinterpret_cast<const uint4*>(from + (unit - share.block_begin) * kUnitBytes)
-                                : load_stream(place.data);
-        total.add_block(codes, words_of<kCode>(q(), place.index, row_blocks), table());
+    for (Units u(p, a_.units_each[slot], a_.units_more[slot]); u.more(); u.next()) {
+      if (u.has_block()) {
+        const uint4 codes = u.number() < a_.slot_units[slot]
+                                ? *reinterpret_cast<const uint4*>(from + u.number() * kUnitBytes)
+                                : load_stream(u.data());
+        total.add_block(codes, words_of<kCode>(q(), u.index(), row_blocks), table());
       }
-      if (unit + 1 == share.end || (unit + 1) % p.per_group == 0) {
+      if (u.ends()) {
         const int32_t sum = total.over_warp();
-        if (row_is_mine()) atomic_add(sums + unit / p.per_group * kTileRows16 + row_of_thread(), sum);
+        if (row_is_mine()) atomic_add(sums + u.group() * kTileRows16 + row_of_thread(), sum);
         total.clear();
       }
     }
   }
 
-  /// into[i] = element(i); its RMSNorm, quantised, in q(). Ends with a barrier.
-  template <Code kCode, class Element>
-  GPU_DEVICE RowScale norm(uint32_t n, uint32_t row_blocks, const float* weight, float* into, Element element) const {
-    for (uint32_t i = thread(); i < n; i += kDecodeThreads) into[i] = element(i);
+  /// into[i] = element(i); its RMSNorm, quantised, in q(). Ends with a barrier. y: null, or where the norm goes as
+  /// well.
+  template <Code kCode, uint32_t kMost, class Element>
+  GPU_DEVICE RowScale norm(uint32_t n, uint32_t row_blocks, const NormWeights<kMost>& weight, float* into, float* y,
+                           Element element) const {
+    // All loads of a row are under way before the first is waited for: a step is short, and they come from afar.
+    float v[kMost];
+    GPU_UNROLL_ALL
+    for (uint32_t k = 0; k < kMost; ++k) {
+      const uint32_t i = k * kDecodeThreads + thread();
+      v[k] = i < n ? element(i) : 0.0f;
+    }
+    GPU_UNROLL_ALL
+    for (uint32_t k = 0; k < kMost; ++k) {
+      const uint32_t i = k * kDecodeThreads + thread();
+      if (i < n) into[i] = v[k];
+    }
     sync_block();
     const float inverse = inverse_rms(into, n, a_.model.shape.rms_epsilon, row());
-    float* y = h();
     uint32_t largest = bits_of(1e-5f);
-    for (uint32_t i = thread(); i < n; i += kDecodeThreads) {
-      const float value = into[i] * inverse * weight[i];
-      y[i] = value;
-      largest = larger(largest, bits_of(value) & 0x7fffffffu);
+    GPU_UNROLL_ALL
+    for (uint32_t k = 0; k < kMost; ++k) {
+      v[k] = v[k] * inverse * weight.w[k];
+      if (k * kDecodeThreads + thread() < n) largest = larger(largest, bits_of(v[k]) & 0x7fffffffu);
     }
     largest = largest_in_block(largest, row());
     const float s = float_of(largest), factor = 127.0f / s;
     const bool finite = largest < kInfinityBits;
     int32_t sum = 0;
-    for (uint32_t i = thread(); i < n; i += kDecodeThreads) {
-      const int32_t v = finite ? quantized(y[i], factor) : 0;
-      sum += v;
-      q()[place_of<kCode>(i, row_blocks)] = static_cast<int8_t>(v);
+    GPU_UNROLL_ALL
+    for (uint32_t k = 0; k < kMost; ++k) {
+      const uint32_t i = k * kDecodeThreads + thread();
+      if (i >= n) continue;
+      const int32_t value = finite ? quantized(v[k], factor) : 0;
+      sum += value;
+      q()[place_of<kCode>(i, row_blocks)] = static_cast<int8_t>(value);
+      if (y != nullptr) y[i] = v[k];
     }
     return {s, sum_in_block(sum, row())};
   }
@@ -214,19 +284,13 @@ class Decode {
     for (uint32_t i = block() * kDecodeThreads + thread(); i < n; i += blocks() * kDecodeThreads) sums[i] = 0;
   }
 
-  /// A row of a product of ternary weights, from its sum.
-  GPU_DEVICE static float product(const int32_t* sums, uint32_t first, uint32_t i, const DeviceMatrix& m,
-                                  const RowScale& in) {
-    return static_cast<float>(load_fresh(sums + first + i) - in.sum) * product_scale(m.scale(i), in.s);
-  }
-
   GPU_DEVICE uint32_t page(uint32_t i) const { return a_.pages != nullptr ? a_.pages[i] : a_.page_list[i]; }
 
   template <KvFormat kFormat>
   GPU_DEVICE void attention(uint32_t i, const RowScale& in) const;
   template <KvFormat kFormat>
   GPU_DEVICE void attend(uint32_t i, const RowScale& in, uint32_t kv_head, uint32_t kv_block, bool staged) const;
-  GPU_DEVICE bool last_of(uint32_t* ticket, uint32_t count) const;
+  GPU_DEVICE bool last_of(uint32_t* ticket, uint32_t count, uint32_t which) const;
   GPU_DEVICE void finish(uint32_t kv_head, uint32_t kv_block) const;
   GPU_DEVICE void fetch_kv(uint32_t i) const;
   template <Code kCode>
@@ -248,20 +312,21 @@ GPU_DEVICE void Decode::fetch_kv(uint32_t i) const {
 }
 
 /// Whether this block is the last of `count` to come here; for all its threads. What the others wrote before is seen.
-GPU_DEVICE bool Decode::last_of(uint32_t* ticket, uint32_t count) const {
-  auto* word = &row().largest[31];
+/// which: 0 or 1, another for each of two calls that follow one another.
+GPU_DEVICE bool Decode::last_of(uint32_t* ticket, uint32_t count, uint32_t which) const {
+  auto* word = &row().largest[30 + which];
   sync_block();
   if (thread() == 0) {
     fence();
-    const uint32_t before = atomic_add(ticket, 1u);
-    if (before + 1 == count) *ticket = 0;  // for the next layer
-    fence();
-    *word = before + 1 == count;
+    const bool last = atomic_add(ticket, 1u) + 1 == count;
+    if (last) {
+      *ticket = 0;  // for the next layer
+      fence();
+    }
+    *word = last;
   }
   sync_block();
-  const bool last = *word != 0;
-  sync_block();
-  return last;
+  return *word != 0;
 }
 
 /// Once a block of keys is attended to: whoever comes last folds.
@@ -276,14 +341,13 @@ GPU_DEVICE void Decode::finish(uint32_t kv_head, uint32_t kv_block) const {
   float* weights = reinterpret_cast<float*>(shared(a_.fold_offset));
   uint32_t* tickets = a_.tickets + kv_head * (1 + a_.super_stride);
   const uint32_t begin = super * kSuperBlock, in_super = (count - begin < kSuperBlock ? count - begin : kSuperBlock);
-  if (!last_of(tickets + 1 + super, in_super)) return;
+  float* whole = a_.attended + first_head * c.head_dim;
+  if (in_super > 1 && !last_of(tickets + 1 + super, in_super, 0)) return;
+  if (in_super == 1) sync_block();  // its results are this block's own
   fold_results(at(a_.parts, a_.part_stride, begin), a_.part_stride, in_super, at(a_.supers, a_.super_stride, super),
-               a_.super_stride, group, c.head_dim, weights);
-  if (!last_of(tickets, supers)) return;
-  const Results total = at(a_.totals, 1, 0);
-  fold_results(at(a_.supers, a_.super_stride, 0), a_.super_stride, supers, total, 1, group, c.head_dim, weights);
-  for (uint32_t i = thread(); i < group * c.head_dim; i += kDecodeThreads)
-    a_.attended[first_head * c.head_dim + i] = total.o[i] / total.l[i / c.head_dim];
+               a_.super_stride, group, c.head_dim, weights, supers == 1 ? whole : nullptr);
+  if (supers == 1 || !last_of(tickets, supers, 1)) return;
+  fold_results(at(a_.supers, a_.super_stride, 0), a_.super_stride, supers, {}, 0, group, c.head_dim, weights, whole);
 }
 
 /// One KV head's queries over one block of positions; the block with this token's position gets it first.
@@ -293,21 +357,30 @@ GPU_DEVICE void Decode::attend(uint32_t i, const RowScale& in, uint32_t kv_head,
   const auto& c = m.shape;
   const DeviceLayer& w = layer(i);
   const uint32_t group = c.heads / c.kv_heads, half = c.head_dim / 2, count = blocks_of(a_.position + 1);
-  auto s = attend_shared(reinterpret_cast<float*>(shared(a_.attend_offset)), group, c.head_dim);
+  const bool last = kv_block + 1 == count;
+  auto s = attend_shared<kFormat>(reinterpret_cast<float*>(shared(a_.attend_offset)), group, c.head_dim);
   unsigned char* kv = m.kv.at(page(kv_block), i, kv_head);
-  const float* cos = m.rope_cos + static_cast<uint64_t>(a_.position) * half;
-  const float* sin = m.rope_sin + static_cast<uint64_t>(a_.position) * half;
   const uint32_t k_first = w.attn_q.groups * kTileRows16, v_first = k_first + w.attn_k.groups * kTileRows16;
-  const auto rotated = [&](uint32_t first, uint32_t row_at, const DeviceMatrix& matrix, uint32_t d, float* to) {
-    const float a = product(a_.qkv, first, row_at + d, matrix, in);
-    const float b = product(a_.qkv, first, row_at + d + half, matrix, in);
-    const Rotated r = rotate(a, b, cos[d], sin[d]);
-    to[d] = r.low;
-    to[d + half] = r.high;
-  };
-  for (uint32_t at = thread(); at < group * half; at += kDecodeThreads) {
-    const uint32_t head = at / half;
-    rotated(0, (kv_head * group + head) * c.head_dim, w.attn_q, at % half, s.q + head * c.head_dim);
+  const ProductOf q_of(a_.qkv, w.attn_q, in), k_of(a_.qkv + k_first, w.attn_k, in),
+      v_of(a_.qkv + v_first, w.attn_v, in);
+  float *k = h(), *v = h() + c.head_dim;
+  // Pairs of the queries, then of the key, then the value's elements, each thread its own.
+  const uint32_t queries = group * half, all = last ? queries + half + c.head_dim : queries;
+  for (uint32_t at = thread(); at < all; at += kDecodeThreads) {
+    if (at >= queries + half) {
+      const uint32_t d = at - queries - half;
+      v[d] = v_of(kv_head * c.head_dim + d);
+      continue;
+    }
+    const bool is_key = at >= queries;
+    const uint32_t d = at % half, row = (is_key ? kv_head : kv_head * group + at / half) * c.head_dim + d;
+    const ProductOf of = is_key ? k_of : q_of;
+    const int32_t low = load_fresh(of.sums + row), high = load_fresh(of.sums + row + half);
+    const uint64_t angle = static_cast<uint64_t>(a_.position) * half + d;
+    const Rotated r = rotate(of(row, low), of(row + half, high), m.rope_cos[angle], m.rope_sin[angle]);
+    float* to = (is_key ? k : s.q + at / half * c.head_dim) + d;
+    to[0] = r.low;
+    to[half] = r.high;
   }
   if (a_.stage_kv != 0) {
     if (!staged) stage_block(shared(a_.kv_offset), kv, m.kv.block_bytes);
@@ -315,23 +388,19 @@ GPU_DEVICE void Decode::attend(uint32_t i, const RowScale& in, uint32_t kv_head,
   } else {
     s.kv = kv;
   }
-  if (kv_block + 1 == count) {
-    float *k = h(), *v = h() + c.head_dim;
-    for (uint32_t d = thread(); d < half; d += kDecodeThreads) rotated(k_first, kv_head * c.head_dim, w.attn_k, d, k);
-    for (uint32_t d = thread(); d < c.head_dim; d += kDecodeThreads)
-      v[d] = product(a_.qkv, v_first, kv_head * c.head_dim + d, w.attn_v, in);
-    sync_block();
+  sync_block();
+  if (last) {
     append_block<kFormat>(kv, a_.stage_kv != 0 ? s.kv : nullptr, m.kv, k, v, c.head_dim, a_.position % kPagePositions,
                           row());
+    sync_block();
   }
-  sync_block();
   if constexpr (kFormat == KvFormat::kQ8) quantize_queries(s, group, c.head_dim);
   const uint32_t seen = a_.position + 1 - kv_block * kPagePositions;
   const uint32_t slot = kv_head * group * a_.part_stride + kv_block;
   attend_block<kFormat>(s, m.kv, group, c.head_dim, c.score_factor, seen < kPagePositions ? seen : kPagePositions,
                         {a_.parts.o + static_cast<uint64_t>(slot) * c.head_dim, a_.parts.m + slot, a_.parts.l + slot},
-                        a_.part_stride);
-  finish(kv_head, kv_block);
+                        a_.part_stride, count == 1 ? a_.attended + kv_head * group * c.head_dim : nullptr);
+  if (count > 1) finish(kv_head, kv_block);
 }
 
 template <KvFormat kFormat>
@@ -359,12 +428,29 @@ GPU_DEVICE void Decode::head(const RowScale& in) const {
   auto* sums = reinterpret_cast<int32_t*>(shared(a_.slot_offset[0]));
   for (uint32_t i = thread(); i < (end - begin) * kTileRows16; i += kDecodeThreads) sums[i] = 0;
   sync_block();
-  for (uint32_t group = begin; group < end; ++group) {
+  // A group's first loads are under way while the one before is added up.
+  constexpr uint32_t kAhead = 5;
+  uint4 ahead[kAhead];
+  const auto load = [&](uint32_t group) {
     const unsigned char* data = m.data + static_cast<uint64_t>(group) * m.blocks * kBlockSize + lane % 4 * 16;
+    GPU_UNROLL_ALL
+    for (uint32_t j = 0; j < kAhead; ++j) {
+      const uint32_t at = first + j * kUnitBlocks;
+      if (at < last) ahead[j] = load_stream(data + static_cast<uint64_t>(at) * kBlockSize);
+    }
+  };
+  load(begin);
+  for (uint32_t group = begin; group < end; ++group) {
     RowSums<kCode> total;
     total.clear();
-    GPU_UNROLL(5)
-    for (uint32_t at = first; at < last; at += kUnitBlocks)
+    GPU_UNROLL_ALL
+    for (uint32_t j = 0; j < kAhead; ++j) {
+      const uint32_t at = first + j * kUnitBlocks;
+      if (at < last) total.add_block(ahead[j], words_of<kCode>(q(), at, m.blocks), nullptr);
+    }
+    if (group + 1 < end) load(group + 1);
+    const unsigned char* data = m.data + static_cast<uint64_t>(group) * m.blocks * kBlockSize + lane % 4 * 16;
+    for (uint32_t at = first + kAhead * kUnitBlocks; at < last; at += kUnitBlocks)
       total.add_block(load_stream(data + static_cast<uint64_t>(at) * kBlockSize), words_of<kCode>(q(), at, m.blocks),
                       nullptr);
     const int32_t sum = total.over_warp();
@@ -417,81 +503,79 @@ decode(GPU_ARGUMENT DecodeArgs argument) {
   if constexpr (kCode == Code::kT1_6) fill_trit_table(d.table());
 
   RowScale in{}, before{};
+  NormWeights<kNarrow> weight(d.layer(0).attn_norm, c.hidden);
+  const uint16_t* embedding = m.embedding + static_cast<uint64_t>(a.token) * c.hidden;
   for (uint32_t i = 0; i < c.layers; ++i) {
     const DeviceLayer& w = d.layer(i);
+    GridBarrier barrier(a.barrier);
+    // After a product its slot is free for the next layer's weights.
+    const auto multiply = [&](uint32_t slot, int32_t* sums) {
+      copy_async_wait<4>();
+      sync_block();
+      d.multiply<kCode>(slot, i, sums);
+      barrier.arrive();
+      d.fetch(slot, i + 1);
+      copy_async_commit();
+    };
+
     // Queries, keys, values.
-    const uint16_t* embedding = m.embedding + static_cast<uint64_t>(a.token) * c.hidden;
-    const DeviceMatrix* down = i > 0 ? &d.layer(i - 1).ffn_down : nullptr;
-    in = d.norm<kCode>(c.hidden, w.attn_q.blocks, w.attn_norm, d.x(), [&](uint32_t e) {
-      return down == nullptr ? bf16_to_float(embedding[e]) : d.x()[e] + Decode::product(a.down, 0, e, *down, before);
-    });
+    if (i == 0) {
+      in = d.norm<kCode>(c.hidden, w.attn_q.blocks, weight, d.x(), nullptr,
+                         [&](uint32_t e) { return bf16_to_float(embedding[e]); });
+    } else {
+      const ProductOf down(a.down, d.layer(i - 1).ffn_down, before);
+      in = d.norm<kCode>(c.hidden, w.attn_q.blocks, weight, d.x(), nullptr,
+                         [&](uint32_t e) { return d.x()[e] + down(e); });
+    }
     d.pad<kCode>(c.hidden, w.attn_q.blocks);
     d.clear(a.gate_up, (w.ffn_gate.groups + w.ffn_up.groups) * kTileRows16);
     d.fetch_layer(i + 2);
-    copy_async_wait<4>();
-    sync_block();
-    d.multiply<kCode>(0, i, a.qkv);
-    sync_warp();
-    d.fetch(0, i + 1);
-    copy_async_commit();
-    grid_barrier(a.barrier);
+    multiply(0, a.qkv);
+    barrier.wait();
     told();
 
     copy_async_wait<4>();
     sync_block();
     d.attention<kFormat>(i, in);
     d.clear(a.down, w.ffn_down.groups * kTileRows16);
-    sync_block();
+    barrier.arrive();
     d.fetch_kv(i + 1);
     copy_async_commit();
-    grid_barrier(a.barrier);
+    weight = NormWeights<kNarrow>(w.attn_sub_norm, q_rows);
+    barrier.wait();
     told();
 
-    before = d.norm<kCode>(q_rows, w.attn_output.blocks, w.attn_sub_norm, d.h(),
+    before = d.norm<kCode>(q_rows, w.attn_output.blocks, weight, d.h(), nullptr,
                            [&](uint32_t e) { return load_fresh(a.attended + e); });
     d.pad<kCode>(q_rows, w.attn_output.blocks);
     d.clear(a.qkv, (w.attn_q.groups + w.attn_k.groups + w.attn_v.groups) * kTileRows16);
-    copy_async_wait<4>();
-    sync_block();
-    d.multiply<kCode>(1, i, a.output);
-    sync_warp();
-    d.fetch(1, i + 1);
-    copy_async_commit();
-    grid_barrier(a.barrier);
+    multiply(1, a.output);
+    weight = NormWeights<kNarrow>(w.ffn_norm, c.hidden);
+    barrier.wait();
     told();
 
-    in = d.norm<kCode>(c.hidden, w.ffn_gate.blocks, w.ffn_norm, d.x(),
-                       [&](uint32_t e) { return d.x()[e] + Decode::product(a.output, 0, e, w.attn_output, before); });
+    const ProductOf output(a.output, w.attn_output, before);
+    in = d.norm<kCode>(c.hidden, w.ffn_gate.blocks, weight, d.x(), nullptr,
+                       [&](uint32_t e) { return d.x()[e] + output(e); });
     d.pad<kCode>(c.hidden, w.ffn_gate.blocks);
-    copy_async_wait<4>();
-    sync_block();
-    d.multiply<kCode>(2, i, a.gate_up);
-    sync_warp();
-    d.fetch(2, i + 1);
-    copy_async_commit();
-    grid_barrier(a.barrier);
+    multiply(2, a.gate_up);
+    const NormWeights<kWide> wide(w.ffn_sub_norm, c.ffn);
+    barrier.wait();
     told();
 
-    const uint32_t up = w.ffn_gate.groups * kTileRows16;
-    before = d.norm<kCode>(c.ffn, w.ffn_down.blocks, w.ffn_sub_norm, d.h(), [&](uint32_t e) {
-      return squared_relu_gate(Decode::product(a.gate_up, 0, e, w.ffn_gate, in),
-                               Decode::product(a.gate_up, up, e, w.ffn_up, in));
-    });
+    const ProductOf gate(a.gate_up, w.ffn_gate, in), up(a.gate_up + w.ffn_gate.groups * kTileRows16, w.ffn_up, in);
+    before = d.norm<kCode>(c.ffn, w.ffn_down.blocks, wide, d.h(), nullptr,
+                           [&](uint32_t e) { return squared_relu_gate(gate(e), up(e)); });
     d.pad<kCode>(c.ffn, w.ffn_down.blocks);
     d.clear(a.output, w.attn_output.groups * kTileRows16);
-    copy_async_wait<4>();
-    sync_block();
-    d.multiply<kCode>(3, i, a.down);
-    sync_warp();
-    d.fetch(3, i + 1);
-    copy_async_commit();
-    grid_barrier(a.barrier);
+    multiply(3, a.down);
+    weight = NormWeights<kNarrow>(i + 1 < c.layers ? d.layer(i + 1).attn_norm : m.output_norm, c.hidden);
+    barrier.wait();
     told();
   }
 
-  const DeviceMatrix& down = d.layer(c.layers - 1).ffn_down;
-  in = d.norm<Code::kQ8>(c.hidden, m.head.blocks, m.output_norm, d.x(),
-                         [&](uint32_t e) { return d.x()[e] + Decode::product(a.down, 0, e, down, before); });
+  const ProductOf down(a.down, d.layer(c.layers - 1).ffn_down, before);
+  in = d.norm<Code::kQ8>(c.hidden, m.head.blocks, weight, d.x(), d.h(), [&](uint32_t e) { return d.x()[e] + down(e); });
   for (uint32_t e = thread(); e < c.hidden; e += kDecodeThreads)
     if ((bits_of(d.x()[e]) & 0x7fffffffu) >= kInfinityBits || (bits_of(d.h()[e]) & 0x7fffffffu) >= kInfinityBits)
       a.problems->residual = 1;

@@ -13,7 +13,7 @@ namespace onebit::gpu {
 
 /// Of this header and of what it hands over: a program and a module that differ in it do not belong together. Raise it
 /// with each change.
-inline constexpr std::string_view kInterface = "1bit-gpu-1";
+inline constexpr std::string_view kInterface = "1bit-gpu-2";
 
 enum class KvFormat : uint32_t { kF32, kF16, kQ8 };
 
@@ -94,11 +94,10 @@ struct Step {
   Picked* picked = nullptr;  // out: [logits_rows][kMostPicked]
 };
 
-/// Where a step's time went, in nanoseconds on the device's clock, by part; for benchmarks.
+/// Where a step's time went, on the device's clock, by part.
 struct Timing {
   std::string part;
   double seconds = 0;
-  uint64_t bytes = 0;  // of weights or keys and values that it reads
 };
 
 /// One thread at a time.
@@ -112,7 +111,7 @@ class Engine {
   virtual Failure step(const Step& step) = 0;
   /// Before the next step. Cannot fail by itself: a lost device is told by that step.
   virtual void copy_page(uint32_t from, uint32_t to) = 0;
-  /// Parts of the last step, if the engine was asked to measure.
+  /// Parts of the last step, if the engine was asked to measure and the step was one of a single row.
   virtual std::vector<Timing> timings() const = 0;
   virtual void measure(bool on) = 0;
 };
@@ -129,6 +128,8 @@ struct Module {
   const char* kind;   // "cuda", "hip", "host"
   int (*device_count)();
   DeviceInfo (*describe)(int device);
+  /// Bytes a second that a kernel which only reads reaches; 0 where the device fails.
+  double (*read_bandwidth)(int device);
   /// Null with `failure` set.
   Engine* (*create)(const ModelView& model, const EngineOptions& options, Failure& failure);
 };

@@ -115,8 +115,8 @@ class DeviceEngine final : public Engine {
   Problems* problems_ = nullptr;
   Picked* picked_ = nullptr;
   uint64_t* keys_ = nullptr;
-  Growing<float> part_o_, part_ml_, super_o_, super_ml_, total_o_, total_ml_;
-  Results parts_{}, supers_{}, totals_{};
+  Growing<float> part_o_, part_ml_, super_o_, super_ml_;
+  Results parts_{}, supers_{};
   StepView view_{};
   const AttendTask *tasks_ = nullptr, *folds_ = nullptr;
   const uint32_t *row_list_ = nullptr, *wanted_ = nullptr;

@@ -173,7 +173,7 @@ void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& pl
          outcome_, AttendArgs{c, model_.kv, view_, qkv_rows_, i, tasks_, parts_, stage ? 1u : 0u, kv_offset});
   const uint64_t supers = (shape_.context / kPagePositions + kSuperBlock) / kSuperBlock;
   launch(&fold_rows, {rows * c.kv_heads, kRowThreads, std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4},
-         stream_, outcome_, FoldArgs{c, folds_, parts_, supers_, totals_, attended_});
+         stream_, outcome_, FoldArgs{c, folds_, parts_, supers_, attended_});
 }
 
 template <Code kCode>
@@ -195,14 +195,13 @@ void DeviceEngine::layer_of(uint32_t i, const Step& step, const StepPlan& plan) 
 inline void DeviceEngine::run_batch(const Step& step) {
   const auto plan = plan_of(step);
   const auto& c = shape_;
-  const uint64_t slots = uint64_t{plan.parts} * c.heads, heads = step.rows.size() * c.heads;
+  const uint64_t slots = uint64_t{plan.parts} * c.heads;
   const auto results = [&](Growing<float>& o, Growing<float>& ml, uint64_t n) {
     float* both = ml.reserve(2 * n, stream_, outcome_);
     return Results{o.reserve(n * c.head_dim, stream_, outcome_), both, both + n};
   };
   parts_ = results(part_o_, part_ml_, slots);
   supers_ = results(super_o_, super_ml_, slots);
-  totals_ = results(total_o_, total_ml_, heads);
   send(step, plan);
   fill_zero(problems_, sizeof(Problems), stream_, outcome_);
   const auto rows = static_cast<uint32_t>(step.rows.size());

@@ -16,6 +16,8 @@ inline void DeviceEngine::plan_decode() {
     return at;
   };
   const uint64_t widest = std::max({c.hidden, c.ffn, c.heads * c.head_dim, 2 * c.head_dim});
+  const uint64_t narrow = std::max({c.hidden, c.heads * c.head_dim});
+  if (narrow > kNarrow * kDecodeThreads || c.ffn > kWide * kDecodeThreads) return;
   const uint64_t supers = (c.context / kPagePositions + kSuperBlock) / kSuperBlock;
   d.layers_offset = room(3 * sizeof(DeviceLayer));
   d.x_offset = room(uint64_t{c.hidden} * 4);
@@ -27,9 +29,9 @@ inline void DeviceEngine::plan_decode() {
   d.fold_offset = room(std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4);
   decode_blocks_ = device_.multiprocessors;
   const auto units = [&](uint64_t groups, const DeviceMatrix& m) {
-    return (groups * ((m.blocks + kUnitBlocks - 1) / kUnitBlocks) + decode_blocks_ - 1) / decode_blocks_;
+    return groups * ((m.blocks + kUnitBlocks - 1) / kUnitBlocks);
   };
-  const uint64_t wanted[kSlots] = {
+  const uint64_t all[kSlots] = {
       units(w.attn_q.groups + w.attn_k.groups + w.attn_v.groups, w.attn_q), units(w.attn_output.groups, w.attn_output),
       units(w.ffn_gate.groups + w.ffn_up.groups, w.ffn_gate), units(w.ffn_down.groups, w.ffn_down)};
   // The head's sums stand where the slots were.
@@ -41,7 +43,9 @@ inline void DeviceEngine::plan_decode() {
   const uint64_t slots_begin = used;
   uint64_t left = (limit - used) / kUnitBytes;
   for (uint32_t i = 0; i < kSlots; ++i) {
-    d.slot_units[i] = static_cast<uint32_t>(std::min(wanted[i] + 1, left));
+    d.units_each[i] = static_cast<uint32_t>(all[i] / decode_blocks_);
+    d.units_more[i] = static_cast<uint32_t>(all[i] % decode_blocks_);
+    d.slot_units[i] = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{d.units_each[i]} + 1, left));
     left -= d.slot_units[i];
     d.slot_offset[i] = room(uint64_t{d.slot_units[i]} * kUnitBytes);
   }
@@ -92,7 +96,7 @@ inline void DeviceEngine::run_decode(const Step& step) {
   if (blocks > decode_room_) {
     const uint32_t room = std::max(blocks, std::min(2 * blocks, (c.context + kPagePositions - 1) / kPagePositions));
     const uint32_t supers = (room + kSuperBlock - 1) / kSuperBlock;
-    const uint64_t slots = uint64_t{c.heads} * (room + supers + 1);
+    const uint64_t slots = uint64_t{c.heads} * (room + supers);
     float* o = decode_parts_.reserve(slots * (c.head_dim + 2), stream_, outcome_);
     d.tickets = decode_tickets_.reserve(uint64_t{c.kv_heads} * (1 + supers), stream_, outcome_);
     if (!outcome_.ok()) return;
@@ -104,7 +108,6 @@ inline void DeviceEngine::run_decode(const Step& step) {
     };
     d.parts = take(uint64_t{c.heads} * room);
     d.supers = take(uint64_t{c.heads} * supers);
-    d.totals = take(c.heads);
     d.part_stride = room;
     d.super_stride = supers;
     decode_room_ = room;
@@ -181,25 +184,13 @@ inline void DeviceEngine::take_timings() {
   copy_to_host(t.data(), times_, t.size() * 8, stream_, outcome_);
   wait_for(stream_, outcome_);
   if (!outcome_.ok()) return;
-  const auto bytes = [](std::initializer_list<const DeviceMatrix*> matrices) {
-    uint64_t n = 0;
-    for (const auto* m : matrices) n += uint64_t{m->groups} * m->blocks * kBlockSize;
-    return n;
-  };
-  const auto& w = layers_.front();
-  const uint64_t kv = uint64_t{decode_.position + 1} * model_.kv.block_bytes / kPagePositions * shape_.kv_heads;
-  const Timing parts[5] = {{"qkv", 0, bytes({&w.attn_q, &w.attn_k, &w.attn_v})},
-                           {"attention", 0, kv},
-                           {"output", 0, bytes({&w.attn_output})},
-                           {"gate_up", 0, bytes({&w.ffn_gate, &w.ffn_up})},
-                           {"down", 0, bytes({&w.ffn_down})}};
+  const char* parts[5] = {"qkv", "attention", "attn_output", "gate_up", "down"};
   for (uint32_t p = 0; p < 5; ++p) {
-    Timing sum = parts[p];
+    Timing sum{parts[p], 0};
     for (uint32_t i = 0; i < layers; ++i) sum.seconds += static_cast<double>(t[i * 5 + p + 1] - t[i * 5 + p]) * 1e-9;
-    sum.bytes *= layers;
     timings_.push_back(sum);
   }
-  timings_.push_back({"head", static_cast<double>(t[layers * 5 + 1] - t[layers * 5]) * 1e-9, bytes({&model_.head})});
+  timings_.push_back({"head", static_cast<double>(t[layers * 5 + 1] - t[layers * 5]) * 1e-9});
 }
 
 inline Failure DeviceEngine::step(const Step& step) {
@@ -227,6 +218,47 @@ inline Engine* create_engine(const ModelView& model, const EngineOptions& option
   failure = {engine->outcome().out_of_memory() ? Failure::Kind::kNoMemory : Failure::Kind::kDevice,
              engine->outcome().text()};
   return nullptr;
+}
+
+/// Every thread reads 16 bytes of each row of the grid.
+GPU_KERNEL(kDecodeThreads, 1)
+read_all(const unsigned char* from, uint64_t bytes, uint32_t* out) {
+  uint32_t sum = 0;
+  const uint64_t step = uint64_t{blocks()} * kDecodeThreads * 16;
+  GPU_UNROLL(8)
+  for (uint64_t at = (uint64_t{block()} * kDecodeThreads + thread()) * 16; at < bytes; at += step) {
+    const uint4 v = load_stream(from + at);
+    sum += v.x ^ v.y ^ v.z ^ v.w;
+  }
+  if (sum == 0x12345678u) *out = sum;  // so that the loads are not for nothing
+}
+
+inline double read_bandwidth(int device) {
+  Outcome outcome;
+  use_device(device, outcome);
+  const auto p = device_properties(device, outcome);
+  const uint64_t bytes = std::min<uint64_t>(uint64_t{1} << 30, p.free_bytes / 2) / 4096 * 4096;
+  Arena arena;
+  auto* data = arena.device<unsigned char>(bytes, outcome);
+  auto* out = arena.device<uint32_t>(1, outcome);
+  const Stream stream = new_stream(outcome);
+  const Event begin = new_event(outcome), end = new_event(outcome);
+  if (outcome.ok()) fill_zero(data, bytes, stream, outcome);
+  double best = 0;
+  for (int i = 0; i < 8 && outcome.ok(); ++i)
+    for (const uint32_t each : {1u, 2u, 4u}) {
+      record(begin, stream, outcome);
+      launch(&read_all, {p.multiprocessors * each, kDecodeThreads, 0}, stream, outcome,
+             static_cast<const unsigned char*>(data), bytes, out);
+      record(end, stream, outcome);
+      wait_for(stream, outcome);
+      const double seconds = seconds_between(begin, end, outcome);
+      if (outcome.ok() && seconds > 0) best = std::max(best, static_cast<double>(bytes) / seconds);
+    }
+  end_event(begin);
+  end_event(end);
+  end_stream(stream);
+  return outcome.ok() ? best : 0;
 }
 
 inline DeviceInfo describe_device(int device) {

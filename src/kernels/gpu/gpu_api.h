@@ -11,6 +11,7 @@
 //   shared_memory()                           the block's dynamic shared memory, 128-byte aligned
 //   sync_block(), sync_warp()                 barriers
 //   shuffle_xor(v, mask), shuffle(v, lane)    between the 32 threads of a warp; all of them call it
+//   largest_in_warp(v), sum_in_warp(v)        of uint32; of int32
 //   atomic_add(p, v)                          int32 and uint32, global or shared; returns the old value
 //   atomic_max(p, v)                          uint32 and uint64
 //   load_acquire(p), fence(), pause()         for barriers across blocks: what was written before is seen after

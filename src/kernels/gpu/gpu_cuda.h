@@ -59,6 +59,13 @@ GPU_DEVICE T shuffle(T v, uint32_t lane) {
   return __shfl_sync(0xffffffffu, v, lane);
 }
 
+GPU_DEVICE uint32_t largest_in_warp(uint32_t v) {
+  return __reduce_max_sync(0xffffffffu, v);
+}
+GPU_DEVICE int32_t sum_in_warp(int32_t v) {
+  return __reduce_add_sync(0xffffffffu, v);
+}
+
 template <class T>
 GPU_DEVICE T atomic_add(T* p, T v) {
   return atomicAdd(p, v);

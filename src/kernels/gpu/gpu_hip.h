@@ -29,6 +29,9 @@ namespace onebit::gpu {
 struct alignas(16) uint4 {
   uint32_t x, y, z, w;
 };
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
 
 GPU_DEVICE uint32_t thread() {
   return __builtin_amdgcn_workitem_id_x();
@@ -111,6 +114,18 @@ GPU_DEVICE T shuffle_xor(T v, uint32_t mask) {
     if (mask == 16) return hip::by_words(v, hip::other_half);
   }
   return shuffle(v, (thread() % kWarp) ^ mask);
+}
+
+GPU_DEVICE uint32_t largest_in_warp(uint32_t v) {
+  for (uint32_t mask = kWarp / 2; mask > 0; mask /= 2) {
+    const uint32_t other = shuffle_xor(v, mask);
+    v = v > other ? v : other;
+  }
+  return v;
+}
+GPU_DEVICE int32_t sum_in_warp(int32_t v) {
+  for (uint32_t mask = kWarp / 2; mask > 0; mask /= 2) v += shuffle_xor(v, mask);
+  return v;
 }
 
 template <class T>

@@ -35,6 +35,9 @@ using Where = std::source_location;
 struct alignas(16) uint4 {
   uint32_t x, y, z, w;
 };
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
 
 inline uint32_t thread() {
   return host::running->index;
@@ -73,6 +76,18 @@ template <class T>
 T shuffle_xor(T v, uint32_t mask, const Where& where = Where::current()) {
   if (mask >= kWarp) host::fail("shuffle_xor beyond the warp", where);
   return gpu::shuffle(v, thread() ^ mask, where);  // not std::shuffle
+}
+
+inline uint32_t largest_in_warp(uint32_t v) {
+  for (uint32_t mask = kWarp / 2; mask > 0; mask /= 2) {
+    const uint32_t other = shuffle_xor(v, mask);
+    v = v > other ? v : other;
+  }
+  return v;
+}
+inline int32_t sum_in_warp(int32_t v) {
+  for (uint32_t mask = kWarp / 2; mask > 0; mask /= 2) v += shuffle_xor(v, mask);
+  return v;
 }
 
 namespace host {

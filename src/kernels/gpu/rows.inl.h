@@ -59,6 +59,7 @@ struct RowScale {
 GPU_DEVICE float inverse_rms(const float* x, uint32_t n, float epsilon, RowScratch& scratch) {
   for (uint32_t lane = thread(); lane < kLaneCount; lane += threads()) {
     float sum = 0.0f;
+    GPU_UNROLL(9)
     for (uint32_t i = lane; i < n; i += kLaneCount) sum = std::fma(x[i], x[i], sum);
     scratch.lanes[lane] = sum;
   }
@@ -69,22 +70,21 @@ GPU_DEVICE float inverse_rms(const float* x, uint32_t n, float epsilon, RowScrat
 
 /// The largest of the threads' values, for all of them.
 GPU_DEVICE uint32_t largest_in_block(uint32_t v, RowScratch& scratch) {
-  v = reduce_warp(v, larger);
+  v = largest_in_warp(v);
   if (thread() % kWarp == 0) scratch.largest[thread() / kWarp] = v;
   sync_block();
   const uint32_t warps = threads() / kWarp;
   v = thread() % kWarp < warps ? scratch.largest[thread() % kWarp] : 0u;
-  return reduce_warp(v, larger);
+  return largest_in_warp(v);
 }
 
 GPU_DEVICE int32_t sum_in_block(int32_t v, RowScratch& scratch) {
-  const auto add = [](int32_t a, int32_t b) { return a + b; };
-  v = reduce_warp(v, add);
+  v = sum_in_warp(v);
   if (thread() % kWarp == 0) scratch.sum[thread() / kWarp] = v;
   sync_block();
   const uint32_t warps = threads() / kWarp;
   v = thread() % kWarp < warps ? scratch.sum[thread() % kWarp] : 0;
-  return reduce_warp(v, add);
+  return sum_in_warp(v);
 }
 
 /// x · (127 / s) to nearest even; s is finite.

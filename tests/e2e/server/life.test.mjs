@@ -1,7 +1,10 @@
 // Starting, too much at once, leaving early, ending.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import fs from "node:fs";
 import net from "node:net";
+import os from "node:os";
+import path from "node:path";
 import { test } from "node:test";
 import { eventually, events, model, raw, sleep, startServer } from "./harness.mjs";
 
@@ -18,9 +21,18 @@ test("wrong usage and files that are no model end the program with a reason", ()
   const absent = run("-m", "/nowhere.h1b", "--port", "0");
   assert.equal(absent.status, 1);
   assert.match(absent.stderr, /\/nowhere\.h1b/);
-  const config = run("-m", model, "--port", "1234", "--print-config");
+  const config = run("--port", "1234", "--print-config");
   assert.equal(config.status, 0);
   assert.match(config.stdout, /^port=1234$/m);
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "1bit "));
+  const file = path.join(folder, "a.toml");
+  fs.writeFileSync(file, config.stdout.replace(/^# model=""$/m, `model="${model}"`));
+  assert.match(run("--config", file, "--max-waiting", "7", "--print-config").stdout, /^port=1234$[^]*^max-waiting=7$/m);
+  fs.writeFileSync(file, "prot = 1234\n");
+  const mistyped = run("-m", model, "--config", file);
+  assert.equal(mistyped.status, 2);
+  assert.match(mistyped.stderr, /prot/);
+  fs.rmSync(folder, { recursive: true });
 });
 
 test("more than may wait is refused at once, and the rest is served", async () => {
