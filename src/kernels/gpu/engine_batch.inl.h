@@ -43,7 +43,7 @@ inline void DeviceEngine::make_pages() {
   Outcome told;
   const uint64_t available = device_properties(options_.device, told).free_bytes;
   uint64_t bytes = options_.kv_bytes;
-  if (bytes == 0) bytes = std::min<uint64_t>(4 * pages_for_context * page_bytes(), available / 2);
+  if (bytes == 0) bytes = std::min<uint64_t>(64 * pages_for_context * page_bytes(), available / 4);
   pages_ = static_cast<uint32_t>(std::max<uint64_t>(1, bytes / page_bytes()));
   model_.kv.pages = arena_.device<unsigned char>(pages_ * page_bytes(), outcome_);
   // What a sequence never wrote is read by nobody, but copied with its page.
