@@ -30,6 +30,8 @@ inline void DeviceEngine::make_buffers() {
   picked_ = arena_.device<Picked>(uint64_t{kMostLogitsRows} * kMostPicked, outcome_);
   const uint64_t parts = (c.vocabulary + kPickPart - 1) / kPickPart;
   keys_ = arena_.device<uint64_t>(kMostLogitsRows * parts * kMostPicked, outcome_);
+  // Rows of it are copied whole, however many of a row were wanted.
+  if (outcome_.ok()) fill_zero(picked_, uint64_t{kMostLogitsRows} * kMostPicked * sizeof(Picked), stream_, outcome_);
   outbox_room_ = uint64_t{8} << 20;
   outbox_ = arena_.pinned<unsigned char>(outbox_room_, outcome_);
   answer_ = arena_.pinned<Answer>(1, outcome_);
