@@ -165,8 +165,9 @@ TEST_P(GpuBackendTest, TheBestLogitsAreTheRowsLargest) {
         std::vector<TokenId> order(300);
         std::iota(order.begin(), order.end(), 0);
         const auto row = rows.row(i);
-        std::stable_sort(order.begin(), order.end(), [&](TokenId a, TokenId b) {
-          return row[static_cast<size_t>(a)] > row[static_cast<size_t>(b)];
+        std::sort(order.begin(), order.end(), [&](TokenId a, TokenId b) {
+          const float x = row[static_cast<size_t>(a)], y = row[static_cast<size_t>(b)];
+          return x != y ? x > y : a < b;
         });
         const auto got = picked.best_of(i);
         ASSERT_EQ(got.size(), wanted);

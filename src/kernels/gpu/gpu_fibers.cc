@@ -9,6 +9,7 @@
 #include <exception>
 #include <memory>
 #include <new>
+#include <span>
 
 // The sanitizers' own functions where the program is built with one, null elsewhere.
 extern "C" {
@@ -64,7 +65,8 @@ class Fibers {
   ~Fibers() {
     launch = nullptr;  // each returns for good
     for (auto& fiber : all_) {
-      enter(*fiber);
+      Fiber* const one[] = {fiber.get()};
+      enter(one);
       if (__tsan_destroy_fiber != nullptr) __tsan_destroy_fiber(fiber->tsan);
       context::protected_fixedsize_stack(kStackBytes).deallocate(fiber->stack);
     }
@@ -85,45 +87,66 @@ class Fibers {
   }
   Fiber& operator[](size_t i) { return *all_[i]; }
 
-  /// Runs a fiber until it leaves.
-  void enter(Fiber& fiber) {
-    void* fake_stack = nullptr;
-    if (__sanitizer_start_switch_fiber != nullptr)
-      __sanitizer_start_switch_fiber(&fake_stack, bottom(fiber), fiber.stack.size);
-    if (__tsan_switch_to_fiber != nullptr) {
-      tsan_ = __tsan_get_current_fiber();
-      __tsan_switch_to_fiber(fiber.tsan, 0);
-    }
-    running = &fiber;
-    fiber.at = context::detail::jump_fcontext(fiber.at, &fiber).fctx;
-    running = nullptr;
-    if (__sanitizer_finish_switch_fiber != nullptr) __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
+  /// Runs the fibers of `queue`, one after the other; each until it leaves.
+  void enter(std::span<Fiber* const> queue) {
+    queue_ = queue;
+    if (!queue.empty()) go(nullptr, next());
   }
 
-  /// Back to enter(), until that is called again; never, if `for_good`.
-  void leave(Fiber& fiber, bool for_good = false) {
-    if (__sanitizer_start_switch_fiber != nullptr)
-      __sanitizer_start_switch_fiber(for_good ? nullptr : &fiber.fake_stack, bottom_, size_);
-    if (__tsan_switch_to_fiber != nullptr) __tsan_switch_to_fiber(tsan_, 0);
-    arrive(fiber, context::detail::jump_fcontext(back_, nullptr));
-  }
+  /// To the next one of the queue, or back to enter(), until the fiber's turn comes again; which is never, if
+  /// `for_good`.
+  void leave(Fiber& fiber, bool for_good = false) { go(&fiber, next(), for_good); }
+
+  /// Nobody of the queue is entered any more.
+  void end_queue() { queue_ = {}; }
 
   Launch* launch = nullptr;  // that fibers work for
 
  private:
-  static const void* bottom(const Fiber& fiber) { return static_cast<char*>(fiber.stack.sp) - fiber.stack.size; }
   static void life(transfer_t from);
 
-  void arrive(Fiber& fiber, const transfer_t& from) {
-    back_ = from.fctx;
-    if (__sanitizer_finish_switch_fiber != nullptr) __sanitizer_finish_switch_fiber(fiber.fake_stack, &bottom_, &size_);
+  Fiber* next() {
+    if (queue_.empty()) return nullptr;
+    auto* fiber = queue_.front();
+    queue_ = queue_.subspan(1);
+    return fiber;
+  }
+
+  /// From one fiber's stack to another's; null: the stack that enter() was called on.
+  void go(Fiber* from, Fiber* to, bool for_good = false) {
+    auto& fake_stack = from == nullptr ? fake_stack_ : from->fake_stack;
+    if (__sanitizer_start_switch_fiber != nullptr) {
+      const auto* bottom = to == nullptr ? bottom_ : static_cast<char*>(to->stack.sp) - to->stack.size;
+      __sanitizer_start_switch_fiber(for_good ? nullptr : &fake_stack, bottom, to == nullptr ? size_ : to->stack.size);
+    }
+    if (__tsan_switch_to_fiber != nullptr) {
+      if (from == nullptr) tsan_ = __tsan_get_current_fiber();
+      __tsan_switch_to_fiber(to == nullptr ? tsan_ : to->tsan, 0);
+    }
+    running = to;
+    arrive(context::detail::jump_fcontext(to == nullptr ? back_ : to->at, from), fake_stack);
+  }
+
+  /// `left` tells who was left for the one that now goes on.
+  void arrive(const transfer_t& left, void* fake_stack) {
+    auto* fiber = static_cast<Fiber*>(left.data);
+    (fiber == nullptr ? back_ : fiber->at) = left.fctx;
+    if (__sanitizer_finish_switch_fiber == nullptr) return;
+    __sanitizer_finish_switch_fiber(fake_stack, &left_bottom_, &left_size_);
+    if (fiber == nullptr) bottom_ = left_bottom_, size_ = left_size_;
   }
 
   std::vector<std::unique_ptr<Fiber>> all_;
+  std::span<Fiber* const> queue_;
+  // Of the stack that enter() was called on.
   context::detail::fcontext_t back_ = nullptr;
-  const void* bottom_ = nullptr;  // of the stack that enter() was called on
+  const void* bottom_ = nullptr;
   size_t size_ = 0;
+  void* fake_stack_ = nullptr;
   void* tsan_ = nullptr;
+  // Of the stack that was left last. No variables of arrive(): a sanitizer makes taking their address expensive.
+  const void* left_bottom_ = nullptr;
+  size_t left_size_ = 0;
 };
 
 thread_local Fibers fibers;
@@ -197,6 +220,7 @@ class Launch {
   /// The first one is kept.
   void report(std::string error) {
     if (error_.empty()) error_ = std::move(error);
+    fibers_.end_queue();
   }
 
  private:
@@ -266,14 +290,17 @@ class Launch {
 
   void advance_warp(LiveBlock& live, uint32_t first) {
     do {
+      Fiber* queue[kWarp];
+      uint32_t n = 0;
       for_all(kWarp, [&](uint32_t i) {
         auto& fiber = fibers_[live.first_fiber + first + i];
         if (fiber.wait > Wait::kOthers) return;
-        const bool looked = fiber.wait == Wait::kOthers;
+        progress_ = progress_ || fiber.wait == Wait::kNothing;
         fiber.wait = Wait::kNothing;
-        fibers_.enter(fiber);
-        progress_ = progress_ || !looked || fiber.wait != Wait::kOthers;
+        queue[n++] = &fiber;
       });
+      fibers_.enter({queue, n});
+      for (uint32_t i = 0; i < n; ++i) progress_ = progress_ || queue[i]->wait != Wait::kOthers;
     } while (error_.empty() && release_warp(live, first));
   }
 
@@ -333,7 +360,8 @@ class Launch {
     for (const auto& live : blocks_)
       for (uint32_t i = 0; i < shape_.threads && live.block.shared != nullptr; ++i) {
         auto& fiber = fibers_[live.first_fiber + i];
-        while (fiber.wait != Wait::kEnded) fibers_.enter(fiber);
+        Fiber* const one[] = {&fiber};
+        while (fiber.wait != Wait::kEnded) fibers_.enter(one);
       }
   }
 
@@ -351,8 +379,8 @@ class Launch {
 };
 
 void Fibers::life(transfer_t from) {
-  auto& fiber = *static_cast<Fiber*>(from.data);
-  fibers.arrive(fiber, from);
+  auto& fiber = static_cast<Fiber&>(*running);
+  fibers.arrive(from, nullptr);
   while (fibers.launch != nullptr) {
     fibers.launch->body();
     fiber.wait = Wait::kEnded;
@@ -374,14 +402,6 @@ void fail(const char* text, const std::source_location& where) {
   fibers.launch->report(text + (": thread " + std::to_string(running->index)) + " of block " +
                         std::to_string(running->block->index) + " at " + place(where));
   throw Cancelled{};
-}
-
-const Slot* exchange(const void* mine, size_t bytes, Wait what, const std::source_location& where) {
-  const auto turn = running->exchanges++ % 2;
-  auto* slots = running->warp->slots[turn];
-  std::memcpy(slots[running->index % kWarp].bytes, mine, bytes);
-  wait(what, where);
-  return slots;
 }
 
 void finish_copies(uint32_t left) {

@@ -25,12 +25,10 @@ struct Copy {
   const void* from;
 };
 
-/// Published by the lanes of a warp for each other. Two, taken in turn: nobody can be two exchanges ahead of another.
-struct alignas(32) Slot {
-  unsigned char bytes[32];
-};
+/// What the lanes of a warp publish for each other. Two, taken in turn: nobody can be two exchanges ahead of another.
 struct Warp {
-  Slot slots[2][kWarp];
+  static constexpr size_t kBytes = 1536;
+  alignas(64) unsigned char published[2][kBytes];
 };
 
 struct Block {
@@ -60,9 +58,11 @@ void wait(Wait what, const std::source_location& where);
 /// Fails the launch; the thread's function ends here.
 [[noreturn]] void fail(const char* text, const std::source_location& where);
 
-/// Publishes `bytes` at `mine` (at most 32) and returns what every lane of the warp has published, valid until the
-/// next exchange.
-const Slot* exchange(const void* mine, size_t bytes, Wait what, const std::source_location& where);
+/// Where this thread and the others of its warp publish something; read it after a wait() for them, until the next
+/// exchange.
+inline unsigned char* begin_exchange() {
+  return running->warp->published[running->exchanges++ % 2];
+}
 
 /// Performs the oldest groups of copies until at most `left` are under way.
 void finish_copies(uint32_t left);

@@ -69,8 +69,10 @@ inline void sync_warp(const Where& where = Where::current()) {
 template <class T>
 T shuffle(T v, uint32_t lane, const Where& where = Where::current()) {
   static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= 8);
-  const auto* slots = host::exchange(&v, sizeof(T), host::Wait::kShuffle, where);
-  std::memcpy(&v, slots[lane % kWarp].bytes, sizeof(T));
+  auto* published = host::begin_exchange();
+  std::memcpy(published + thread() % kWarp * 8, &v, sizeof(T));
+  host::wait(host::Wait::kShuffle, where);
+  std::memcpy(&v, published + lane % kWarp * 8, sizeof(T));
   return v;
 }
 template <class T>
@@ -183,23 +185,26 @@ inline uint32_t pick_bytes(uint32_t a, uint32_t b, uint32_t selector) {
 template <bool kSigned>
 void multiply_16x8x32(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
                       const Where& where = Where::current()) {
-  struct Fragment {
-    uint32_t a[4], b[2];
-  };
-  const Fragment mine{{a[0], a[1], a[2], a[3]}, {b0, b1}};
-  const auto* slots = host::exchange(&mine, sizeof(mine), host::Wait::kMultiply, where);
+  // The 16 rows of A, then the 8 columns of B: as int16, of which compilers multiply several at a time.
+  using Line = int16_t[32];
+  auto* lines = reinterpret_cast<Line*>(host::begin_exchange());
+  static_assert(24 * sizeof(Line) <= host::Warp::kBytes);
   const uint32_t g = thread() % kWarp / 4, t = thread() % 4;
-  for (uint32_t i = 0; i < 4; ++i) {
-    const uint32_t column = 2 * t + i % 2;
-    for (uint32_t k = 0; k < 4; ++k) {
-      Fragment row, col;
-      std::memcpy(&row, slots[4 * g + k].bytes, sizeof(row));
-      std::memcpy(&col, slots[4 * column + k].bytes, sizeof(col));
-      for (uint32_t half = 0; half < 2; ++half) {
-        const uint32_t bytes = row.a[2 * half + i / 2];
-        d[i] = kSigned ? dot4_signed(d[i], bytes, col.b[half]) : dot4(d[i], bytes, col.b[half]);
-      }
+  const auto publish = [&](uint32_t word, bool is_signed, uint32_t line, uint32_t half) {
+    for (uint32_t i = 0; i < 4; ++i) {
+      const auto byte = static_cast<uint8_t>(word >> 8 * i);
+      lines[line][16 * half + 4 * t + i] = is_signed ? static_cast<int8_t>(byte) : byte;
     }
+  };
+  for (uint32_t i = 0; i < 4; ++i) publish(a[i], kSigned, g + i % 2 * 8, i / 2);
+  publish(b0, true, 16 + g, 0);
+  publish(b1, true, 16 + g, 1);
+  host::wait(host::Wait::kMultiply, where);
+  for (uint32_t i = 0; i < 4; ++i) {
+    const auto &row = lines[g + i / 2 * 8], &column = lines[16 + 2 * t + i % 2];
+    int32_t sum = 0;
+    for (uint32_t k = 0; k < 32; ++k) sum += row[k] * column[k];
+    d[i] += sum;
   }
 }
 
