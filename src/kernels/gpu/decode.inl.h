@@ -267,8 +267,7 @@ class Decode {
     GPU_UNROLL_ALL
     for (uint32_t k = 0; k < kMost; ++k) {
       const uint32_t i = k * kDecodeThreads + thread();
-      if (i >= n) break;
-      w[k] = x[i] * inverse * w[k];
+      w[k] = i < n ? x[i] * inverse * w[k] : 0.0f;
       largest = larger(largest, bits_of(w[k]) & 0x7fffffffu);
     }
     largest = largest_in_block(largest, row());
@@ -278,11 +277,12 @@ class Decode {
     GPU_UNROLL_ALL
     for (uint32_t k = 0; k < kMost; ++k) {
       const uint32_t i = k * kDecodeThreads + thread();
-      if (i >= n) break;
-      const int32_t value = finite ? quantized(w[k], factor) : 0;
-      sum += value;
-      q()[place_of<kCode>(i, row_blocks)] = static_cast<int8_t>(value);
-      if (y != nullptr) y[i] = w[k];
+      if (i < n) {
+        const int32_t value = finite ? quantized(w[k], factor) : 0;
+        sum += value;
+        q()[place_of<kCode>(i, row_blocks)] = static_cast<int8_t>(value);
+        if (y != nullptr) y[i] = w[k];
+      }
     }
     return {s, sum_in_block(sum, row())};
   }

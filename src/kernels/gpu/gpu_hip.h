@@ -16,7 +16,7 @@
 
 #define GPU_DEVICE __device__ __attribute__((always_inline)) inline
 // A multiprocessor has four SIMDs, which share a block's waves: so many that `blocks` are on it at once.
-#define GPU_FUNCTION static __device__ __attribute__((noinline))
+#define GPU_FUNCTION GPU_DEVICE
 #define GPU_KERNEL(threads, blocks)                                       \
   __global__ void __attribute__((amdgpu_flat_work_group_size(1, threads), \
                                  amdgpu_waves_per_eu((threads) * (blocks) < 128 ? 1 : (threads) * (blocks) / 128)))
