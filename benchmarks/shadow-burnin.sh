@@ -52,7 +52,7 @@ pair() {
   start "$6" $7
   b=$url
   "$halo" burnin run --a "$a" --b "$b" --log "$logs/$name.jsonl" --rounds $((rounds - have)) --parallel "$parallel" \
-    --logprobs --max-tokens "$tokens" 2>"$logs/$name.progress" &
+    --logprobs --max-tokens "$tokens" --timeout 900 2>"$logs/$name.progress" &
   asking=$!
   wait "$asking"
   asking=

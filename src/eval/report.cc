@@ -216,10 +216,13 @@ class Builder {
     if (!rate || !rounds || !exact) return finished(std::move(row), *record, "");
     row.figures = {
         {"exact_rate", *rate, "fraction", {}}, {"rounds", *rounds, "count", {}}, {"exact", *exact, "count", {}}};
+    const auto unreachable = number_of(member(*record->results, "unreachable")).value_or(0);
+    const auto silent =
+        unreachable > 0 ? fmt::format("; {:.0f} more not answered by both", unreachable) : std::string();
     // Never rounded up: 100 is said where every round was exact.
-    return finished(
-        std::move(row), *record,
-        fmt::format("{:.2f} % ({:.0f} of {:.0f} rounds)", std::floor(*rate * 10000) / 100, *exact, *rounds));
+    return finished(std::move(row), *record,
+                    fmt::format("{:.2f} % ({:.0f} of {:.0f} rounds{})", std::floor(*rate * 10000) / 100, *exact,
+                                *rounds - unreachable, silent));
   }
 
   ReportRow tests() const {
