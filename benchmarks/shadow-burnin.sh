@@ -47,7 +47,7 @@ ask() (
   # shellcheck disable=SC2086
   start b "$7" $8
   "$halo" burnin run --a "$a" --b "$url" --log "$logs/$name.jsonl" --rounds "$2" --parallel "$3" --logprobs \
-    --max-tokens "$4" 2>"$logs/$name.progress" &
+    --max-tokens "$4" --timeout 900 2>"$logs/$name.progress" &
   asking=$!
   wait "$asking"
   asking=

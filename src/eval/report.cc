@@ -33,8 +33,11 @@ std::string shortened(std::string_view commit) {
   return std::string(commit.substr(0, 12));
 }
 
-/// Measured on a machine of its own: its processor says nothing of the others', and theirs nothing of it.
-constexpr std::string_view kGpuRecord = "gpu";
+/// Measured on a machine of its own, one with a GPU: its processor says nothing of the others', and theirs nothing of
+/// it.
+bool of_a_gpu_machine(const Record& record) {
+  return record.machine.gpu.has_value();
+}
 
 std::string stale_text(const Record& record, const ReportBase& base) {
   std::string out;
@@ -219,10 +222,13 @@ class Builder {
     if (!rate || !rounds || !exact) return finished(std::move(row), *record, "");
     row.figures = {
         {"exact_rate", *rate, "fraction", {}}, {"rounds", *rounds, "count", {}}, {"exact", *exact, "count", {}}};
+    const auto unreachable = number_of(member(*record->results, "unreachable")).value_or(0);
+    const auto silent =
+        unreachable > 0 ? fmt::format("; {:.0f} more not answered by both", unreachable) : std::string();
     // Never rounded up: 100 is said where every round was exact.
-    return finished(
-        std::move(row), *record,
-        fmt::format("{:.2f} % ({:.0f} of {:.0f} rounds)", std::floor(*rate * 10000) / 100, *exact, *rounds));
+    return finished(std::move(row), *record,
+                    fmt::format("{:.2f} % ({:.0f} of {:.0f} rounds{})", std::floor(*rate * 10000) / 100, *exact,
+                                *rounds - unreachable, silent));
   }
 
   ReportRow tests() const {
@@ -273,7 +279,7 @@ class Builder {
 ReportBase newest_of(const std::vector<Record>& records) {
   const Record* newest = nullptr;
   for (const auto& record : records)
-    if (record.name != kGpuRecord && (newest == nullptr || record.date >= newest->date)) newest = &record;
+    if (!of_a_gpu_machine(record) && (newest == nullptr || record.date >= newest->date)) newest = &record;
   if (newest == nullptr) return {};
   return {newest->commit, newest->date, newest->machine.cpu, newest->machine.cores};
 }

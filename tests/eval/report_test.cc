@@ -114,6 +114,11 @@ TEST(Report, OtherCommitsAndMachinesAreStale) {
 TEST(Report, BurnInIsNeverRoundedUp) {
   const auto report = build_report(input_of({sound(burn_in())}));
   EXPECT_EQ(row(report, "burn-in, exact answers").value, "99.99 % (99999 of 100000 rounds)");
+  auto starved = burn_in();
+  starved["results"]["rounds"] = 100002;
+  starved["results"]["unreachable"] = 2;
+  EXPECT_EQ(row(build_report(input_of({sound(starved)})), "burn-in, exact answers").value,
+            "99.99 % (99999 of 100000 rounds; 2 more not answered by both)");
   const auto html = report_html(report);
   EXPECT_TRUE(holds(html, "aria-label=\"Burn-in over time\""));
   EXPECT_TRUE(holds(html, "gen1_gen2"));
