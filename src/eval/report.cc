@@ -44,7 +44,7 @@ std::string stale_text(const Record& record, const ReportBase& base) {
   if (!base.commit.empty() && !same_commit(record.commit, base.commit))
     out = fmt::format("commit {}, not {}", shortened(record.commit), shortened(base.commit));
   const auto& m = record.machine;
-  const bool elsewhere = record.name != kGpuRecord && ((m.cpu && base.cpu && *m.cpu != *base.cpu) ||
+  const bool elsewhere = !of_a_gpu_machine(record) && ((m.cpu && base.cpu && *m.cpu != *base.cpu) ||
                                                        (m.cores && base.cores && *m.cores != *base.cores));
   if (elsewhere) out += out.empty() ? "another machine" : ", another machine";
   return out;
