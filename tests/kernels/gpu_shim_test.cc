@@ -177,10 +177,10 @@ GPU_KERNEL(64, 1) grid_barrier(uint32_t* arrived, uint32_t* cells, uint32_t* wro
       atomic_add(cells + r, block() + 1);
       fence();
       atomic_add(arrived, 1u);
-      while (load_acquire(arrived) < blocks() * (r + 1)) pause();
+      while (load_flag(arrived) < blocks() * (r + 1)) pause();
     }
     sync_block();
-    if (load_acquire(cells + r) != blocks() * (blocks() + 1) / 2) atomic_add(wrong, 1u);
+    if (load_flag(cells + r) != blocks() * (blocks() + 1) / 2) atomic_add(wrong, 1u);
   }
 }
 
