@@ -102,7 +102,7 @@ struct ProductSums {
 
 /// Rows of 16 · kGroups by 8 · kTiles tokens a block; the warps that share a group divide its columns.
 template <Code kCode, uint32_t kTiles, uint32_t kGroups, Finish kFinish>
-GPU_KERNEL(kProductThreads, 2)
+GPU_KERNEL(kProductThreads, kTiles == 8 ? 1 : 2)  // many sums a thread leave registers for one block
 products(GPU_ARGUMENT ProductArgs argument) {
   const auto& a = argument_of(argument);
   constexpr uint32_t kTokens = kTiles * 8, kRows = kGroups * kTileRows16, kParts = kProductWarps / kGroups;
