@@ -32,14 +32,19 @@ finish() { kill "$pid"; wait "$pid"; }
 resident() { awk '/^VmRSS/ { print $2 * 1024 }' "/proc/$pid/status"; }
 measure() { node "$load" "$url" "$@"; }
 
-for ((i = 0; i < rounds; ++i)); do
+for ((round = 0; round < rounds; ++round)); do
   start -m "$file"
   jq -nc --argjson ms "$(sed -n 's/.* ready .* ms=//p' "$log")" '{test: "start", ready_ms: $ms}'
-  for ((pair = 0; pair < 5; ++pair)); do
-    bench=$("$halo" bench -m "$file" -p 0 -n 128 -d 64 -r 1 -o jsonl | jq .avg_ts)
-    one=$(measure streams 1 128 | jq .tokens_s)
-    jq -nc --argjson bench "$bench" --argjson one "$one" '{test: "overhead", bench: $bench, one: $one, part: (1 - $one / $bench)}'
-    measure streams 8 128 | jq -c --argjson one "$one" '{test: "eight streams"} + . + {to_one: (.tokens_s / $one)}'
+  # In turn and often, and the medians of a round: what else the machine does is then seen by both or by neither.
+  overhead=$(for ((pair = 0; pair < 9; ++pair)); do
+    bench=$("$halo" bench -m "$file" -p 0 -n 64 -d 64 -r 1 -o jsonl | jq .avg_ts)
+    measure streams 1 64 | jq -c --argjson bench "$bench" '{bench: $bench, one: .tokens_s}'
+  done | jq -sc 'def median: sort | .[length / 2 | floor];
+    {test: "overhead", bench: (map(.bench) | median), one: (map(.one) | median), pairs: .} | .part = 1 - .one / .bench')
+  echo "$overhead"
+  for ((i = 0; i < 3; ++i)); do
+    measure streams 8 128 | jq -c --argjson one "$(jq .one <<<"$overhead")" \
+      '{test: "eight streams"} + . + {to_one: (.tokens_s / $one)}'
   done
   measure long_prompt 8 3900 | jq -c '{test: "long prompt"} + .'
   finish

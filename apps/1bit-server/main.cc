@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "1bit-server/settings.h"
+#include "base/spare_memory.h"
 
 namespace onebit::server {
 namespace {
@@ -73,6 +74,7 @@ int report(const Error& error) {
 }
 
 int run(int argc, char** argv) {
+  keep_little_spare_memory();
   auto parsed = parse_settings(argc, argv);
   if (parsed.exit_code) return *parsed.exit_code;
   auto& settings = parsed.settings;

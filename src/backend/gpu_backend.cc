@@ -11,7 +11,7 @@ namespace {
 
 static_assert(kMostBest == gpu::kMostPicked);
 
-constexpr uint32_t kMostRows = 512;       // of a step; more tokens take several
+constexpr uint32_t kMostRows = 2048;      // of a step; more tokens take several
 constexpr uint32_t kMostLogitRows = 128;  // likewise
 
 gpu::MatrixView view_of(const IntegerMatrix& w) {

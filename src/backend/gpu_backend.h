@@ -14,7 +14,7 @@ namespace onebit {
 struct GpuOptions {
   KvType kv_type = KvType::kF16;
   int device = 0;                  // of the module's
-  uint64_t kv_bytes = 0;           // for keys and values; 0: four full contexts, at most half of the free memory
+  uint64_t kv_bytes = 0;           // for keys and values; 0: 64 full contexts, at most a quarter of the free memory
   StepProfile* profile = nullptr;  // where times of steps of one token are added, if anywhere
 };
 

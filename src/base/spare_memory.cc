@@ -7,6 +7,13 @@
 
 namespace onebit {
 
+void keep_little_spare_memory() {
+#ifdef __GLIBC__
+  ::mallopt(M_ARENA_MAX, 1);
+  ::mallopt(M_MMAP_THRESHOLD, 128 << 10);  // where it begins; setting it keeps it from growing
+#endif
+}
+
 void give_back_spare_memory() {
 #ifdef __GLIBC__
   ::malloc_trim(0);

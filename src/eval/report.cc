@@ -33,13 +33,16 @@ std::string shortened(std::string_view commit) {
   return std::string(commit.substr(0, 12));
 }
 
+/// Measured on a machine of its own: its processor says nothing of the others', and theirs nothing of it.
+constexpr std::string_view kGpuRecord = "gpu";
+
 std::string stale_text(const Record& record, const ReportBase& base) {
   std::string out;
   if (!base.commit.empty() && !same_commit(record.commit, base.commit))
     out = fmt::format("commit {}, not {}", shortened(record.commit), shortened(base.commit));
   const auto& m = record.machine;
-  const bool elsewhere =
-      (m.cpu && base.cpu && *m.cpu != *base.cpu) || (m.cores && base.cores && *m.cores != *base.cores);
+  const bool elsewhere = record.name != kGpuRecord && ((m.cpu && base.cpu && *m.cpu != *base.cpu) ||
+                                                       (m.cores && base.cores && *m.cores != *base.cores));
   if (elsewhere) out += out.empty() ? "another machine" : ", another machine";
   return out;
 }
@@ -266,11 +269,11 @@ class Builder {
   ReportBase base_;
 };
 
-/// The newest record's commit and machine.
+/// The newest record's commit and machine; never those of a GPU's.
 ReportBase newest_of(const std::vector<Record>& records) {
   const Record* newest = nullptr;
   for (const auto& record : records)
-    if (newest == nullptr || record.date >= newest->date) newest = &record;
+    if (record.name != kGpuRecord && (newest == nullptr || record.date >= newest->date)) newest = &record;
   if (newest == nullptr) return {};
   return {newest->commit, newest->date, newest->machine.cpu, newest->machine.cores};
 }

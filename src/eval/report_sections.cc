@@ -117,6 +117,34 @@ void roofline(ReportSection& section, const json& results) {
         {"of the int8 peak", inside("prefill", number("fraction", 3))}});
 }
 
+void gpu(ReportSection& section, const json& results) {
+  const auto part = [](const char* name) { return inside("parts", inside(name, number("us", 0))); };
+  fill(section, member(results, "decode"),
+       {{"GPU", text("gpu")},
+        {"packing", text("packing")},
+        {"KV", text("kv")},
+        {"depth", text("depth")},
+        {"decode tok/s", number("decode_tokens_s", 0)},
+        {"read bandwidth GB/s", number("bandwidth_gb_s", 0)},
+        {"fraction of its limit", number("token_fraction", 3)},
+        {"QKV µs", part("qkv")},
+        {"attention µs", part("attention")},
+        {"output µs", part("attn_output")},
+        {"gate and up µs", part("gate_up")},
+        {"down µs", part("down")},
+        {"head µs", part("head")}});
+}
+
+void gpu_batches(ReportSection& section, const json& results) {
+  fill(section, member(results, "bench"),
+       {{"packing", text("packing")},
+        {"KV", text("kv")},
+        {"prompt", text("n_prompt")},
+        {"depth", text("n_depth")},
+        {"batch", text("n_batch")},
+        {"tok/s", number("median_ts", 0)}});
+}
+
 std::optional<double> median(std::vector<double> values) {
   if (values.empty()) return {};
   std::sort(values.begin(), values.end());
@@ -347,6 +375,8 @@ struct SectionSpec {
 constexpr SectionSpec kSections[]{
     {"Decode and prefill against the machine", "benchmarks/roofline.sh", "roofline", roofline},
     {"Decode, prefill, batches, a busy neighbour", "benchmarks/bench.sh", "bench", bench},
+    {"On a GPU: one answer", "benchmarks/gpu.sh", "gpu", gpu, true},
+    {"On a GPU: prompts and batches", "benchmarks/gpu.sh", "gpu", gpu_batches, true},
     {"Beside node-llama-cpp", "benchmarks/peers/run.sh", "peers", peers},
     {"Split-KV attention beside one task a head", "benchmarks/attn_fd.sh", "attn_fd", attention},
     {"What the numerics contract costs", "benchmarks/contract_cost.sh", "contract_cost", contract},

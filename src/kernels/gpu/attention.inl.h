@@ -32,7 +32,7 @@ struct AttendShared {
   float* q_scale;     // [group]; q8 only
   unsigned char* kv;  // the block staged, or where it lies
 };
-GPU_DEVICE constexpr uint32_t attend_shared_floats(uint32_t group, uint32_t head_dim) {
+inline constexpr uint32_t attend_shared_floats(uint32_t group, uint32_t head_dim) {
   return group * (head_dim + 2 * kPagePositions + 2 + 1);
 }
 template <KvFormat kFormat>
@@ -163,8 +163,8 @@ GPU_DEVICE void attend_block(const AttendShared& s, const KvPlan& plan, uint32_t
 
 /// Folds `count` results of each of a group's heads, ascending, into `into`, or, where `whole` is not null, into the
 /// quotients o / l there, [group][head_dim]. weights: shared, [group][2][count].
-GPU_DEVICE void fold_results(const Results& from, uint32_t from_stride, uint32_t count, const Results& into,
-                             uint32_t into_stride, uint32_t group, uint32_t head_dim, float* weights, float* whole) {
+GPU_FUNCTION void fold_results(const Results& from, uint32_t from_stride, uint32_t count, const Results& into,
+                               uint32_t into_stride, uint32_t group, uint32_t head_dim, float* weights, float* whole) {
   for (uint32_t i = thread(); i < group * count; i += threads()) {
     const uint32_t head = i / count, at = i % count;
     const float* m = from.m + head * from_stride;

@@ -36,24 +36,41 @@ struct NormArgs {
   Problems* problems;        // null, or who hears of what is not finite in x or its norm
 };
 
-/// RMSNorm of a row and its quantisation for products with blocks of kCode. Shared: RowScratch, then n floats.
+/// to[i] = from[i], both [n], with several loads of a thread under way at once.
+GPU_DEVICE void copy_row(const float* from, uint32_t n, float* to) {
+  constexpr uint32_t kAhead = 8;
+  for (uint32_t begin = thread(); begin < n; begin += kAhead * kRowThreads) {
+    float v[kAhead];
+    GPU_UNROLL_ALL
+    for (uint32_t k = 0; k < kAhead; ++k) v[k] = begin + k * kRowThreads < n ? from[begin + k * kRowThreads] : 0.0f;
+    GPU_UNROLL_ALL
+    for (uint32_t k = 0; k < kAhead; ++k)
+      if (begin + k * kRowThreads < n) to[begin + k * kRowThreads] = v[k];
+  }
+}
+
+/// RMSNorm of a row and its quantisation for products with blocks of kCode. Shared: RowScratch, then 2 n floats.
 template <Code kCode>
-GPU_KERNEL(kRowThreads, 1)
+GPU_KERNEL(kRowThreads, 2)
 norm_rows(GPU_ARGUMENT NormArgs a) {
   auto& scratch = *reinterpret_cast<RowScratch*>(shared_memory());
   auto* y = reinterpret_cast<float*>(shared_memory() + sizeof(RowScratch));
+  float* weight = y + a.n;
   const uint32_t row = a.row_list != nullptr ? a.row_list[block()] : block();
-  const float* x = a.x + static_cast<uint64_t>(row) * a.n;
-  const float inverse = inverse_rms(x, a.n, a.epsilon, scratch);
+  copy_row(a.x + static_cast<uint64_t>(row) * a.n, a.n, y);
+  copy_row(a.weight, a.n, weight);
+  sync_block();
+  const float inverse = inverse_rms(y, a.n, a.epsilon, scratch);
   int8_t* q = a.out.q + static_cast<uint64_t>(block()) * a.out.stride;
+  // From here on each thread reads what it wrote itself.
   bool finite = true;
   for (uint32_t i = thread(); i < a.n; i += kRowThreads) {
-    y[i] = x[i] * inverse * a.weight[i];
-    if (a.y != nullptr) a.y[static_cast<uint64_t>(block()) * a.n + i] = y[i];
-    finite = finite && (bits_of(x[i]) & 0x7fffffffu) < kInfinityBits && (bits_of(y[i]) & 0x7fffffffu) < kInfinityBits;
+    const float x = y[i], normed = x * inverse * weight[i];
+    y[i] = normed;
+    if (a.y != nullptr) a.y[static_cast<uint64_t>(block()) * a.n + i] = normed;
+    finite = finite && (bits_of(x) & 0x7fffffffu) < kInfinityBits && (bits_of(normed) & 0x7fffffffu) < kInfinityBits;
   }
   if (a.problems != nullptr && !finite) a.problems->residual = 1;
-  // Each thread reads back what it wrote itself.
   const RowScale scale = quantize_row(
       a.n, [&](uint32_t i) { return y[i]; }, [&](uint32_t i) { return place_of<kCode>(i, a.row_blocks); }, q, scratch);
   for (uint32_t i = a.n + thread(); i < a.row_blocks * kColumns<kCode>; i += kRowThreads)

@@ -25,6 +25,7 @@ struct DecodeArgs {
   uint32_t page_list[kInlinePages];
   const uint32_t* pages;                            // null: they are in page_list
   uint32_t units_each[kSlots], units_more[kSlots];  // of a product a block has so many, the first ones one more
+  uint32_t shares_offset;                           // [kSlots][kDecodeWarps] of Share
   uint32_t slot_units[kSlots];                      // room of each slot in shared memory
   uint32_t slot_offset[kSlots];                     // in bytes, as the others
   uint32_t layers_offset, x_offset, h_offset, q_offset, table_offset, row_offset, attend_offset, kv_offset, fold_offset;
@@ -56,14 +57,11 @@ class GridBarrier {
   GPU_DEVICE explicit GridBarrier(uint32_t* counter) : counter_(counter) {}
   GPU_DEVICE void arrive() {
     sync_block();
-    if (thread() == 0) {
-      fence();
-      before_ = atomic_add(counter_, block() == 0 ? 0x80000000u - (blocks() - 1) : 1u);
-    }
+    if (thread() == 0) before_ = atomic_add_release(counter_, block() == 0 ? 0x80000000u - (blocks() - 1) : 1u);
   }
   GPU_DEVICE void wait() const {
     if (thread() == 0)
-      while (((before_ ^ load_acquire(counter_)) & 0x80000000u) == 0) pause();
+      while (((before_ ^ load_flag(counter_)) & 0x80000000u) == 0) pause();
     sync_block();
   }
 
@@ -75,33 +73,21 @@ class GridBarrier {
 /// Elements of a row that a thread has at most, every kDecodeThreads-th: of the model's width, of the feed-forward's.
 inline constexpr uint32_t kNarrow = 8, kWide = 16;
 
-/// A thread's elements of a norm's weights, loaded before the barrier that the row waits for.
-template <uint32_t kMost>
-struct NormWeights {
-  float w[kMost];
-
-  GPU_DEVICE NormWeights(const float* weight, uint32_t n) {
-    GPU_UNROLL_ALL
-    for (uint32_t k = 0; k < kMost; ++k) {
-      const uint32_t i = k * kDecodeThreads + thread();
-      w[k] = i < n ? weight[i] : 0.0f;
-    }
-  }
-};
-
-/// Rows of a product of ternary weights, from their sums.
+/// Rows of a product of ternary weights with one scale, from their sums.
 struct ProductOf {
   const int32_t* sums;
-  const float* scales;
-  float one_scale, token_scale;
+  float factor;
   int32_t offset;
 
   GPU_DEVICE ProductOf(const int32_t* from, const DeviceMatrix& m, const RowScale& in)
-      : sums(from), scales(m.scales), one_scale(m.one_scale), token_scale(in.s / 127.0f), offset(in.sum) {}
-  GPU_DEVICE float operator()(uint32_t row, int32_t sum) const {
-    return static_cast<float>(sum - offset) * ((scales != nullptr ? scales[row] : one_scale) * token_scale);
-  }
-  GPU_DEVICE float operator()(uint32_t row) const { return (*this)(row, load_fresh(sums + row)); }
+      : sums(from), factor(product_scale(m.one_scale, in.s)), offset(in.sum) {}
+  GPU_DEVICE int32_t load(uint32_t row) const { return load_fresh(sums + row); }
+  GPU_DEVICE float value(int32_t sum) const { return static_cast<float>(sum - offset) * factor; }
+};
+
+/// Sums of a row of gate and up.
+struct GateUp {
+  int32_t gate, up;
 };
 
 /// The matrices of a phase one after another: groups of 16 rows, each of `per_group` units. Those that are not there
@@ -125,17 +111,24 @@ GPU_DEVICE Part part_of(const DeviceMatrix& a, const DeviceMatrix* b, const Devi
   return p;
 }
 
-/// A warp's share of a product's units, one after another.
+/// A warp's share of a product's units, the same in each layer.
+struct alignas(16) WarpShare {
+  uint32_t begin;  // of the block's units
+  uint32_t count;
+  uint32_t group, in_group;  // where the first one is
+};
+/// each, more: DecodeArgs. per_group: units of 16 rows
+GPU_DEVICE WarpShare share_of(uint32_t each, uint32_t more, uint32_t per_group, uint32_t warp) {
+  const uint32_t n = each + (block() < more ? 1 : 0), first = block() * each + (block() < more ? block() : more);
+  const uint32_t begin = n * warp / kDecodeWarps, at = first + begin;
+  return {begin, n * (warp + 1) / kDecodeWarps - begin, at / per_group, at % per_group};
+}
+
+/// The units of a share, one after another.
 class Units {
  public:
-  /// each, more: DecodeArgs
-  GPU_DEVICE Units(const Part& part, uint32_t each, uint32_t more) : part_(part) {
-    const uint32_t n = each + (block() < more ? 1 : 0), warp = thread() / kWarp;
-    const uint32_t first = block() * each + (block() < more ? block() : more);
-    begin_ = n * warp / kDecodeWarps;
-    left_ = n * (warp + 1) / kDecodeWarps - begin_;
-    group_ = (first + begin_) / part.per_group;
-    in_group_ = first + begin_ - group_ * part.per_group;
+  GPU_DEVICE Units(const Part& part, const WarpShare& share)
+      : part_(part), begin_(share.begin), left_(share.count), group_(share.group), in_group_(share.in_group) {
     enter();
   }
   GPU_DEVICE bool more() const { return left_ > 0; }
@@ -170,9 +163,12 @@ class Units {
   const unsigned char* data_;
 };
 
+/// A token's pass as a block sees it. Its arguments are the first thing in shared memory, where functions that are not
+/// inlined find them: the pass is long, a multiprocessor runs each part of it once a layer, and code that does not fit
+/// its instruction cache costs more than all arithmetic, so what several phases do stands in the program once.
 class Decode {
  public:
-  GPU_DEVICE explicit Decode(const DecodeArgs& args) : a_(args), shared_(shared_memory()) {}
+  GPU_DEVICE Decode() : a_(*reinterpret_cast<const DecodeArgs*>(shared_memory())), shared_(shared_memory()) {}
 
   GPU_DEVICE unsigned char* shared(uint32_t offset) const { return shared_ + offset; }
   GPU_DEVICE float* x() const { return reinterpret_cast<float*>(shared(a_.x_offset)); }
@@ -192,6 +188,10 @@ class Decode {
     return part_of(w.ffn_down, nullptr, nullptr);
   }
 
+  GPU_DEVICE WarpShare& share(uint32_t slot) const {
+    return reinterpret_cast<WarpShare*>(shared(a_.shares_offset))[slot * kDecodeWarps + thread() / kWarp];
+  }
+
   GPU_DEVICE void fetch_layer(uint32_t i) const {
     if (i >= a_.model.shape.layers) return;
     constexpr uint32_t kPieces = (sizeof(DeviceLayer) + 15) / 16;
@@ -205,7 +205,7 @@ class Decode {
     if (i >= a_.model.shape.layers) return;
     const Part p = part(slot, i);
     unsigned char* to = shared(a_.slot_offset[slot]) + thread() % kWarp * 16;
-    for (Units u(p, a_.units_each[slot], a_.units_more[slot]); u.more() && u.number() < a_.slot_units[slot]; u.next())
+    for (Units u(p, share(slot)); u.more() && u.number() < a_.slot_units[slot]; u.next())
       if (u.has_block()) copy_async(to + u.number() * kUnitBytes, u.data());
   }
 
@@ -217,7 +217,7 @@ class Decode {
     const unsigned char* from = shared(a_.slot_offset[slot]) + thread() % kWarp * 16;
     RowSums<kCode> total;
     total.clear();
-    for (Units u(p, a_.units_each[slot], a_.units_more[slot]); u.more(); u.next()) {
+    for (Units u(p, share(slot)); u.more(); u.next()) {
       if (u.has_block()) {
         const uint4 codes = u.number() < a_.slot_units[slot]
                                 ? *reinterpret_cast<const uint4*>(from + u.number() * kUnitBytes)
@@ -232,30 +232,43 @@ class Decode {
     }
   }
 
-  /// into[i] = element(i); its RMSNorm, quantised, in q(). Ends with a barrier. y: null, or where the norm goes as
-  /// well.
-  template <Code kCode, uint32_t kMost, class Element>
-  GPU_DEVICE RowScale norm(uint32_t n, uint32_t row_blocks, const NormWeights<kMost>& weight, float* into, float* y,
-                           Element element) const {
-    // All loads of a row are under way before the first is waited for: a step is short, and they come from afar.
-    float v[kMost];
+  /// into[i] = value(i, load(i)). All loads of a row are under way before the first is waited for: a phase is short,
+  /// and they come from afar.
+  template <uint32_t kMost, class Load, class Value>
+  GPU_DEVICE static void gather(uint32_t n, float* into, Load load, Value value) {
+    decltype(load(0)) loaded[kMost];
     GPU_UNROLL_ALL
     for (uint32_t k = 0; k < kMost; ++k) {
       const uint32_t i = k * kDecodeThreads + thread();
-      v[k] = i < n ? element(i) : 0.0f;
+      loaded[k] = load(i < n ? i : n - 1);
     }
     GPU_UNROLL_ALL
     for (uint32_t k = 0; k < kMost; ++k) {
       const uint32_t i = k * kDecodeThreads + thread();
-      if (i < n) into[i] = v[k];
+      if (i < n) into[i] = value(i, loaded[k]);
     }
+  }
+
+  /// The RMSNorm of what each thread has gathered to x, quantised, in q(), with the bytes that pad the row. Begins and
+  /// ends with a barrier. y: null, or where the norm goes as well.
+  template <Code kCode, uint32_t kMost>
+  GPU_DEVICE RowScale norm(uint32_t n, uint32_t row_blocks, const float* weight, const float* x, float* y) const {
+    float w[kMost];
+    GPU_UNROLL_ALL
+    for (uint32_t k = 0; k < kMost; ++k) {
+      const uint32_t i = k * kDecodeThreads + thread();
+      w[k] = i < n ? weight[i] : 0.0f;
+    }
+    for (uint32_t i = n + thread(); i < row_blocks * kColumns<kCode>; i += kDecodeThreads)
+      q()[place_of<kCode>(i, row_blocks)] = 0;
     sync_block();
-    const float inverse = inverse_rms(into, n, a_.model.shape.rms_epsilon, row());
+    const float inverse = inverse_rms(x, n, a_.model.shape.rms_epsilon, row());
     uint32_t largest = bits_of(1e-5f);
     GPU_UNROLL_ALL
     for (uint32_t k = 0; k < kMost; ++k) {
-      v[k] = v[k] * inverse * weight.w[k];
-      if (k * kDecodeThreads + thread() < n) largest = larger(largest, bits_of(v[k]) & 0x7fffffffu);
+      const uint32_t i = k * kDecodeThreads + thread();
+      w[k] = i < n ? x[i] * inverse * w[k] : 0.0f;
+      largest = larger(largest, bits_of(w[k]) & 0x7fffffffu);
     }
     largest = largest_in_block(largest, row());
     const float s = float_of(largest), factor = 127.0f / s;
@@ -264,20 +277,14 @@ class Decode {
     GPU_UNROLL_ALL
     for (uint32_t k = 0; k < kMost; ++k) {
       const uint32_t i = k * kDecodeThreads + thread();
-      if (i >= n) continue;
-      const int32_t value = finite ? quantized(v[k], factor) : 0;
-      sum += value;
-      q()[place_of<kCode>(i, row_blocks)] = static_cast<int8_t>(value);
-      if (y != nullptr) y[i] = v[k];
+      if (i < n) {
+        const int32_t value = finite ? quantized(w[k], factor) : 0;
+        sum += value;
+        q()[place_of<kCode>(i, row_blocks)] = static_cast<int8_t>(value);
+        if (y != nullptr) y[i] = w[k];
+      }
     }
     return {s, sum_in_block(sum, row())};
-  }
-
-  /// Zeroes the bytes that pad a row to whole blocks.
-  template <Code kCode>
-  GPU_DEVICE void pad(uint32_t n, uint32_t row_blocks) const {
-    for (uint32_t i = n + thread(); i < row_blocks * kColumns<kCode>; i += kDecodeThreads)
-      q()[place_of<kCode>(i, row_blocks)] = 0;
   }
 
   GPU_DEVICE void clear(int32_t* sums, uint32_t n) const {
@@ -317,12 +324,8 @@ GPU_DEVICE bool Decode::last_of(uint32_t* ticket, uint32_t count, uint32_t which
   auto* word = &row().largest[30 + which];
   sync_block();
   if (thread() == 0) {
-    fence();
-    const bool last = atomic_add(ticket, 1u) + 1 == count;
-    if (last) {
-      *ticket = 0;  // for the next layer
-      fence();
-    }
+    const bool last = atomic_add_release(ticket, 1u) + 1 == count;
+    if (last) *ticket = 0;  // for the next layer
     *word = last;
   }
   sync_block();
@@ -369,15 +372,15 @@ GPU_DEVICE void Decode::attend(uint32_t i, const RowScale& in, uint32_t kv_head,
   for (uint32_t at = thread(); at < all; at += kDecodeThreads) {
     if (at >= queries + half) {
       const uint32_t d = at - queries - half;
-      v[d] = v_of(kv_head * c.head_dim + d);
+      v[d] = v_of.value(v_of.load(kv_head * c.head_dim + d));
       continue;
     }
     const bool is_key = at >= queries;
     const uint32_t d = at % half, row = (is_key ? kv_head : kv_head * group + at / half) * c.head_dim + d;
     const ProductOf of = is_key ? k_of : q_of;
-    const int32_t low = load_fresh(of.sums + row), high = load_fresh(of.sums + row + half);
+    const int32_t low = of.load(row), high = of.load(row + half);
     const uint64_t angle = static_cast<uint64_t>(a_.position) * half + d;
-    const Rotated r = rotate(of(row, low), of(row + half, high), m.rope_cos[angle], m.rope_sin[angle]);
+    const Rotated r = rotate(of.value(low), of.value(high), m.rope_cos[angle], m.rope_sin[angle]);
     float* to = (is_key ? k : s.q + at / half * c.head_dim) + d;
     to[0] = r.low;
     to[half] = r.high;
@@ -473,12 +476,50 @@ GPU_DEVICE void Decode::head(const RowScale& in) const {
   if (lane == 0) atomic_max(a_.best, best);
 }
 
+template <Code kCode>
+GPU_FUNCTION RowScale decode_norm_narrow(uint32_t n, uint32_t row_blocks, const float* weight, const float* x) {
+  return Decode().norm<kCode, kNarrow>(n, row_blocks, weight, x, nullptr);
+}
+template <Code kCode>
+GPU_FUNCTION RowScale decode_norm_wide(uint32_t n, uint32_t row_blocks, const float* weight, const float* x) {
+  return Decode().norm<kCode, kWide>(n, row_blocks, weight, x, nullptr);
+}
+GPU_FUNCTION void decode_fetch(uint32_t slot, uint32_t i) {
+  Decode().fetch(slot, i);
+  copy_async_commit();
+}
+/// A product; after it the slot is free for the next layer's weights. Ends inside the barrier.
+template <Code kCode>
+GPU_FUNCTION void decode_multiply(uint32_t slot, uint32_t i, int32_t* sums, GridBarrier& barrier) {
+  const Decode d;
+  copy_async_wait<4>();
+  d.multiply<kCode>(slot, i, sums);
+  barrier.arrive();
+  d.fetch(slot, i + 1);
+  copy_async_commit();
+}
+/// Tells the second-level cache which weights of norms the next layer wants.
+GPU_DEVICE void prefetch_norms(const DeviceLayer& w, const Shape& c) {
+  constexpr uint32_t kLine = 32;  // floats
+  const auto row = [&](const float* from, uint32_t n) {
+    for (uint32_t i = thread() * kLine; i < n; i += kDecodeThreads * kLine) prefetch(from + i);
+  };
+  row(w.attn_norm, c.hidden);
+  row(w.attn_sub_norm, c.heads * c.head_dim);
+  row(w.ffn_norm, c.hidden);
+  row(w.ffn_sub_norm, c.ffn);
+}
+
 /// blocks: one a multiprocessor, all at once; kDecodeThreads threads.
 template <Code kCode, KvFormat kFormat>
 GPU_KERNEL(kDecodeThreads, 1)
 decode(GPU_ARGUMENT DecodeArgs argument) {
-  const auto& a = argument_of(argument);
-  const Decode d(a);
+  const DecodeArgs& given = argument_of(argument);
+  for (uint32_t i = thread(); i < sizeof(DecodeArgs) / 4; i += kDecodeThreads)
+    reinterpret_cast<uint32_t*>(shared_memory())[i] = reinterpret_cast<const uint32_t*>(&given)[i];
+  sync_block();
+  const Decode d;
+  const DecodeArgs& a = d.a_;
   const auto& m = a.model;
   const auto& c = m.shape;
   const uint32_t q_rows = c.heads * c.head_dim;
@@ -497,40 +538,35 @@ decode(GPU_ARGUMENT DecodeArgs argument) {
   copy_async_wait<0>();
   sync_block();
   // Groups of copies are waited for in the order in which they are made: five of them make a layer.
-  d.fetch(0, 0), copy_async_commit();
-  d.fetch_kv(0), copy_async_commit();
-  for (uint32_t slot = 1; slot < kSlots; ++slot) d.fetch(slot, 0), copy_async_commit();
+  for (uint32_t slot = 0; slot < kSlots; ++slot)
+    if (thread() % kWarp == 0)
+      d.share(slot) = share_of(a.units_each[slot], a.units_more[slot], d.part(slot, 0).per_group, thread() / kWarp);
+  sync_warp();
+  decode_fetch(0, 0);
+  d.fetch_kv(0);
+  copy_async_commit();
+  for (uint32_t slot = 1; slot < kSlots; ++slot) decode_fetch(slot, 0);
   if constexpr (kCode == Code::kT1_6) fill_trit_table(d.table());
+  if (block() == 0) prefetch_norms(d.layer(0), c);
 
-  RowScale in{}, before{};
-  NormWeights<kNarrow> weight(d.layer(0).attn_norm, c.hidden);
   const uint16_t* embedding = m.embedding + static_cast<uint64_t>(a.token) * c.hidden;
+  for (uint32_t i = thread(); i < c.hidden; i += kDecodeThreads) d.x()[i] = bf16_to_float(embedding[i]);
+  RowScale in{}, before{};
+  GridBarrier barrier(a.barrier);
   for (uint32_t i = 0; i < c.layers; ++i) {
     const DeviceLayer& w = d.layer(i);
-    GridBarrier barrier(a.barrier);
-    // After a product its slot is free for the next layer's weights.
-    const auto multiply = [&](uint32_t slot, int32_t* sums) {
-      copy_async_wait<4>();
-      sync_block();
-      d.multiply<kCode>(slot, i, sums);
-      barrier.arrive();
-      d.fetch(slot, i + 1);
-      copy_async_commit();
-    };
-
     // Queries, keys, values.
-    if (i == 0) {
-      in = d.norm<kCode>(c.hidden, w.attn_q.blocks, weight, d.x(), nullptr,
-                         [&](uint32_t e) { return bf16_to_float(embedding[e]); });
-    } else {
+    if (i > 0) {
       const ProductOf down(a.down, d.layer(i - 1).ffn_down, before);
-      in = d.norm<kCode>(c.hidden, w.attn_q.blocks, weight, d.x(), nullptr,
-                         [&](uint32_t e) { return d.x()[e] + down(e); });
+      Decode::gather<kNarrow>(
+          c.hidden, d.x(), [&](uint32_t e) { return down.load(e); },
+          [&](uint32_t e, int32_t sum) { return d.x()[e] + down.value(sum); });
     }
-    d.pad<kCode>(c.hidden, w.attn_q.blocks);
+    in = decode_norm_narrow<kCode>(c.hidden, w.attn_q.blocks, w.attn_norm, d.x());
     d.clear(a.gate_up, (w.ffn_gate.groups + w.ffn_up.groups) * kTileRows16);
     d.fetch_layer(i + 2);
-    multiply(0, a.qkv);
+    decode_multiply<kCode>(0, i, a.qkv, barrier);
+    if (i + 1 < c.layers && block() == (i + 1) % blocks()) prefetch_norms(d.layer(i + 1), c);
     barrier.wait();
     told();
 
@@ -541,46 +577,47 @@ decode(GPU_ARGUMENT DecodeArgs argument) {
     barrier.arrive();
     d.fetch_kv(i + 1);
     copy_async_commit();
-    weight = NormWeights<kNarrow>(w.attn_sub_norm, q_rows);
     barrier.wait();
     told();
 
-    before = d.norm<kCode>(q_rows, w.attn_output.blocks, weight, d.h(), nullptr,
-                           [&](uint32_t e) { return load_fresh(a.attended + e); });
-    d.pad<kCode>(q_rows, w.attn_output.blocks);
+    Decode::gather<kNarrow>(
+        q_rows, d.h(), [&](uint32_t e) { return load_fresh(a.attended + e); },
+        [](uint32_t, float value) { return value; });
+    before = decode_norm_narrow<kCode>(q_rows, w.attn_output.blocks, w.attn_sub_norm, d.h());
     d.clear(a.qkv, (w.attn_q.groups + w.attn_k.groups + w.attn_v.groups) * kTileRows16);
-    multiply(1, a.output);
-    weight = NormWeights<kNarrow>(w.ffn_norm, c.hidden);
+    decode_multiply<kCode>(1, i, a.output, barrier);
     barrier.wait();
     told();
 
     const ProductOf output(a.output, w.attn_output, before);
-    in = d.norm<kCode>(c.hidden, w.ffn_gate.blocks, weight, d.x(), nullptr,
-                       [&](uint32_t e) { return d.x()[e] + output(e); });
-    d.pad<kCode>(c.hidden, w.ffn_gate.blocks);
-    multiply(2, a.gate_up);
-    const NormWeights<kWide> wide(w.ffn_sub_norm, c.ffn);
+    Decode::gather<kNarrow>(
+        c.hidden, d.x(), [&](uint32_t e) { return output.load(e); },
+        [&](uint32_t e, int32_t sum) { return d.x()[e] + output.value(sum); });
+    in = decode_norm_narrow<kCode>(c.hidden, w.ffn_gate.blocks, w.ffn_norm, d.x());
+    decode_multiply<kCode>(2, i, a.gate_up, barrier);
     barrier.wait();
     told();
 
     const ProductOf gate(a.gate_up, w.ffn_gate, in), up(a.gate_up + w.ffn_gate.groups * kTileRows16, w.ffn_up, in);
-    before = d.norm<kCode>(c.ffn, w.ffn_down.blocks, wide, d.h(), nullptr,
-                           [&](uint32_t e) { return squared_relu_gate(gate(e), up(e)); });
-    d.pad<kCode>(c.ffn, w.ffn_down.blocks);
+    Decode::gather<kWide>(
+        c.ffn, d.h(), [&](uint32_t e) { return GateUp{gate.load(e), up.load(e)}; },
+        [&](uint32_t, const GateUp& sums) { return squared_relu_gate(gate.value(sums.gate), up.value(sums.up)); });
+    before = decode_norm_wide<kCode>(c.ffn, w.ffn_down.blocks, w.ffn_sub_norm, d.h());
     d.clear(a.output, w.attn_output.groups * kTileRows16);
-    multiply(3, a.down);
-    weight = NormWeights<kNarrow>(i + 1 < c.layers ? d.layer(i + 1).attn_norm : m.output_norm, c.hidden);
+    decode_multiply<kCode>(3, i, a.down, barrier);
     barrier.wait();
     told();
   }
 
   const ProductOf down(a.down, d.layer(c.layers - 1).ffn_down, before);
-  in = d.norm<Code::kQ8>(c.hidden, m.head.blocks, weight, d.x(), d.h(), [&](uint32_t e) { return d.x()[e] + down(e); });
+  Decode::gather<kNarrow>(
+      c.hidden, d.x(), [&](uint32_t e) { return down.load(e); },
+      [&](uint32_t e, int32_t sum) { return d.x()[e] + down.value(sum); });
+  in = d.norm<Code::kQ8, kNarrow>(c.hidden, m.head.blocks, m.output_norm, d.x(), d.h());
   for (uint32_t e = thread(); e < c.hidden; e += kDecodeThreads)
     if ((bits_of(d.x()[e]) & 0x7fffffffu) >= kInfinityBits || (bits_of(d.h()[e]) & 0x7fffffffu) >= kInfinityBits)
       a.problems->residual = 1;
   if (a.wants_logits != 0 && m.half_head == nullptr) {
-    d.pad<Code::kQ8>(c.hidden, m.head.blocks);
     sync_block();
     d.head<Code::kQ8>(in);
   }

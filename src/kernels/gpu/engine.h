@@ -56,7 +56,7 @@ struct ModelView {
 struct EngineOptions {
   int device = 0;
   KvFormat kv = KvFormat::kF16;
-  uint64_t kv_bytes = 0;     // memory for pages; 0: what four full contexts take, at most half of what is free
+  uint64_t kv_bytes = 0;     // memory for pages; 0: what 64 full contexts take, at most a quarter of what is free
   uint32_t most_rows = 512;  // of a step
 };
 

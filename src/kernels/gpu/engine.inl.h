@@ -1,7 +1,7 @@
 // A model on one device: buffers, and a step as launches of kernels.
 #pragma once
 
-#include "kernels/gpu/batch.inl.h"
+#include "kernels/gpu/attention_tile.inl.h"
 #include "kernels/gpu/decode.inl.h"
 #include "kernels/gpu/memory.inl.h"
 #include "kernels/gpu/pick.inl.h"
@@ -11,6 +11,8 @@ namespace {
 
 /// Rows of logits of one step.
 inline constexpr uint32_t kMostLogitsRows = 128;
+/// Up to so many rows of a sequence its attention is divided over blocks of positions, beyond over rows.
+inline constexpr uint32_t kFewRows = 4;
 
 class DeviceEngine final : public Engine {
  public:
@@ -50,8 +52,9 @@ class DeviceEngine final : public Engine {
  private:
   /// What a step's kernels are told besides its rows.
   struct StepPlan {
-    std::vector<AttendTask> tasks, folds;
-    std::vector<uint32_t> row_list;  // of each row of logits
+    std::vector<AttendTask> tasks, folds;  // of sequences with few rows
+    std::vector<AttendTile> tiles;         // of the others
+    std::vector<uint32_t> row_list;        // of each row of logits
     uint32_t parts = 0;
   };
 
@@ -119,6 +122,7 @@ class DeviceEngine final : public Engine {
   Results parts_{}, supers_{};
   StepView view_{};
   const AttendTask *tasks_ = nullptr, *folds_ = nullptr;
+  const AttendTile* tiles_ = nullptr;
   const uint32_t *row_list_ = nullptr, *wanted_ = nullptr;
   Growing<unsigned char> sent_;
   unsigned char* outbox_ = nullptr;  // pinned

@@ -30,6 +30,8 @@ inline void DeviceEngine::make_buffers() {
   picked_ = arena_.device<Picked>(uint64_t{kMostLogitsRows} * kMostPicked, outcome_);
   const uint64_t parts = (c.vocabulary + kPickPart - 1) / kPickPart;
   keys_ = arena_.device<uint64_t>(kMostLogitsRows * parts * kMostPicked, outcome_);
+  // Rows of it are copied whole, however many of a row were wanted.
+  if (outcome_.ok()) fill_zero(picked_, uint64_t{kMostLogitsRows} * kMostPicked * sizeof(Picked), stream_, outcome_);
   outbox_room_ = uint64_t{8} << 20;
   outbox_ = arena_.pinned<unsigned char>(outbox_room_, outcome_);
   answer_ = arena_.pinned<Answer>(1, outcome_);
@@ -43,7 +45,7 @@ inline void DeviceEngine::make_pages() {
   Outcome told;
   const uint64_t available = device_properties(options_.device, told).free_bytes;
   uint64_t bytes = options_.kv_bytes;
-  if (bytes == 0) bytes = std::min<uint64_t>(4 * pages_for_context * page_bytes(), available / 2);
+  if (bytes == 0) bytes = std::min<uint64_t>(64 * pages_for_context * page_bytes(), available / 4);
   pages_ = static_cast<uint32_t>(std::max<uint64_t>(1, bytes / page_bytes()));
   model_.kv.pages = arena_.device<unsigned char>(pages_ * page_bytes(), outcome_);
   // What a sequence never wrote is read by nobody, but copied with its page.
@@ -70,6 +72,7 @@ inline void DeviceEngine::send(const Step& step, const StepPlan& plan) {
   outbox_used_ = 0;
   const uint64_t rows = put(step.rows), sequences = put(step.sequences), pages = put(step.pages);
   const uint64_t tasks = put(std::span(plan.tasks)), folds = put(std::span(plan.folds));
+  const uint64_t tiles = put(std::span(plan.tiles));
   const uint64_t list = put(std::span(plan.row_list)), picks = put(step.picks);
   const unsigned char* to = sent_.reserve((outbox_used_ + 65535) / 65536 * 65536, stream_, outcome_);
   if (!outcome_.ok()) return;
@@ -78,6 +81,7 @@ inline void DeviceEngine::send(const Step& step, const StepPlan& plan) {
            reinterpret_cast<const uint32_t*>(to + pages)};
   tasks_ = reinterpret_cast<const AttendTask*>(to + tasks);
   folds_ = reinterpret_cast<const AttendTask*>(to + folds);
+  tiles_ = reinterpret_cast<const AttendTile*>(to + tiles);
   row_list_ = reinterpret_cast<const uint32_t*>(to + list);
   wanted_ = reinterpret_cast<const uint32_t*>(to + picks);
 }
@@ -85,14 +89,25 @@ inline void DeviceEngine::send(const Step& step, const StepPlan& plan) {
 inline DeviceEngine::StepPlan DeviceEngine::plan_of(const Step& step) const {
   StepPlan plan;
   plan.row_list.resize(step.logits_rows);
-  for (uint32_t i = 0; i < step.rows.size(); ++i) {
-    const auto& row = step.rows[i];
-    if (row.logits >= 0) plan.row_list[static_cast<uint32_t>(row.logits)] = i;
-    const uint32_t blocks = row.position / kPagePositions + 1;
-    plan.folds.push_back({i, 0, blocks, plan.parts});
-    for (uint32_t b = 0; b < blocks; ++b) plan.tasks.push_back({i, b, blocks, plan.parts});
-    plan.parts += blocks;
+  for (uint32_t i = 0; i < step.rows.size(); ++i)
+    if (step.rows[i].logits >= 0) plan.row_list[static_cast<uint32_t>(step.rows[i].logits)] = i;
+  const bool tiles_fit =
+      shape_.head_dim <= kTileDims && tile_shared_bytes(shape_.head_dim, model_.kv.block_bytes) <= device_.shared_bytes;
+  for (const auto& sequence : step.sequences) {
+    const uint32_t end = sequence.first_row + sequence.rows, each = kTileQueries / group();
+    if (sequence.rows > kFewRows && tiles_fit) {
+      for (uint32_t i = sequence.first_row; i < end; i += each) plan.tiles.push_back({i, std::min(each, end - i)});
+      continue;
+    }
+    for (uint32_t i = sequence.first_row; i < end; ++i) {
+      const uint32_t blocks = step.rows[i].position / kPagePositions + 1;
+      plan.folds.push_back({i, 0, blocks, plan.parts});
+      for (uint32_t b = 0; b < blocks; ++b) plan.tasks.push_back({i, b, blocks, plan.parts});
+      plan.parts += blocks;
+    }
   }
+  // The longest first: those that come last should not be waited for.
+  std::reverse(plan.tiles.begin(), plan.tiles.end());
   return plan;
 }
 
@@ -119,7 +134,7 @@ void DeviceEngine::norm(const float* x, uint32_t n, const float* weight, uint32_
                         const uint32_t* row_list, float* y, bool check) {
   const NormArgs args{
       x, n, weight, shape_.rms_epsilon, q_, padded_blocks(row_blocks), row_list, y, check ? problems_ : nullptr};
-  const uint64_t shared = sizeof(RowScratch) + uint64_t{n} * 4;
+  const uint64_t shared = sizeof(RowScratch) + uint64_t{n} * 8;
   if (shared > (48 << 10)) allow_shared(&norm_rows<kCode>, shared, outcome_);
   launch(&norm_rows<kCode>, {rows, kRowThreads, shared}, stream_, outcome_, args);
 }
@@ -164,6 +179,13 @@ void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& pl
   const auto rows = static_cast<uint32_t>(step.rows.size());
   launch(&place_rows<kFormat>, {rows * c.kv_heads, kRowThreads, sizeof(RowScratch) + uint64_t{2} * c.head_dim * 4},
          stream_, outcome_, PlaceArgs{c, model_.kv, view_, qkv_rows_, model_.rope_cos, model_.rope_sin, i});
+  if (!plan.tiles.empty()) {
+    const uint64_t bytes = tile_shared_bytes(c.head_dim, model_.kv.block_bytes);
+    if (bytes > (48 << 10)) allow_shared(&attend_tiles<kFormat>, bytes, outcome_);
+    launch(&attend_tiles<kFormat>, {static_cast<uint32_t>(plan.tiles.size()) * c.kv_heads, kTileThreads, bytes},
+           stream_, outcome_, TileArgs{c, model_.kv, view_, qkv_rows_, i, tiles_, attended_});
+  }
+  if (plan.tasks.empty()) return;
   const uint64_t floats = attend_shared_floats(group(), c.head_dim);
   const bool stage = stages_kv(floats);
   const auto kv_offset = static_cast<uint32_t>((floats * 4 + 127) / 128 * 128);
@@ -172,7 +194,9 @@ void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& pl
   launch(&attend_rows<kFormat>, {static_cast<uint32_t>(plan.tasks.size()) * c.kv_heads, kRowThreads, shared}, stream_,
          outcome_, AttendArgs{c, model_.kv, view_, qkv_rows_, i, tasks_, parts_, stage ? 1u : 0u, kv_offset});
   const uint64_t supers = (shape_.context / kPagePositions + kSuperBlock) / kSuperBlock;
-  launch(&fold_rows, {rows * c.kv_heads, kRowThreads, std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4},
+  launch(&fold_rows,
+         {static_cast<uint32_t>(plan.folds.size()) * c.kv_heads, kRowThreads,
+          std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4},
          stream_, outcome_, FoldArgs{c, folds_, parts_, supers_, attended_});
 }
 

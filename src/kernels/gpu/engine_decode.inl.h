@@ -7,6 +7,10 @@ namespace {
 /// How a block of threads divides its shared memory; what is left after the rest holds weights ahead of their use.
 inline void DeviceEngine::plan_decode() {
   const auto& c = shape_;
+  for (const auto& layer : layers_)  // one scale a product
+    for (const auto* m : {&layer.attn_q, &layer.attn_k, &layer.attn_v, &layer.attn_output, &layer.ffn_gate,
+                          &layer.ffn_up, &layer.ffn_down})
+      if (m->scales != nullptr) return;
   const auto& w = layers_.front();
   auto& d = decode_;
   uint64_t used = 0;
@@ -19,7 +23,9 @@ inline void DeviceEngine::plan_decode() {
   const uint64_t narrow = std::max({c.hidden, c.heads * c.head_dim});
   if (narrow > kNarrow * kDecodeThreads || c.ffn > kWide * kDecodeThreads) return;
   const uint64_t supers = (c.context / kPagePositions + kSuperBlock) / kSuperBlock;
+  room(sizeof(DecodeArgs));
   d.layers_offset = room(3 * sizeof(DeviceLayer));
+  d.shares_offset = room(kSlots * kDecodeWarps * sizeof(WarpShare));
   d.x_offset = room(uint64_t{c.hidden} * 4);
   d.h_offset = room(widest * 4);
   d.q_offset = room(q_.stride);

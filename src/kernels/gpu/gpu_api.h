@@ -4,6 +4,7 @@
 //
 // Each implementation offers, in namespace onebit::gpu, for device code:
 //   GPU_DEVICE, GPU_KERNEL(threads, blocks)   specifiers; a kernel takes its arguments by value
+//   GPU_FUNCTION                              of a device function that stays one: it is not inlined
 //   GPU_ARGUMENT                              of a large argument: const, where it lies
 //   argument_of(a)                            the kernel's only argument, to index it or take its address
 //   GPU_UNROLL(n), GPU_UNROLL_ALL            of the loop that follows
@@ -14,7 +15,8 @@
 //   largest_in_warp(v), sum_in_warp(v)        of uint32; of int32
 //   atomic_add(p, v)                          int32 and uint32, global or shared; returns the old value
 //   atomic_max(p, v)                          uint32 and uint64
-//   load_acquire(p), fence(), pause()         for barriers across blocks: what was written before is seen after
+//   atomic_add_release(p, v), load_flag(p)    a block that reads the flag which another raised finds by load_fresh
+//   pause()                                   all that the other wrote before; while it waits for that
 //   load_fresh(p)                             float or int32 that other blocks wrote before a barrier
 //   prefetch(p)                               a hint: the line's 128 bytes will be read
 //   load_stream(p)                            16 bytes that are read once

@@ -12,6 +12,7 @@
 #include "kernels/gpu/gpu_types.h"
 
 #define GPU_DEVICE __device__ __forceinline__
+#define GPU_FUNCTION static __device__ __noinline__
 #define GPU_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 #define GPU_ARGUMENT const __grid_constant__
 #define GPU_PRAGMA(text) _Pragma(#text)
@@ -76,10 +77,16 @@ GPU_DEVICE uint32_t atomic_max(uint32_t* p, uint32_t v) {
 GPU_DEVICE uint64_t atomic_max(uint64_t* p, uint64_t v) {
   return atomicMax(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(v));
 }
-GPU_DEVICE uint32_t load_acquire(const uint32_t* p) {
+/// Without the invalidation of the first-level cache that an acquire is here: load_fresh does not look there.
+GPU_DEVICE uint32_t load_flag(const uint32_t* p) {
   uint32_t v;
-  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
   return v;
+}
+GPU_DEVICE uint32_t atomic_add_release(uint32_t* p, uint32_t v) {
+  uint32_t old;
+  asm volatile("atom.add.release.gpu.global.u32 %0, [%1], %2;" : "=r"(old) : "l"(p), "r"(v) : "memory");
+  return old;
 }
 /// What other blocks wrote before a barrier, never this multiprocessor's older copy.
 GPU_DEVICE float load_fresh(const float* p) {

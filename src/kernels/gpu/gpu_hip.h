@@ -16,6 +16,7 @@
 
 #define GPU_DEVICE __device__ __attribute__((always_inline)) inline
 // A multiprocessor has four SIMDs, which share a block's waves: so many that `blocks` are on it at once.
+#define GPU_FUNCTION GPU_DEVICE
 #define GPU_KERNEL(threads, blocks)                                       \
   __global__ void __attribute__((amdgpu_flat_work_group_size(1, threads), \
                                  amdgpu_waves_per_eu((threads) * (blocks) < 128 ? 1 : (threads) * (blocks) / 128)))
@@ -145,6 +146,12 @@ GPU_DEVICE T load_fresh(const T* p) {
   return __hip_atomic_load(p, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
 }
 GPU_DEVICE void prefetch(const void* /*p*/) {}
+GPU_DEVICE uint32_t load_flag(const uint32_t* p) {
+  return __hip_atomic_load(p, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_AGENT);
+}
+GPU_DEVICE uint32_t atomic_add_release(uint32_t* p, uint32_t v) {
+  return __hip_atomic_fetch_add(p, v, __ATOMIC_RELEASE, __HIP_MEMORY_SCOPE_AGENT);
+}
 GPU_DEVICE uint32_t load_acquire(const uint32_t* p) {
   return __hip_atomic_load(p, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_AGENT);
 }

@@ -23,6 +23,7 @@
 
 #define GPU_DEVICE inline
 // The bounds are the compiler's business; launch() cannot know them.
+#define GPU_FUNCTION inline
 #define GPU_KERNEL(threads, blocks) inline void
 #define GPU_ARGUMENT const
 #define GPU_UNROLL(n)
@@ -132,6 +133,12 @@ inline int32_t load_fresh(const int32_t* p) {
   return *p;
 }
 inline void prefetch(const void*) {}
+inline uint32_t load_flag(const uint32_t* p, const Where& where = Where::current()) {
+  return load_acquire(p, where);
+}
+inline uint32_t atomic_add_release(uint32_t* p, uint32_t v, const Where& where = Where::current()) {
+  return gpu::atomic_add(p, v, where);
+}
 inline void fence() {
   std::atomic_thread_fence(std::memory_order_seq_cst);
 }

@@ -62,7 +62,7 @@ struct WeightOperands {
 
 /// A warp's sums: 16 rows by 8 · kTiles tokens.
 template <Code kCode, uint32_t kTiles>
-struct TileSums {
+struct ProductSums {
   int32_t d[kTiles][4];
 
   GPU_DEVICE void clear() {
@@ -71,17 +71,20 @@ struct TileSums {
       for (auto& sum : tile) sum = 0;
   }
 
-  /// A unit: `index` is its first block. group: the 16 rows' weights.
-  GPU_DEVICE void add_unit(const unsigned char* group, uint32_t row_blocks, uint32_t index, const QuantizedRows& x,
-                           uint32_t first_token, uint32_t tokens, const uint32_t* table) {
+  /// A thread's words of a unit whose first block is `index`. group: the 16 rows' weights.
+  GPU_DEVICE static void load(uint32_t (&codes)[4], const unsigned char* group, uint32_t row_blocks, uint32_t index) {
     const uint32_t lane = thread() % kWarp, g = lane / 4, t = lane % 4;
-    uint32_t codes[4];
     GPU_UNROLL_ALL
     for (uint32_t i = 0; i < 4; ++i) {
       const uint32_t at = index + t + (i / 2) * 4, row = g + i % 2 * 8;
       // Past the last block nothing is multiplied: the code that stands for no weight at all is a zero field.
       codes[i] = at < row_blocks ? *reinterpret_cast<const uint32_t*>(group + (at * kTileRows16 + row) * 4) : 0u;
     }
+  }
+
+  GPU_DEVICE void add_unit(const uint32_t (&codes)[4], uint32_t row_blocks, uint32_t index, const QuantizedRows& x,
+                           uint32_t first_token, uint32_t tokens, const uint32_t* table) {
+    const uint32_t lane = thread() % kWarp, g = lane / 4, t = lane % 4;
     WeightOperands<kCode> weights;
     weights.set(codes, table);
     const uint32_t padded = (row_blocks + kUnitBlocks - 1) / kUnitBlocks * kUnitBlocks;
@@ -99,7 +102,7 @@ struct TileSums {
 
 /// Rows of 16 · kGroups by 8 · kTiles tokens a block; the warps that share a group divide its columns.
 template <Code kCode, uint32_t kTiles, uint32_t kGroups, Finish kFinish>
-GPU_KERNEL(kProductThreads, 1)
+GPU_KERNEL(kProductThreads, 2)
 products(GPU_ARGUMENT ProductArgs argument) {
   const auto& a = argument_of(argument);
   constexpr uint32_t kTokens = kTiles * 8, kRows = kGroups * kTileRows16, kParts = kProductWarps / kGroups;
@@ -121,21 +124,28 @@ products(GPU_ARGUMENT ProductArgs argument) {
   else
     while (which + 1 < a.matrices && group >= a.matrix[which].groups) group -= a.matrix[which++].groups;
   const DeviceMatrix& m = a.matrix[which];
-  TileSums<kCode, kTiles> sums;
+  ProductSums<kCode, kTiles> sums;
   sums.clear();
   if (group < m.groups) {
     const unsigned char* data = m.data + static_cast<uint64_t>(group) * m.blocks * kBlockSize;
     const uint32_t units = m.units(), end = units * (part + 1) / kParts;
-    for (uint32_t unit = units * part / kParts; unit < end; ++unit)
-      sums.add_unit(data, m.blocks, unit * kUnitBlocks, a.x, first_token, a.tokens, table);
+    uint32_t unit = units * part / kParts;
+    uint32_t codes[4], next[4] = {};
+    if (unit < end) sums.load(codes, data, m.blocks, unit * kUnitBlocks);
+    for (; unit < end; ++unit) {
+      // The next unit's weights, from far away, are on their way while this one's are multiplied.
+      if (unit + 1 < end) sums.load(next, data, m.blocks, (unit + 1) * kUnitBlocks);
+      sums.add_unit(codes, m.blocks, unit * kUnitBlocks, a.x, first_token, a.tokens, table);
+      GPU_UNROLL_ALL
+      for (uint32_t i = 0; i < 4; ++i) codes[i] = next[i];
+    }
   }
   const uint32_t lane = thread() % kWarp;
   GPU_UNROLL_ALL
-  for (uint32_t i = 0; i < kTiles; ++i) GPU_UNROLL_ALL
-  for (uint32_t j = 0; j < 4; ++j) {
-    const uint32_t row = mine * kTileRows16 + lane / 4 + j / 2 * 8, token = i * 8 + lane % 4 * 2 + j % 2;
+  for (uint32_t i = 0; i < 4 * kTiles; ++i) {
+    const uint32_t row = mine * kTileRows16 + lane / 4 + i % 4 / 2 * 8, token = i / 4 * 8 + lane % 4 * 2 + i % 2;
     // Rows and tokens are interleaved so that a warp's additions meet in no bank.
-    atomic_add(tile + token * kRows + row, sums.d[i][j]);
+    atomic_add(tile + token * kRows + row, sums.d[i / 4][i % 4]);
   }
   sync_block();
 
@@ -179,14 +189,19 @@ half_products(GPU_ARGUMENT HalfHeadArgs a) {
   const uint16_t* w = a.weights + static_cast<uint64_t>(row) * a.columns;
   const float* x = a.x + static_cast<uint64_t>(token) * a.columns;
   float sum[8] = {};
-  for (uint32_t begin = 0; begin < a.columns; begin += kLaneCount) GPU_UNROLL_ALL
-  for (uint32_t i = 0; i < 8; ++i) {
-    const uint32_t at = begin + i * kWarp + lane;
-    if (at < a.columns) sum[i] = std::fma(x[at], a.is_bf16 != 0 ? bf16_to_float(w[at]) : half_to_float(w[at]), sum[i]);
+  for (uint32_t begin = 0; begin < a.columns; begin += kLaneCount) {
+    GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < 8; ++i) {
+      const uint32_t at = begin + i * kWarp + lane;
+      if (at < a.columns)
+        sum[i] = std::fma(x[at], a.is_bf16 != 0 ? bf16_to_float(w[at]) : half_to_float(w[at]), sum[i]);
+    }
   }
   GPU_UNROLL_ALL
-  for (uint32_t half = 4; half > 0; half /= 2) GPU_UNROLL_ALL
-  for (uint32_t i = 0; i < half; ++i) sum[i] = sum[i] + sum[i + half];
+  for (uint32_t half = 4; half > 0; half /= 2) {
+    GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < half; ++i) sum[i] = sum[i] + sum[i + half];
+  }
   const float all = reduce_warp(sum[0], [](float p, float q) { return p + q; });
   if (lane == 0) a.y[task] = all;
 }
