@@ -20,6 +20,10 @@ __attribute__((weak)) void* __tsan_get_current_fiber();
 __attribute__((weak)) void* __tsan_create_fiber(unsigned flags);
 __attribute__((weak)) void __tsan_destroy_fiber(void* fiber);
 __attribute__((weak)) void __tsan_switch_to_fiber(void* fiber, unsigned flags);
+// AddressSanitizer's second stack for what may be used after a function's return takes megabytes a fiber.
+__attribute__((used)) const char* __asan_default_options() {
+  return "detect_stack_use_after_return=0";
+}
 // NOLINTEND(bugprone-reserved-identifier)
 }
 
