@@ -53,20 +53,37 @@ GPU_DEVICE float float_of_byte(uint32_t flipped, uint32_t k) {
   return float_of(pick_bytes(flipped, 0x4b000000u, 0x7440u | k)) - 8388736.0f;
 }
 
-/// Of a position two neighbouring values.
+/// Two neighbouring elements of keys or values as they are stored.
 template <KvFormat kFormat>
-GPU_DEVICE Pair two_values(const unsigned char* v, uint32_t at) {
+struct Stored {
+  uint32_t bits[kFormat == KvFormat::kF32 ? 2 : 1];
+};
+template <KvFormat kFormat>
+GPU_DEVICE Stored<kFormat> load_two(const unsigned char* from, uint32_t at) {
+  Stored<kFormat> r;
   if constexpr (kFormat == KvFormat::kF32) {
-    const auto* p = reinterpret_cast<const float*>(v) + at;
-    return {p[0], p[1]};
+    const uint2 both = *reinterpret_cast<const uint2*>(from + at * 4);
+    r.bits[0] = both.x;
+    r.bits[1] = both.y;
   } else if constexpr (kFormat == KvFormat::kF16) {
-    const uint32_t both = *reinterpret_cast<const uint32_t*>(v + at * 2);
-    return {half_to_float(static_cast<uint16_t>(both & 0xffffu)), half_to_float(static_cast<uint16_t>(both >> 16))};
+    r.bits[0] = *reinterpret_cast<const uint32_t*>(from + at * 2);
   } else {
-    const uint32_t both = *reinterpret_cast<const uint16_t*>(v + at) ^ 0x8080u;
-    return {float_of_byte(both, 0), float_of_byte(both, 1)};
+    r.bits[0] = *reinterpret_cast<const uint16_t*>(from + at);
   }
+  return r;
 }
+template <KvFormat kFormat>
+GPU_DEVICE Pair floats_of(const Stored<kFormat>& two) {
+  if constexpr (kFormat == KvFormat::kF32) return {float_of(two.bits[0]), float_of(two.bits[1])};
+  if constexpr (kFormat == KvFormat::kF16)
+    return {half_to_float(static_cast<uint16_t>(two.bits[0] & 0xffffu)),
+            half_to_float(static_cast<uint16_t>(two.bits[0] >> 16))};
+  const uint32_t flipped = two.bits[0] ^ 0x8080u;
+  return {float_of_byte(flipped, 0), float_of_byte(flipped, 1)};
+}
+
+/// Elements of a chain whose loads are under way while those before are added.
+inline constexpr uint32_t kAheadOfChain = 8;
 
 /// The scores of one query and the positions 2 · lane and the next: chains over d, times c.
 template <KvFormat kFormat>
@@ -75,32 +92,55 @@ GPU_DEVICE Pair two_scores(const HeadsShared& s, const unsigned char* kv, const 
   const uint32_t t = thread() % kWarp * 2;
   if constexpr (kFormat == KvFormat::kQ8) {
     const auto* q = reinterpret_cast<const uint32_t*>(s.bytes) + head * head_dim / 4;
-    const auto* k = reinterpret_cast<const uint32_t*>(kv) + t;
+    const auto* k = reinterpret_cast<const uint2*>(kv) + t / 2;
     int32_t a = 0, b = 0;
     GPU_UNROLL(8)
     for (uint32_t i = 0; i < head_dim / 4; ++i) {
-      a = dot4_signed(a, q[i], k[i * kPagePositions]);
-      b = dot4_signed(b, q[i], k[i * kPagePositions + 1]);
+      const uint2 two = k[i * (kPagePositions / 2)];
+      a = dot4_signed(a, q[i], two.x);
+      b = dot4_signed(b, q[i], two.y);
     }
     const auto* scale = reinterpret_cast<const float*>(kv + plan.k_scale_offset) + t;
     const float q_step = s.q_scale[head] / 127.0f;
     return {(static_cast<float>(a) * (q_step * (scale[0] / 127.0f))) * c,
             (static_cast<float>(b) * (q_step * (scale[1] / 127.0f))) * c};
   } else {
-    const auto* q = reinterpret_cast<const float4*>(s.q + head * head_dim);
-    Pair sum{0.0f, 0.0f};
-    const auto add = [&](float x, uint32_t d) {
-      const Pair k = two_values<kFormat>(kv, d * kPagePositions + t);
-      sum.x = std::fma(x, k.x, sum.x);
-      sum.y = std::fma(x, k.y, sum.y);
+    const float* q = s.q + head * head_dim;
+    Stored<kFormat> k[kAheadOfChain];
+    const auto load = [&](uint32_t begin) {
+      GPU_UNROLL_ALL
+      for (uint32_t j = 0; j < kAheadOfChain; ++j) k[j] = load_two<kFormat>(kv, (begin + j) * kPagePositions + t);
     };
-    GPU_UNROLL(4)
-    for (uint32_t d = 0; d < head_dim; d += 4) {
-      const float4 four = q[d / 4];
-      add(four.x, d);
-      add(four.y, d + 1);
-      add(four.z, d + 2);
-      add(four.w, d + 3);
+    Pair sum{0.0f, 0.0f};
+    const auto add = [&](float x, const Stored<kFormat>& two) {
+      const Pair pair = floats_of<kFormat>(two);
+      sum.x = std::fma(x, pair.x, sum.x);
+      sum.y = std::fma(x, pair.y, sum.y);
+    };
+    float4 q0, q1;
+    const auto load_q = [&](uint32_t begin) {
+      q0 = *reinterpret_cast<const float4*>(q + begin);
+      q1 = *reinterpret_cast<const float4*>(q + begin + 4);
+    };
+    load(0);
+    load_q(0);
+    GPU_UNROLL(2)
+    for (uint32_t begin = 0; begin < head_dim; begin += kAheadOfChain) {
+      const uint32_t next = begin + kAheadOfChain < head_dim ? begin + kAheadOfChain : 0;
+      const float4 x0 = q0, x1 = q1;
+      Stored<kFormat> now[kAheadOfChain];
+      GPU_UNROLL_ALL
+      for (uint32_t j = 0; j < kAheadOfChain; ++j) now[j] = k[j];
+      load(next);
+      load_q(next);
+      add(x0.x, now[0]);
+      add(x0.y, now[1]);
+      add(x0.z, now[2]);
+      add(x0.w, now[3]);
+      add(x1.x, now[4]);
+      add(x1.y, now[5]);
+      add(x1.z, now[6]);
+      add(x1.w, now[7]);
     }
     return {sum.x * c, sum.y * c};
   }
@@ -132,27 +172,38 @@ GPU_DEVICE float weights_of_head(const HeadsShared& s, const unsigned char* kv, 
 struct TwoHeads {
   Pair a, b;
 };
+/// wa, wb: the heads' weights, [kWeightStride]. v: [64][head_dim], there all of it.
 template <KvFormat kFormat>
 GPU_DEVICE TwoHeads weigh_values(const float* wa, const float* wb, const unsigned char* v, uint32_t at,
                                  uint32_t head_dim, uint32_t count) {
   TwoHeads o{{0.0f, 0.0f}, {0.0f, 0.0f}};
-  const auto add = [&](float a, float b, uint32_t t) {
-    const Pair value = two_values<kFormat>(v, t * head_dim + at);
-    o.a.x = std::fma(a, value.x, o.a.x);
-    o.a.y = std::fma(a, value.y, o.a.y);
-    o.b.x = std::fma(b, value.x, o.b.x);
-    o.b.y = std::fma(b, value.y, o.b.y);
+  Stored<kFormat> next[kAheadOfChain];
+  const auto load = [&](uint32_t begin) {
+    GPU_UNROLL_ALL
+    for (uint32_t j = 0; j < kAheadOfChain; ++j) next[j] = load_two<kFormat>(v, (begin + j) * head_dim + at);
   };
-  uint32_t t = 0;
-  GPU_UNROLL(4)
-  for (; t + 4 <= count; t += 4) {
-    const float4 a = *reinterpret_cast<const float4*>(wa + t), b = *reinterpret_cast<const float4*>(wb + t);
-    add(a.x, b.x, t);
-    add(a.y, b.y, t + 1);
-    add(a.z, b.z, t + 2);
-    add(a.w, b.w, t + 3);
+  load(0);
+  GPU_UNROLL(2)
+  for (uint32_t begin = 0; begin < count; begin += kAheadOfChain) {
+    const auto* a = reinterpret_cast<const float4*>(wa + begin);
+    const auto* b = reinterpret_cast<const float4*>(wb + begin);
+    const float4 a0 = a[0], a1 = a[1], b0 = b[0], b1 = b[1];
+    const float as[kAheadOfChain] = {a0.x, a0.y, a0.z, a0.w, a1.x, a1.y, a1.z, a1.w};
+    const float bs[kAheadOfChain] = {b0.x, b0.y, b0.z, b0.w, b1.x, b1.y, b1.z, b1.w};
+    Stored<kFormat> now[kAheadOfChain];
+    GPU_UNROLL_ALL
+    for (uint32_t j = 0; j < kAheadOfChain; ++j) now[j] = next[j];
+    load(begin + kAheadOfChain < count ? begin + kAheadOfChain : 0);
+    GPU_UNROLL_ALL
+    for (uint32_t j = 0; j < kAheadOfChain; ++j) {
+      if (begin + j >= count) continue;  // what stands there is nothing to multiply by zero
+      const Pair value = floats_of<kFormat>(now[j]);
+      o.a.x = std::fma(as[j], value.x, o.a.x);
+      o.a.y = std::fma(as[j], value.y, o.a.y);
+      o.b.x = std::fma(bs[j], value.x, o.b.x);
+      o.b.y = std::fma(bs[j], value.y, o.b.y);
+    }
   }
-  for (; t < count; ++t) add(wa[t], wb[t], t);
   return o;
 }
 
@@ -180,7 +231,7 @@ GPU_DEVICE uint32_t Decode::take_vector(uint32_t i, uint32_t row, bool rotates, 
   const uint32_t half = m.shape.head_dim / 2;
   constexpr uint32_t kPairs = 2;  // under way at once: a head of 128
   uint32_t largest = bits_of(1e-5f);
-  for (uint32_t begin = thread() % kWarp; begin < half; begin += kPairs * kWarp) {
+  for (uint32_t begin = thread_ % kWarp; begin < half; begin += kPairs * kWarp) {
     float cos[kPairs], sin[kPairs], value[2 * kPairs];
     const uint32_t left = (half - begin - 1) / kWarp + 1, pairs = left < kPairs ? left : kPairs;
     GPU_UNROLL_ALL
@@ -189,7 +240,7 @@ GPU_DEVICE uint32_t Decode::take_vector(uint32_t i, uint32_t row, bool rotates, 
       cos[k] = rotates && k < pairs ? m.rope_cos[angle] : 0.0f;
       sin[k] = rotates && k < pairs ? m.rope_sin[angle] : 0.0f;
     }
-    gather(value, 2 * pairs, a_.tag + i,
+    gather(value, 2 * pairs, 2 * kPairs, a_.tag + i,
            [&](uint32_t k) { return a_.qkv + row + begin + k / 2 * kWarp + k % 2 * half; });
     GPU_UNROLL_ALL
     for (uint32_t k = 0; k < kPairs; ++k) {
@@ -210,12 +261,11 @@ template <KvFormat kFormat>
 GPU_DEVICE void Decode::take_vectors(const Task& task, uint32_t parity) const {
   const auto& kv = a_.model.kv;
   const auto& c = a_.model.shape;
-  const DeviceLayer& w = layer(task.layer);
-  const uint32_t group = c.heads / c.kv_heads, half = c.head_dim / 2, lane = thread() % kWarp;
-  const uint32_t k_first = w.attn_q.groups * kTileRows16, v_first = k_first + w.attn_k.groups * kTileRows16;
+  const uint32_t group = c.heads / c.kv_heads, half = c.head_dim / 2, lane = thread_ % kWarp;
+  const uint32_t k_first = a_.q_groups * kTileRows16, v_first = a_.qk_groups * kTileRows16;
   const uint32_t roles = group + (task.kv_block + 1 == state().kv_count ? 2 : 0), t = a_.position % kPagePositions;
   const auto s = heads_shared<kFormat>(shared(a_.attend_offset), group, c.head_dim);
-  for (uint32_t role = thread() / kWarp; role < roles; role += kDecodeWarps) {
+  for (uint32_t role = thread_ / kWarp; role < roles; role += kDecodeWarps) {
     const bool is_query = role < group, is_key = role == group;
     const uint32_t first = is_query ? task.kv_head * group + role : task.kv_head;
     float* x = s.q + role * c.head_dim;
@@ -223,11 +273,11 @@ GPU_DEVICE void Decode::take_vectors(const Task& task, uint32_t parity) const {
                                    is_query || is_key, x);
     if (is_query && kFormat != KvFormat::kQ8) continue;
     // The staged copy must be there before something is written to it.
-    unsigned char *at = kv_of(task), *staged = a_.stage_kv != 0 ? shared(a_.kv_offset) : nullptr;
-    if (!is_query && staged != nullptr) copy_wait(is_key ? &state().keys_here : &state().values_here, parity);
+    unsigned char* at = kv_of(task);
+    if (!is_query) copy_wait(is_key ? &state().keys_here : &state().values_here, parity);
     const auto store = [&](uint32_t offset, auto value) {
       *reinterpret_cast<decltype(value)*>(at + offset) = value;
-      if (staged != nullptr) *reinterpret_cast<decltype(value)*>(staged + offset) = value;
+      *reinterpret_cast<decltype(value)*>(shared(a_.kv_offset) + offset) = value;
     };
     largest = largest_in_warp(largest);
     const float scale = float_of(largest), factor = 127.0f / scale;
@@ -268,24 +318,25 @@ GPU_DEVICE void Decode::attend(uint32_t n) const {
   const uint32_t group = c.heads / c.kv_heads, count = state().kv_count, first_head = mine.kv_head * group;
   const uint32_t behind = a_.position + 1 - mine.kv_block * kPagePositions, tag = a_.tag + mine.layer;
   const uint32_t seen = behind < kPagePositions ? behind : kPagePositions;
-  const bool orders = thread() / kWarp == kDecodeWarps - 1;
+  const bool orders = thread_ / kWarp == kDecodeWarps - 1;
   const auto s = heads_shared<kFormat>(shared(a_.attend_offset), group, c.head_dim);
-  const unsigned char* kv = a_.stage_kv != 0 ? shared(a_.kv_offset) : kv_of(mine);
+  const unsigned char* kv = shared(a_.kv_offset);
   const auto slot = [&](uint32_t head) { return (first_head + head) * a_.part_stride + mine.kv_block; };
   take_vectors<kFormat>(mine, n & 1u);
-  if (a_.stage_kv != 0) copy_wait(&state().keys_here, n & 1u);
+  copy_wait(&state().keys_here, n & 1u);
+  if (kFormat == KvFormat::kQ8) copy_wait(&state().values_here, n & 1u);  // the scales of values are wanted early
   sync_block();
   if (mine.in_layer == 0) mark(mine.layer * 5 + 1);
-  for (uint32_t head = thread() / kWarp; head < group; head += kDecodeWarps) {
+  for (uint32_t head = thread_ / kWarp; head < group; head += kDecodeWarps) {
     const float most = weights_of_head<kFormat>(s, kv, m.kv, head, c.head_dim, c.score_factor, seen);
-    if (count > 1 && thread() % kWarp == 0)
+    if (count > 1 && thread_ % kWarp == 0)
       publish(a_.part_scales + slot(head) * 2, most, tag);
   }
-  if (a_.stage_kv != 0) copy_wait(&state().values_here, n & 1u);
+  if (kFormat != KvFormat::kQ8) copy_wait(&state().values_here, n & 1u);
   sync_block();
-  if (orders) order_keys(n + 1);
+  if (orders) order_kv(n + 1, false);
   // Sums by threads that have nothing to weigh, if there are such.
-  for (uint32_t head = kDecodeThreads - 1 - thread(); head < group; head += kDecodeThreads) {
+  for (uint32_t head = kDecodeThreads - 1 - thread_; head < group; head += kDecodeThreads) {
     const float l = sum_of_weights(s.p + head * kWeightStride, seen);
     if (count == 1)
       s.l[head] = l;
@@ -293,7 +344,7 @@ GPU_DEVICE void Decode::attend(uint32_t n) const {
       publish(a_.part_scales + slot(head) * 2 + 1, l, tag);
   }
   const uint32_t pairs = c.head_dim / 2;
-  for (uint32_t at = thread(); at < (group + 1) / 2 * pairs; at += kDecodeThreads) {
+  for (uint32_t at = thread_; at < (group + 1) / 2 * pairs; at += kDecodeThreads) {
     const uint32_t ha = at / pairs * 2, hb = ha + 1 < group ? ha + 1 : ha, d = at % pairs * 2;
     const TwoHeads o = weigh_values<kFormat>(s.weights + ha * kWeightStride, s.weights + hb * kWeightStride,
                                              kv + m.kv.v_offset, d, c.head_dim, seen);
@@ -314,9 +365,9 @@ GPU_DEVICE void Decode::attend(uint32_t n) const {
     }
   }
   sync_block();
-  if (orders) order_values(n + 1);
+  if (orders) order_kv(n + 1, true);
   if (count > 1) return;
-  for (uint32_t at = thread(); at < group * c.head_dim; at += kDecodeThreads)
+  for (uint32_t at = thread_; at < group * c.head_dim; at += kDecodeThreads)
     publish(a_.attended + first_head * c.head_dim + at, s.q[at] / s.l[at / c.head_dim], tag);
   sync_block();
 }
@@ -329,21 +380,21 @@ GPU_DEVICE void Decode::fold(uint32_t head, uint32_t tag) const {
   float* m = reinterpret_cast<float*>(shared(a_.attend_offset));
   float *l = m + count, *a = l + count, *b = a + count;                        // of blocks
   float *super_m = b + count, *super_a = super_m + supers, *super_b = super_a + supers, *whole_l = super_b + supers;
-  for (uint32_t j = kDecodeThreads - 1 - thread(); j < count; j += kDecodeThreads) {
+  for (uint32_t j = kDecodeThreads - 1 - thread_; j < count; j += kDecodeThreads) {
     float two[2];
-    gather(two, 2, tag, [&](uint32_t k) { return a_.part_scales + (head * a_.part_stride + j) * 2 + k; });
+    gather(two, 2, 2, tag, [&](uint32_t k) { return a_.part_scales + (head * a_.part_stride + j) * 2 + k; });
     m[j] = two[0];
     l[j] = two[1];
   }
-  const bool mine = thread() < c.head_dim;
-  const Tagged* parts = a_.parts + static_cast<uint64_t>(head) * a_.part_stride * c.head_dim + thread();
+  const bool mine = thread_ < c.head_dim;
+  const Tagged* parts = a_.parts + static_cast<uint64_t>(head) * a_.part_stride * c.head_dim + thread_;
   const auto in_super = [&](uint32_t s) {
     const uint32_t left = count - s * kSuperBlock;
     return left < kSuperBlock ? left : kSuperBlock;
   };
   float o[kSuperBlock];
   const auto load = [&](uint32_t s) {
-    gather(o, mine ? in_super(s) : 0, tag, [&](uint32_t k) {
+    gather(o, mine ? in_super(s) : 0, in_super(s), tag, [&](uint32_t k) {
       return parts + static_cast<uint64_t>(s * kSuperBlock + k) * c.head_dim;
     });
   };
@@ -358,16 +409,16 @@ GPU_DEVICE void Decode::fold(uint32_t head, uint32_t tag) const {
     weight = exp_f32(of[at] - both);
     return both;
   };
-  for (uint32_t j = thread(); j < count; j += kDecodeThreads) {
+  for (uint32_t j = thread_; j < count; j += kDecodeThreads) {
     const float both = weigh(m, j / kSuperBlock * kSuperBlock, j, a[j], b[j]);
     if (j + 1 == count || (j + 1) % kSuperBlock == 0) super_m[j / kSuperBlock] = both;
   }
   sync_block();
   if (supers > 1) {
-    for (uint32_t s = thread(); s < supers; s += kDecodeThreads) weigh(super_m, 0, s, super_a[s], super_b[s]);
+    for (uint32_t s = thread_; s < supers; s += kDecodeThreads) weigh(super_m, 0, s, super_a[s], super_b[s]);
     sync_block();
   }
-  if (thread() == kDecodeThreads - 1) {
+  if (thread_ == kDecodeThreads - 1) {
     float total = 0.0f;
     for (uint32_t s = 0; s < supers; ++s) {
       const uint32_t begin = s * kSuperBlock, n = in_super(s);
@@ -382,13 +433,13 @@ GPU_DEVICE void Decode::fold(uint32_t head, uint32_t tag) const {
     if (s > 0) load(s);
     const uint32_t begin = s * kSuperBlock, n = in_super(s);
     float sum = o[0];
-    GPU_UNROLL_ALL
-    for (uint32_t k = 1; k < kSuperBlock; ++k)
-      if (k < n) sum = std::fma(sum, a[begin + k], o[k] * b[begin + k]);
+    by_eights<kSuperBlock>(n, [&](uint32_t k) {
+      if (k > 0 && k < n) sum = std::fma(sum, a[begin + k], o[k] * b[begin + k]);
+    });
     total = s == 0 ? sum : std::fma(total, super_a[s], sum * super_b[s]);
   }
   sync_block();
-  if (mine) publish(a_.attended + head * c.head_dim + thread(), total / *whole_l, tag);
+  if (mine) publish(a_.attended + head * c.head_dim + thread_, total / *whole_l, tag);
   sync_block();
 }
 

@@ -21,13 +21,13 @@ GPU_DEVICE void Decode::head() const {
     return static_cast<uint32_t>(static_cast<uint64_t>(n) * i / of);
   };
   const uint32_t begin = cut(m.groups, block(), blocks()), end = cut(m.groups, block() + 1, blocks());
-  const uint32_t lane = thread() % kWarp, warp = thread() / kWarp;
+  const uint32_t lane = thread_ % kWarp, warp = thread_ / kWarp;
   const uint32_t first = cut(m.units(), warp, kDecodeWarps) * kUnitBlocks + lane / 4;
   const uint32_t most = cut(m.units(), warp + 1, kDecodeWarps) * kUnitBlocks;
   const uint32_t last = most < m.blocks ? most : m.blocks;
   // Where the layers' weights were: their last use is over.
   auto* sums = reinterpret_cast<int32_t*>(shared(a_.slots_offset));
-  for (uint32_t i = thread(); i < (end - begin) * kTileRows16; i += kDecodeThreads) sums[i] = 0;
+  for (uint32_t i = thread_; i < (end - begin) * kTileRows16; i += kDecodeThreads) sums[i] = 0;
   sync_block();
   // A group's first loads are under way while the one before is added up.
   constexpr uint32_t kAhead = 5;
@@ -61,7 +61,7 @@ GPU_DEVICE void Decode::head() const {
   uint64_t best = 0;
   bool finite = true;
   const float step = state().step;
-  for (uint32_t i = thread(); i < (end - begin) * kTileRows16; i += kDecodeThreads) {
+  for (uint32_t i = thread_; i < (end - begin) * kTileRows16; i += kDecodeThreads) {
     const uint32_t id = begin * kTileRows16 + i;
     if (id >= m.rows) break;
     const float logit = static_cast<float>(sums[i]) * (m.scale(id) * step);
@@ -78,7 +78,7 @@ GPU_DEVICE void Decode::head() const {
 /// By all blocks: the last one writes to the host's memory, which is nearer to the host than a copy that it orders.
 GPU_DEVICE void Decode::report() const {
   sync_block();
-  if (thread() != 0 || atomic_add_release(a_.ticket, 1u) + 1 != blocks()) return;
+  if (thread_ != 0 || atomic_add_release(a_.ticket, 1u) + 1 != blocks()) return;
   *a_.ticket = 0;
   fence();
   const uint64_t problems = load_relaxed(reinterpret_cast<const uint64_t*>(a_.problems));

@@ -11,7 +11,7 @@ inline void DeviceEngine::plan_decode() {
     for (const auto* m : {&layer.attn_q, &layer.attn_k, &layer.attn_v, &layer.attn_output, &layer.ffn_gate,
                           &layer.ffn_up, &layer.ffn_down})
       if (m->scales != nullptr) return;
-  if (std::max(c.hidden, c.heads * c.head_dim) > kNarrow * kDecodeThreads || c.ffn > kWide * kDecodeThreads) return;
+  if (std::max({c.hidden, c.heads * c.head_dim, c.ffn}) > kMostOfRow * kDecodeThreads) return;
   divide_decode();
   auto& d = decode_;
   uint64_t used = 0;
@@ -23,9 +23,7 @@ inline void DeviceEngine::plan_decode() {
   uint32_t groups = 0;  // of a block, at most
   for (uint32_t i = 0; i < kSlots; ++i)
     groups = std::max(groups, (d.slots[i].each + (d.slots[i].more > 0 ? 1 : 0)) * (i == kGateUp ? 2 : 1));
-  room(sizeof(DecodeArgs));
-  d.state_offset = room(sizeof(DecodeState));
-  d.layers_offset = room(3 * sizeof(DeviceLayer));
+  room(sizeof(DecodeState));
   d.x_offset = room(uint64_t{c.hidden} * 4);
   d.q_offset = room(q_.stride);
   d.table_offset = room(code_ == Code::kT1_6 ? kTritTableBytes : 0);
@@ -36,12 +34,11 @@ inline void DeviceEngine::plan_decode() {
   const uint64_t head_groups = model_.half_head == nullptr ? model_.head.groups / decode_blocks_ + 1 : 0;
   const uint64_t after = std::max(head_groups * kTileRows16, uint64_t{c.hidden}) * 4;
   const uint64_t limit = device_.shared_bytes;
-  d.stage_kv = used + model_.kv.block_bytes + after + (16 << 10) <= limit ? 1 : 0;
-  d.kv_offset = room(d.stage_kv != 0 ? model_.kv.block_bytes : 0);
-  if (used + after > limit) return;
+  d.kv_offset = room(model_.kv.block_bytes);
+  if (used + after + kUnitBytes > limit) return;
   d.slots_offset = static_cast<uint32_t>(used);
-  d.slots_bytes = static_cast<uint32_t>(std::max(after, std::min(limit - used, weights_of_block())));
-  used += d.slots_bytes;
+  d.slots_bytes = static_cast<uint32_t>(std::max(after, std::min(limit - used - kUnitBytes, weights_of_block())));
+  used += d.slots_bytes + kUnitBytes;  // a unit that is not whole is read as one
   with_code([&](auto code) {
     with_format([&](auto format) {
       const auto kernel = &decode<code.value, format.value>;
@@ -60,6 +57,8 @@ inline void DeviceEngine::divide_decode() {
   const auto& w = layers_.front();
   const uint32_t groups[kSlots] = {w.attn_q.groups + w.attn_k.groups + w.attn_v.groups, w.attn_output.groups,
                                    w.ffn_gate.groups, w.ffn_down.groups};
+  decode_.q_groups = w.attn_q.groups;
+  decode_.qk_groups = w.attn_q.groups + w.attn_k.groups;
   decode_blocks_ = device_.multiprocessors;
   for (const uint32_t n : groups) decode_blocks_ = std::min(decode_blocks_, n);
   uint32_t turn = 0;

@@ -29,6 +29,7 @@
 //                                             by a warp: copies of multiples of 16 bytes, `bytes` in all
 //   copy_wait(b, parity)                      until the copies whose number (0, 1, …) has this parity are there;
 //                                             the next but one is ordered only after all threads have waited
+//   opaque(v)                                 v, of which the compiler knows nothing
 //   dot4(acc, u, s), dot4_signed(acc, a, b)   acc + Σ of four products of bytes; u unsigned, the others signed
 //   Accumulator, matrix instructions: see TileProduct in each
 //   half_to_float(bits), float_to_half(x)     IEEE binary16, to nearest even

@@ -180,18 +180,22 @@ GPU_DEVICE void copy_wait(CopyBarrier* b, uint32_t parity) {
   uint32_t done = 0;
   while (done == 0)
 #if __CUDA_ARCH__ >= 900
-    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.b32 %0, 1, 0, p;\n}"
+    asm volatile("{\n\t.reg .pred p;\n\tmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n\tselp.b32 %0, 1, 0, p;\n\t}"
                  : "=r"(done)
                  : "r"(cuda::shared_address(b)), "r"(parity)
                  : "memory");
 #else
-    asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared.b64 p, [%1], %2;\nselp.b32 %0, 1, 0, p;\n}"
+    asm volatile("{\n\t.reg .pred p;\n\tmbarrier.test_wait.parity.shared.b64 p, [%1], %2;\n\tselp.b32 %0, 1, 0, p;\n\t}"
                  : "=r"(done)
                  : "r"(cuda::shared_address(b)), "r"(parity)
                  : "memory");
 #endif
 }
 
+GPU_DEVICE uint32_t opaque(uint32_t v) {
+  asm volatile("" : "+r"(v));
+  return v;
+}
 GPU_DEVICE int32_t dot4(int32_t acc, uint32_t u, uint32_t s) {
   int32_t d;
   asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(u), "r"(s), "r"(acc));

@@ -27,6 +27,9 @@
 
 namespace onebit::gpu {
 
+struct alignas(8) uint2 {
+  uint32_t x, y;
+};
 struct alignas(16) uint4 {
   uint32_t x, y, z, w;
 };
@@ -205,6 +208,10 @@ GPU_DEVICE void copy_wait(CopyBarrier* b, uint32_t parity) {
   while ((__hip_atomic_load(&b->done, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_WORKGROUP) & 1u) == parity) pause();
 }
 
+GPU_DEVICE uint32_t opaque(uint32_t v) {
+  asm volatile("" : "+v"(v));
+  return v;
+}
 // v_dot4_i32_iu8
 GPU_DEVICE int32_t dot4(int32_t acc, uint32_t u, uint32_t s) {
   return __builtin_amdgcn_sudot4(false, static_cast<int32_t>(u), true, static_cast<int32_t>(s), acc, false);

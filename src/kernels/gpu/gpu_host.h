@@ -33,6 +33,9 @@ namespace onebit::gpu {
 
 using Where = std::source_location;
 
+struct alignas(8) uint2 {
+  uint32_t x, y;
+};
 struct alignas(16) uint4 {
   uint32_t x, y, z, w;
 };
@@ -201,6 +204,9 @@ inline void copy_wait(CopyBarrier* b, uint32_t parity, const Where& where = Wher
   }
 }
 
+inline uint32_t opaque(uint32_t v) {
+  return v;
+}
 /// Overflow is a mistake that the undefined-behaviour sanitizer sees.
 inline int32_t dot4(int32_t acc, uint32_t u, uint32_t s) {
   for (int i = 0; i < 32; i += 8) acc += static_cast<uint8_t>(u >> i) * static_cast<int8_t>(s >> i);

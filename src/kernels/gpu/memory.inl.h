@@ -106,16 +106,17 @@ class ModelUpload {
   ModelUpload(Arena& arena, Stream stream, Outcome& outcome)
       : arena_(arena), outcome_(outcome), uploader_(arena, stream, outcome) {}
 
+  /// more: elements that nobody writes, after the last one
   template <class T>
-  const T* copy(std::span<const T> from) {
-    T* to = arena_.device<T>(from.size(), outcome_);
+  const T* copy(std::span<const T> from, uint64_t more = 0) {
+    T* to = arena_.device<T>(from.size() + more, outcome_);
     if (to != nullptr) uploader_.copy(to, from.data(), from.size_bytes());
     return to;
   }
 
   DeviceMatrix matrix(const MatrixView& w) {
     DeviceMatrix m{};
-    m.data = reinterpret_cast<const unsigned char*>(copy(w.data));
+    m.data = reinterpret_cast<const unsigned char*>(copy(w.data, kUnitBytes));  // a unit is read whole
     m.rows = w.rows;
     m.columns = w.columns;
     m.groups = w.groups;

@@ -87,10 +87,10 @@ GPU_DEVICE int32_t sum_in_block(int32_t v, RowScratch& scratch) {
   return sum_in_warp(v);
 }
 
-/// x · (127 / s) to nearest even; s is finite.
+/// x · factor to nearest even, where factor is 127 / s and |x| <= s, all finite. What is added leaves the integer in the
+/// lowest bits of the sum, and since |x · factor| is less than 127.5 there is nothing to clamp.
 GPU_DEVICE int32_t quantized(float x, float factor) {
-  const float rounded = (x * factor + 0x1.8p+23f) - 0x1.8p+23f;
-  return static_cast<int32_t>(rounded < -128.0f ? -128.0f : rounded > 127.0f ? 127.0f : rounded);
+  return static_cast<int32_t>(bits_of(x * factor + 0x1.8p+23f) - 0x4b400000u);
 }
 
 /// Where a column's byte stands in a row of int8 for products with blocks of kColumns<kCode> columns: the first 16

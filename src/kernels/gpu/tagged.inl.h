@@ -14,24 +14,38 @@ GPU_DEVICE void publish(Tagged* to, float value, uint32_t tag) {
   store_relaxed(to, static_cast<uint64_t>(tag) << 32 | bits_of(value));
 }
 
-/// value[k] = what stands at(k), for all k < count, count <= kMost, once it has the tag. All loads are under way at once:
-/// they come from afar.
-template <uint32_t kMost, class At>
-GPU_DEVICE void gather(float (&value)[kMost], uint32_t count, uint32_t tag, At at) {
-  Tagged got[kMost];
+/// Calls visit(k) for k < most, and in the last eight possibly for some more; most is the same for a whole warp.
+template <uint32_t kMost, class Visit>
+GPU_DEVICE void by_eights(uint32_t most, Visit visit) {
+  constexpr uint32_t kEach = 8;
   GPU_UNROLL_ALL
-  for (uint32_t k = 0; k < kMost; ++k) got[k] = static_cast<uint64_t>(k < count ? ~tag : tag) << 32;
+  for (uint32_t begin = 0; begin < kMost; begin += kEach) {
+    if (begin >= most) continue;
+    GPU_UNROLL_ALL
+    for (uint32_t k = begin; k < kMost && k < begin + kEach; ++k) visit(k);
+  }
+}
+
+/// Waits for one value, if `mine`, for who would only be in others' way with more loads than that.
+GPU_DEVICE void await(const Tagged* at, bool mine, uint32_t tag) {
+  while (mine && static_cast<uint32_t>(load_relaxed(at) >> 32) != tag) pause();
+}
+
+/// value[k] = what stands at(k), for all k < count, once it has the tag. All loads are under way at once: they come from
+/// afar. count <= most <= kMost; most is the same for a whole warp.
+template <uint32_t kMost, class At>
+GPU_DEVICE void gather(float (&value)[kMost], uint32_t count, uint32_t most, uint32_t tag, At at) {
+  Tagged got[kMost];
+  by_eights<kMost>(most, [&](uint32_t k) { got[k] = static_cast<uint64_t>(k < count ? ~tag : tag) << 32; });
   for (bool here = false; !here;) {
-    GPU_UNROLL_ALL
-    for (uint32_t k = 0; k < kMost; ++k)
+    by_eights<kMost>(most, [&](uint32_t k) {
       if (static_cast<uint32_t>(got[k] >> 32) != tag) got[k] = load_relaxed(at(k));
+    });
     here = true;
-    GPU_UNROLL_ALL
-    for (uint32_t k = 0; k < kMost; ++k) here = here && static_cast<uint32_t>(got[k] >> 32) == tag;
+    by_eights<kMost>(most, [&](uint32_t k) { here = here && static_cast<uint32_t>(got[k] >> 32) == tag; });
     if (!here) pause();
   }
-  GPU_UNROLL_ALL
-  for (uint32_t k = 0; k < kMost; ++k) value[k] = float_of(static_cast<uint32_t>(got[k]));
+  by_eights<kMost>(most, [&](uint32_t k) { value[k] = float_of(static_cast<uint32_t>(got[k])); });
 }
 
 }  // namespace
