@@ -220,6 +220,18 @@ TEST(GpuModules, NamesOfDevices) {
     EXPECT_FALSE(device_by_name(wrong)) << wrong;
 }
 
+TEST(GpuModules, NamesOfSeveralDevices) {
+  const auto two = devices_by_name("cuda:0,hip:1");
+  ASSERT_TRUE(two);
+  ASSERT_EQ(two->size(), 2u);
+  EXPECT_EQ((*two)[1], *device_by_name("hip:1"));
+  EXPECT_EQ(devices_by_name("cuda:all")->front().index, Device::kAll);
+  EXPECT_EQ(devices_by_name("auto")->front(), Device{});
+  for (const char* wrong : {"", "cuda:0,", ",cuda:0", "cuda:0,cuda:0", "cuda:all,cuda:1", "cpu,cuda:0", "auto,cuda:0"})
+    EXPECT_FALSE(devices_by_name(wrong)) << wrong;
+  EXPECT_FALSE(device_by_name("cuda:all")) << "one is wanted";
+}
+
 TEST(GpuModules, AModelThatTheEngineDoesNotTakeIsAnError) {
   const Models models({"narrow_heads", config_of(40, 6, 2, 6, 36), {}});
   const auto backend = make_gpu_backend(models.weights(), {&gpu::host_module(), "host"}, {});

@@ -263,8 +263,9 @@ struct Machine {
   uint32_t order = 1;
   /// So many launches go well, then the device is lost: every launch, copy and wait fails. Negative: never.
   int64_t launches_until_lost = -1;
+  int lost_device = -1;  // which that is about; negative: all
 };
-/// For tests, while no other thread uses the shim. What is allocated stays.
+/// For tests. What is allocated stays.
 void set_machine(const Machine& machine);
 Machine machine();
 
