@@ -27,7 +27,7 @@ std::string device_error(const std::string& text) {
 }
 
 struct Words {
-  std::string kv = "f16", engine = "gen-2", device = "auto", fallback = "cpu";
+  std::string kv = "f16", engine = "gen-2", device = "auto", fallback = "cpu", weights = "auto";
   bool open = false, print_config = false;
   uint64_t kv_megabytes = 0;
 };
@@ -54,6 +54,10 @@ void add_model(CLI::App& app, Settings& s, Words& words) {
                  "What computes once the last GPU has failed: cpu, which goes on with the answers under way, or none: "
                  "requests fail")
       ->check(CLI::IsMember({"cpu", "none"}))
+      ->capture_default_str();
+  app.add_option("--gpu-weights", words.weights,
+                 "How a GPU gets the weights: auto (in place where it shares the host's memory, else copied) or copy")
+      ->check(CLI::IsMember({"auto", "copy"}))
       ->capture_default_str();
   app.add_option("-t,--threads", o.model.threads, "Threads that compute; 0: one for each processor")
       ->check(CLI::Range(0, 1024))
@@ -148,6 +152,7 @@ ParsedSettings parse_settings(int argc, char** argv) {
   o.model.engine = words.engine == "gen-2" ? onebit::Engine::kGen2 : onebit::Engine::kReference;
   o.model.devices = *devices_by_name(words.device);
   o.model.cpu_fallback = words.fallback == "cpu";
+  o.model.gpu_in_place = words.weights == "auto";
   o.model.kv_bytes = words.kv_megabytes * 1000000;
   o.engine.scheduler.kv_bytes = words.kv_megabytes * 1000000;
   if (words.print_config) {

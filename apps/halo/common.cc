@@ -73,6 +73,11 @@ void ModelArguments::add_to(CLI::App& command) {
                   "What goes on with an answer where a GPU fails: cpu, or none: that is an error")
       ->check(CLI::IsMember({"cpu", "none"}))
       ->capture_default_str();
+  command
+      .add_option("--gpu-weights", gpu_weights,
+                  "How a GPU gets the weights: auto (in place where it shares the host's memory, else copied) or copy")
+      ->check(CLI::IsMember({"auto", "copy"}))
+      ->capture_default_str();
   command.add_option("-t,--threads", threads, "Threads of the CPU; 0: one for each processor")
       ->check(CLI::Range(0u, 1024u))
       ->capture_default_str();
@@ -89,6 +94,7 @@ Result<Model> ModelArguments::open(StepProfile* profile) const {
                             .devices = {computes_on},
                             .cpu_fallback = fallback == "cpu",
                             .kv_bytes = 0,
+                            .gpu_in_place = gpu_weights == "auto",
                             .threads = threads,
                             .pin = pin,
                             .profile = profile});

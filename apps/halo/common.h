@@ -13,7 +13,7 @@ namespace onebit::halo {
 /// Prints "halo: message" on standard error; returns 1, the exit code of a failure.
 int report(const Error& error);
 
-/// -m, --kv, --head, --engine, --device, --device-fallback, --threads, --pin.
+/// -m, --kv, --head, --engine, --device, --device-fallback, --gpu-weights, --threads, --pin.
 struct ModelArguments {
   std::string path;
   std::string kv = "f16";
@@ -21,6 +21,7 @@ struct ModelArguments {
   std::string engine = "gen-2";
   std::string device = "auto";
   std::string fallback = "cpu";
+  std::string gpu_weights = "auto";
   uint32_t threads = 0;
   bool pin = false;
 

@@ -51,6 +51,7 @@ gpu::ModelView view_of(const ModelWeights& w) {
                 .context = c.context,
                 .rms_epsilon = c.rms_epsilon,
                 .score_factor = score_factor_of(c)};
+  view.file = w.file->bytes();
   view.embedding = view_of(w.embedding);
   for (const auto& l : w.layers)
     view.layers.push_back({l.attn_norm, l.attn_sub_norm, l.ffn_norm, l.ffn_sub_norm, view_of(l.attn_q),
@@ -229,7 +230,8 @@ Result<std::unique_ptr<Backend>> make_gpu_backend(ModelWeights weights, const Gp
                                                                {.device = options.device,
                                                                 .kv = format_of(options.kv_type),
                                                                 .kv_bytes = options.kv_bytes,
-                                                                .most_rows = kMostRows},
+                                                                .most_rows = kMostRows,
+                                                                .in_place = options.in_place},
                                                                failure));
   const auto name = fmt::format("{}:{}", module.name, options.device);
   if (engine == nullptr) return fail_as(failure, name);

@@ -54,6 +54,7 @@ Status Model::add_gpus() {
                                     {.kv_type = options_.kv_type,
                                      .device = device.index,
                                      .kv_bytes = options_.kv_bytes,
+                                     .in_place = options_.gpu_in_place,
                                      .profile = backends_.empty() ? options_.profile : nullptr});
     if (!backend && any) continue;
     if (!backend) return fail_in(name_of(device), backend.error());

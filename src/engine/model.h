@@ -23,6 +23,7 @@ struct ModelOptions {
   std::vector<Device> devices{{.kind = Device::Kind::kCpu, .module = {}, .index = 0}};  // of gen-2
   bool cpu_fallback = true;        // in place of devices that are lost
   uint64_t kv_bytes = 0;           // of each GPU's memory for keys and values; 0: what suits it
+  bool gpu_in_place = true;        // GpuOptions::in_place
   unsigned threads = 0;            // of the CPU; 0: one for each processor this process may use
   bool pin = false;                // each thread on a processor of its own
   StepProfile* profile = nullptr;  // where the first device adds its times, if anywhere
@@ -32,7 +33,7 @@ class Model {
  public:
   /// Errors name the file and what is wrong with it, an instruction set in $HALO_ISA that cannot be used, or a device
   /// that cannot compute; where any device will do (`auto`) the CPU takes what no GPU does. Each of several devices has
-  /// its own copy of the weights.
+  /// memory of its own.
   static Result<Model> open(const std::string& path, const ModelOptions& options = {});
 
   const H1bFile& file() const { return *file_; }

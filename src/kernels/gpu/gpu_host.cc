@@ -161,6 +161,10 @@ int device_count() {
   return host::machine().devices;
 }
 
+std::string pci_address(int) {
+  return {};
+}
+
 void use_device(int device, Outcome& outcome) {
   if (device < 0 || device >= device_count()) return outcome.take(host::invalid("no such device"));
   host::current_device = device;
@@ -178,7 +182,7 @@ DeviceProperties device_properties(int device, Outcome& outcome) {
           .memory_bytes = m.memory_bytes,
           .free_bytes = m.memory_bytes - std::min(m.memory_bytes, s.allocated),
           .l2_bytes = 1 << 20,
-          .integrated = true};
+          .integrated = m.integrated};
 }
 
 void* allocate_device(size_t bytes, Outcome& outcome) {
@@ -212,6 +216,11 @@ void* allocate_pinned(size_t bytes, Outcome& outcome) {
 void free_pinned(void* p) {
   ::operator delete(p, host::kAlignment);
 }
+
+const void* map_host(const void* host, size_t, int) {
+  return host::machine().integrated ? host : nullptr;
+}
+void unmap_host(const void*) {}
 
 void copy_to_device(void* to, const void* from, size_t bytes, Stream stream, Outcome& outcome) {
   host::perform(stream, outcome, [=](Outcome&) {
