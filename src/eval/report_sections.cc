@@ -113,6 +113,7 @@ void roofline(ReportSection& section, const json& results) {
         {"read bandwidth GB/s", number("bandwidth_gb_s", 1)},
         {"fraction of its limit", number("token_fraction", 3)},
         {"seen", range("token_fractions_seen", 3)},
+        {"J a token", number("joules_per_token", 3)},
         {"prefill tok/s", inside("prefill", number("tokens_s", 0))},
         {"of the int8 peak", inside("prefill", number("fraction", 3))}});
 }
@@ -127,6 +128,7 @@ void gpu(ReportSection& section, const json& results) {
         {"decode tok/s", number("decode_tokens_s", 0)},
         {"read bandwidth GB/s", number("bandwidth_gb_s", 0)},
         {"fraction of its limit", number("token_fraction", 3)},
+        {"J a token", number("joules_per_token", 3)},
         {"QKV µs", part("qkv")},
         {"attention µs", part("attention")},
         {"output µs", part("attn_output")},
