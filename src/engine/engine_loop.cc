@@ -172,8 +172,8 @@ void EngineLoop::run(Worker& worker) {
     const bool more = worker.scheduler.step();
     lock.lock();
     worker.busy = more;
-    if (!worker.scheduler.loss() || stop_) continue;
-    return lose(worker);
+    const auto& loss = worker.scheduler.loss();
+    if (loss && !stop_) return lose(worker, *loss);
   }
   take_arrivals(worker);
   lock.unlock();
@@ -182,8 +182,7 @@ void EngineLoop::run(Worker& worker) {
 
 /// Its requests go to the other devices, or to what comes in their place, or end with the error that ended it. With the
 /// lock held.
-void EngineLoop::lose(Worker& worker) {
-  const auto loss = *worker.scheduler.loss();
+void EngineLoop::lose(Worker& worker, const Error& loss) {
   worker.lost = true;
   worker.busy = false;
   take_arrivals(worker);

@@ -86,7 +86,7 @@ class EngineLoop {
   void start(Backend& backend);
   void run(Worker& worker);
   void take_arrivals(Worker& worker);
-  void lose(Worker& worker);
+  void lose(Worker& worker, const Error& loss);
   bool sound_locked() const;
   Ticket room_locked(size_t requests) const;
   Result<Worker*> place(const Request& request, std::span<const TokenId> tokens) const;

@@ -27,6 +27,7 @@ Result<std::vector<Device>> gpus_of(const std::vector<Device>& asked) {
       ASSIGN_OR_RETURN(const auto module, load_gpu_module(device.module));
       const int count = module.functions->device_count();
       if (count == 0) return fail("{}:all: this machine has none, or no driver for it", device.module);
+      found.reserve(found.size() + static_cast<size_t>(count));
       for (int i = 0; i < count; ++i) found.push_back({Device::Kind::kGpu, device.module, i});
     } else if (device.kind == Device::Kind::kGpu) {
       found.push_back(device);
@@ -39,6 +40,7 @@ Result<std::vector<Device>> gpus_of(const std::vector<Device>& asked) {
 
 std::vector<Backend*> Model::backends() const {
   std::vector<Backend*> all;
+  all.reserve(backends_.size());
   for (const auto& backend : backends_) all.push_back(backend.get());
   return all;
 }

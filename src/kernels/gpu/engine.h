@@ -13,7 +13,7 @@ namespace onebit::gpu {
 
 /// Of this header and of what it hands over: a program and a module that differ in it do not belong together. Raise it
 /// with each change.
-inline constexpr std::string_view kInterface = "1bit-gpu-3";
+inline constexpr char kInterface[] = "1bit-gpu-3";
 
 enum class KvFormat : uint32_t { kF32, kF16, kQ8 };
 

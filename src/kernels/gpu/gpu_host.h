@@ -54,7 +54,7 @@ inline uint32_t blocks() {
 }
 template <class T>
 const T& argument_of(const T& argument) {
-  return argument;
+  return argument;  // NOLINT(bugprone-return-const-ref-from-parameter): a kernel's own parameter
 }
 inline unsigned char* shared_memory() {
   return host::running->block->shared;
