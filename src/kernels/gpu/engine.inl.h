@@ -62,6 +62,10 @@ class DeviceEngine final : public Engine {
   void make_buffers();
   void make_pages();
   void plan_decode();
+  void divide_decode();
+  uint64_t weights_of_block() const;
+  void make_decode_buffers();
+  void forget_tags();
   bool decodes(const Step& step) const;
   void run_decode(const Step& step);
   void run_batch(const Step& step);
@@ -135,16 +139,12 @@ class DeviceEngine final : public Engine {
   uint64_t decode_shared_ = 0;  // 0: the device cannot decode in one kernel
   uint32_t decode_blocks_ = 0;
   Growing<uint32_t> decode_pages_;
-  Growing<float> decode_parts_;
-  Growing<uint32_t> decode_tickets_;
-  uint32_t decode_room_ = 0;  // blocks of 64 positions
+  Growing<Tagged> decode_parts_;
+  uint32_t decode_room_ = 0;    // blocks of 64 positions
+  uint64_t decode_tagged_ = 0;  // values of products
   uint64_t* times_ = nullptr;
 
   // What comes back.
-  struct Answer {
-    Problems problems;
-    uint64_t best;
-  };
   Answer* answer_ = nullptr;         // pinned
   Picked* answer_picked_ = nullptr;  // pinned
   float* answer_logits_ = nullptr;   // pinned

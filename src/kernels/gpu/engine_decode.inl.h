@@ -11,7 +11,8 @@ inline void DeviceEngine::plan_decode() {
     for (const auto* m : {&layer.attn_q, &layer.attn_k, &layer.attn_v, &layer.attn_output, &layer.ffn_gate,
                           &layer.ffn_up, &layer.ffn_down})
       if (m->scales != nullptr) return;
-  const auto& w = layers_.front();
+  if (std::max(c.hidden, c.heads * c.head_dim) > kNarrow * kDecodeThreads || c.ffn > kWide * kDecodeThreads) return;
+  divide_decode();
   auto& d = decode_;
   uint64_t used = 0;
   const auto room = [&](uint64_t bytes) {
@@ -19,43 +20,28 @@ inline void DeviceEngine::plan_decode() {
     used += (bytes + 127) / 128 * 128;
     return at;
   };
-  const uint64_t widest = std::max({c.hidden, c.ffn, c.heads * c.head_dim, 2 * c.head_dim});
-  const uint64_t narrow = std::max({c.hidden, c.heads * c.head_dim});
-  if (narrow > kNarrow * kDecodeThreads || c.ffn > kWide * kDecodeThreads) return;
-  const uint64_t supers = (c.context / kPagePositions + kSuperBlock) / kSuperBlock;
+  uint32_t groups = 0;  // of a block, at most
+  for (uint32_t i = 0; i < kSlots; ++i)
+    groups = std::max(groups, (d.slots[i].each + (d.slots[i].more > 0 ? 1 : 0)) * (i == kGateUp ? 2 : 1));
   room(sizeof(DecodeArgs));
+  d.state_offset = room(sizeof(DecodeState));
   d.layers_offset = room(3 * sizeof(DeviceLayer));
-  d.shares_offset = room(kSlots * kDecodeWarps * sizeof(WarpShare));
   d.x_offset = room(uint64_t{c.hidden} * 4);
-  d.h_offset = room(widest * 4);
   d.q_offset = room(q_.stride);
   d.table_offset = room(code_ == Code::kT1_6 ? kTritTableBytes : 0);
-  d.row_offset = room(sizeof(RowScratch));
-  d.attend_offset = room(uint64_t{attend_shared_floats(group(), c.head_dim)} * 4);
-  d.fold_offset = room(std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4);
-  decode_blocks_ = device_.multiprocessors;
-  const auto units = [&](uint64_t groups, const DeviceMatrix& m) {
-    return groups * ((m.blocks + kUnitBlocks - 1) / kUnitBlocks);
-  };
-  const uint64_t all[kSlots] = {
-      units(w.attn_q.groups + w.attn_k.groups + w.attn_v.groups, w.attn_q), units(w.attn_output.groups, w.attn_output),
-      units(w.ffn_gate.groups + w.ffn_up.groups, w.ffn_gate), units(w.ffn_down.groups, w.ffn_down)};
-  // The head's sums stand where the slots were.
-  const uint64_t head = ((uint64_t{model_.head.groups} + decode_blocks_ - 1) / decode_blocks_) * kTileRows16 * 4;
+  d.sums_offset = room(uint64_t{groups} * kTileRows16 * 4);
+  d.attend_offset = room(4 * std::max<uint64_t>(heads_shared_floats(group(), c.head_dim),
+                                                fold_shared_floats(c.context / kPagePositions + 1)));
+  // The head's sums stand where the layers' weights were, or its norm.
+  const uint64_t head_groups = model_.half_head == nullptr ? model_.head.groups / decode_blocks_ + 1 : 0;
+  const uint64_t after = std::max(head_groups * kTileRows16, uint64_t{c.hidden}) * 4;
   const uint64_t limit = device_.shared_bytes;
-  if (used + std::max<uint64_t>(head, kUnitBytes) > limit) return;
-  d.stage_kv = used + model_.kv.block_bytes + head + (16 << 10) <= limit ? 1 : 0;
+  d.stage_kv = used + model_.kv.block_bytes + after + (16 << 10) <= limit ? 1 : 0;
   d.kv_offset = room(d.stage_kv != 0 ? model_.kv.block_bytes : 0);
-  const uint64_t slots_begin = used;
-  uint64_t left = (limit - used) / kUnitBytes;
-  for (uint32_t i = 0; i < kSlots; ++i) {
-    d.units_each[i] = static_cast<uint32_t>(all[i] / decode_blocks_);
-    d.units_more[i] = static_cast<uint32_t>(all[i] % decode_blocks_);
-    d.slot_units[i] = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{d.units_each[i]} + 1, left));
-    left -= d.slot_units[i];
-    d.slot_offset[i] = room(uint64_t{d.slot_units[i]} * kUnitBytes);
-  }
-  used = std::max(used, slots_begin + head);
+  if (used + after > limit) return;
+  d.slots_offset = static_cast<uint32_t>(used);
+  d.slots_bytes = static_cast<uint32_t>(std::max(after, std::min(limit - used, weights_of_block())));
+  used += d.slots_bytes;
   with_code([&](auto code) {
     with_format([&](auto format) {
       const auto kernel = &decode<code.value, format.value>;
@@ -65,24 +51,75 @@ inline void DeviceEngine::plan_decode() {
   });
   if (used == 0 || !outcome_.ok()) return;
   decode_shared_ = used;
-  const uint64_t qkv = qkv_rows_.stride, wide = (uint64_t{w.ffn_gate.groups} + w.ffn_up.groups) * kTileRows16;
-  const uint64_t rows = w.attn_output.groups * kTileRows16, down = w.ffn_down.groups * kTileRows16;
-  auto* sums = arena_.device<int32_t>(qkv + wide + rows + down, outcome_);
-  auto* words = arena_.device<uint64_t>(2, outcome_);  // the barrier; the best logit
+  make_decode_buffers();
+}
+
+/// Blocks and their rows. Every block has some of each product: decode.inl.h says why. Those that have a group more of
+/// one product are not those that have one more of another, as far as that goes.
+inline void DeviceEngine::divide_decode() {
+  const auto& w = layers_.front();
+  const uint32_t groups[kSlots] = {w.attn_q.groups + w.attn_k.groups + w.attn_v.groups, w.attn_output.groups,
+                                   w.ffn_gate.groups, w.ffn_down.groups};
+  decode_blocks_ = device_.multiprocessors;
+  for (const uint32_t n : groups) decode_blocks_ = std::min(decode_blocks_, n);
+  uint32_t turn = 0;
+  for (uint32_t i = 0; i < kSlots; ++i) {
+    decode_.slots[i] = {groups[i] / decode_blocks_, groups[i] % decode_blocks_, turn};
+    turn = (turn + decode_.slots[i].more) % decode_blocks_;
+  }
+}
+
+/// Bytes of a layer's weights that one block has, at most.
+inline uint64_t DeviceEngine::weights_of_block() const {
+  const auto& w = layers_.front();
+  const uint64_t bytes[kSlots] = {w.attn_q.blocks, w.attn_output.blocks, uint64_t{2} * w.ffn_gate.blocks,
+                                  w.ffn_down.blocks};
+  uint64_t most = 0;
+  for (uint32_t block = 0; block < decode_blocks_; ++block) {
+    uint64_t all = 0;
+    for (uint32_t i = 0; i < kSlots; ++i) {
+      const SlotPlan& s = decode_.slots[i];
+      const uint32_t turn = (block + decode_blocks_ - s.turn) % decode_blocks_;
+      all += bytes[i] * kBlockSize * (s.each + (turn < s.more ? 1 : 0));
+    }
+    most = std::max(most, all);
+  }
+  return most;
+}
+
+inline void DeviceEngine::make_decode_buffers() {
+  const auto& c = shape_;
+  const auto& w = layers_.front();
+  auto& d = decode_;
+  const uint64_t qkv = qkv_rows_.stride, attended = uint64_t{c.heads} * c.head_dim,
+                 wide = uint64_t{w.ffn_gate.groups} * kTileRows16, output = uint64_t{w.attn_output.groups} * kTileRows16,
+                 down = uint64_t{w.ffn_down.groups} * kTileRows16;
+  decode_tagged_ = qkv + attended + output + wide + down;
+  d.qkv = arena_.device<Tagged>(decode_tagged_, outcome_);
+  auto* words = arena_.device<uint64_t>(2, outcome_);  // the ticket; the best logit
   times_ = arena_.device<uint64_t>(c.layers * 5 + 2, outcome_);
   if (!outcome_.ok()) return;
-  fill_zero(sums, (qkv + wide + rows + down) * 4, stream_, outcome_);
   fill_zero(words, 16, stream_, outcome_);
   d.model = model_;
-  d.qkv = sums;
-  d.gate_up = sums + qkv;
-  d.output = d.gate_up + wide;
-  d.down = d.output + rows;
-  d.barrier = reinterpret_cast<uint32_t*>(words);
+  d.attended = d.qkv + qkv;
+  d.output = d.attended + attended;
+  d.gated = d.output + output;
+  d.down = d.gated + wide;
+  d.ticket = reinterpret_cast<uint32_t*>(words);
   d.best = words + 1;
-  d.attended = attended_;
+  d.normed = attended_;
   d.problems = problems_;
   d.logits = logits_;
+  d.answer = answer_;
+  forget_tags();
+}
+
+/// Tags begin anew at 1: nothing has them.
+inline void DeviceEngine::forget_tags() {
+  const uint64_t parts = uint64_t{shape_.heads} * decode_room_ * (shape_.head_dim + 2);
+  fill_zero(decode_.qkv, decode_tagged_ * sizeof(Tagged), stream_, outcome_);
+  if (parts > 0) fill_zero(decode_.parts, parts * sizeof(Tagged), stream_, outcome_);
+  decode_.tag = 1;
 }
 
 inline bool DeviceEngine::decodes(const Step& step) const {
@@ -101,23 +138,16 @@ inline void DeviceEngine::run_decode(const Step& step) {
   const uint32_t blocks = row.position / kPagePositions + 1;
   if (blocks > decode_room_) {
     const uint32_t room = std::max(blocks, std::min(2 * blocks, (c.context + kPagePositions - 1) / kPagePositions));
-    const uint32_t supers = (room + kSuperBlock - 1) / kSuperBlock;
-    const uint64_t slots = uint64_t{c.heads} * (room + supers);
-    float* o = decode_parts_.reserve(slots * (c.head_dim + 2), stream_, outcome_);
-    d.tickets = decode_tickets_.reserve(uint64_t{c.kv_heads} * (1 + supers), stream_, outcome_);
+    const uint64_t parts = uint64_t{c.heads} * room;
+    decode_room_ = 0;  // should there be no memory
+    d.parts = decode_parts_.reserve(parts * (c.head_dim + 2), stream_, outcome_);
     if (!outcome_.ok()) return;
-    fill_zero(d.tickets, uint64_t{c.kv_heads} * (1 + supers) * 4, stream_, outcome_);
-    const auto take = [&](uint64_t n) {
-      const Results r{o, o + n * c.head_dim, o + n * (c.head_dim + 1)};
-      o += n * (c.head_dim + 2);
-      return r;
-    };
-    d.parts = take(uint64_t{c.heads} * room);
-    d.supers = take(uint64_t{c.heads} * supers);
+    d.part_scales = d.parts + parts * c.head_dim;
     d.part_stride = room;
-    d.super_stride = supers;
     decode_room_ = room;
+    forget_tags();
   }
+  if (d.tag > 0xffffffffu - 2 * c.layers) forget_tags();
   d.token = static_cast<uint32_t>(row.token);
   d.position = row.position;
   d.pages = nullptr;
@@ -134,6 +164,7 @@ inline void DeviceEngine::run_decode(const Step& step) {
   d.wants_logits = step.logits_rows == 0 ? 0 : picks_one ? 1 : 2;
   d.times = measuring_ ? times_ : nullptr;
   with_code([&](auto code) { with_format([&](auto format) { launch_decode<code.value, format.value>(); }); });
+  d.tag += c.layers;
   if (step.logits_rows == 0 || picks_one) return;
   if (model_.half_head != nullptr)
     launch(&half_products, {(c.vocabulary + kProductWarps - 1) / kProductWarps, kProductThreads, 0}, stream_, outcome_,
@@ -159,8 +190,8 @@ inline Picked picked_of(uint64_t key) {
 inline Failure DeviceEngine::take_results(const Step& step) {
   const auto& c = shape_;
   const bool best_is_enough = decodes(step) && decode_.wants_logits == 1;
-  copy_to_host(&answer_->problems, problems_, sizeof(Problems), stream_, outcome_);
-  if (best_is_enough) copy_to_host(&answer_->best, decode_.best, sizeof(uint64_t), stream_, outcome_);
+  // What decode finds it writes to the host's memory itself; other kernels may have found more.
+  if (!best_is_enough) copy_to_host(&answer_->problems, problems_, sizeof(Problems), stream_, outcome_);
   bool picks = false;
   for (const uint32_t wanted : step.picks) picks = picks || wanted > 0;
   picks = picks && !best_is_enough;

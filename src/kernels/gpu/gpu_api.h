@@ -18,10 +18,17 @@
 //   atomic_add_release(p, v), load_flag(p)    a block that reads the flag which another raised finds by load_fresh
 //   pause()                                   all that the other wrote before; while it waits for that
 //   load_fresh(p)                             float or int32 that other blocks wrote before a barrier
+//   load_relaxed(p), store_relaxed(p, v)      64 bits at once, seen by other blocks, without any order beside that
 //   prefetch(p)                               a hint: the line's 128 bytes will be read
 //   load_stream(p)                            16 bytes that are read once
 //   copy_async(shared, global)                16 bytes on their way to shared memory, in groups that
 //   copy_async_commit(), copy_async_wait<N>() close, and that wait until at most N of them are under way
+//   CopyBarrier, in shared memory             of copies that a whole warp orders and that run beside all threads:
+//   begin(b)                                  by one thread, before a sync_block
+//   copy_begin(b, bytes), copy_bulk(b, shared, global, bytes) …, copy_end(b)
+//                                             by a warp: copies of multiples of 16 bytes, `bytes` in all
+//   copy_wait(b, parity)                      until the copies whose number (0, 1, …) has this parity are there;
+//                                             the next but one is ordered only after all threads have waited
 //   dot4(acc, u, s), dot4_signed(acc, a, b)   acc + Σ of four products of bytes; u unsigned, the others signed
 //   Accumulator, matrix instructions: see TileProduct in each
 //   half_to_float(bits), float_to_half(x)     IEEE binary16, to nearest even

@@ -83,6 +83,13 @@ GPU_DEVICE uint32_t load_flag(const uint32_t* p) {
   asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
   return v;
 }
+GPU_DEVICE uint64_t load_relaxed(const uint64_t* p) {
+  // Not by assembly: the compiler then has no addresses in registers that differ by a constant alone.
+  return __nv_atomic_load_n(const_cast<uint64_t*>(p), __NV_ATOMIC_RELAXED, __NV_THREAD_SCOPE_DEVICE);
+}
+GPU_DEVICE void store_relaxed(uint64_t* p, uint64_t v) {
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
+}
 GPU_DEVICE uint32_t atomic_add_release(uint32_t* p, uint32_t v) {
   uint32_t old;
   asm volatile("atom.add.release.gpu.global.u32 %0, [%1], %2;" : "=r"(old) : "l"(p), "r"(v) : "memory");
@@ -125,6 +132,64 @@ GPU_DEVICE void copy_async_commit() {
 template <int kLeft>
 GPU_DEVICE void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
+}
+
+/// Copies in bulk: from compute capability 9.0 one instruction of one thread, before that cp.async of a warp.
+struct alignas(8) CopyBarrier {
+  uint64_t word;
+};
+namespace cuda {
+GPU_DEVICE uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+}  // namespace cuda
+GPU_DEVICE void begin(CopyBarrier* b) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(cuda::shared_address(b)) : "memory");
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#else
+  asm volatile("mbarrier.init.shared.b64 [%0], 32;" ::"r"(cuda::shared_address(b)) : "memory");
+#endif
+}
+GPU_DEVICE void copy_begin(CopyBarrier* b, uint32_t bytes) {
+#if __CUDA_ARCH__ >= 900
+  if (thread() % kWarp != 0) return;
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(cuda::shared_address(b)), "r"(bytes)
+               : "memory");
+#endif
+}
+GPU_DEVICE void copy_bulk(CopyBarrier* b, void* shared, const void* global, uint32_t bytes) {
+#if __CUDA_ARCH__ >= 900
+  if (thread() % kWarp == 0)
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                     cuda::shared_address(shared)),
+                 "l"(global), "r"(bytes), "r"(cuda::shared_address(b))
+                 : "memory");
+#else
+  for (uint32_t at = thread() % kWarp * 16; at < bytes; at += kWarp * 16)
+    copy_async(static_cast<unsigned char*>(shared) + at, static_cast<const unsigned char*>(global) + at);
+#endif
+}
+GPU_DEVICE void copy_end(CopyBarrier* b) {
+#if __CUDA_ARCH__ < 900
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(cuda::shared_address(b)) : "memory");
+#endif
+}
+GPU_DEVICE void copy_wait(CopyBarrier* b, uint32_t parity) {
+  uint32_t done = 0;
+  while (done == 0)
+#if __CUDA_ARCH__ >= 900
+    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.b32 %0, 1, 0, p;\n}"
+                 : "=r"(done)
+                 : "r"(cuda::shared_address(b)), "r"(parity)
+                 : "memory");
+#else
+    asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared.b64 p, [%1], %2;\nselp.b32 %0, 1, 0, p;\n}"
+                 : "=r"(done)
+                 : "r"(cuda::shared_address(b)), "r"(parity)
+                 : "memory");
+#endif
 }
 
 GPU_DEVICE int32_t dot4(int32_t acc, uint32_t u, uint32_t s) {

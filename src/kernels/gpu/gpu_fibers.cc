@@ -256,7 +256,7 @@ class Launch {
     // New for each block and exactly as large as asked for, so that AddressSanitizer sees the byte behind it.
     shared_[slot].reset(static_cast<unsigned char*>(::operator new(shape_.shared_bytes, std::align_val_t{128})));
     std::memset(shared_[slot].get(), kPoison, shape_.shared_bytes);
-    live.block = {index, shared_[slot].get()};
+    live.block = {index, shared_[slot].get(), {}};
     live.first_fiber = size_t{slot} * shape_.threads;
     live.ended = false;
     for (uint32_t i = 0; i < shape_.threads; ++i) {
@@ -419,6 +419,22 @@ void finish_copies(uint32_t left) {
       --groups;
   }
   copies.erase(copies.begin(), copies.begin() + static_cast<std::ptrdiff_t>(done));
+}
+
+bool finish_bulk(const void* barrier) {
+  uint64_t left = 0;
+  auto& all = running->block->bulk;
+  for (const Bulk& b : all) {
+    if (b.barrier != barrier) continue;
+    if (b.to == nullptr) {
+      left += b.bytes;
+    } else {
+      std::memcpy(b.to, b.from, b.bytes);
+      left -= b.bytes;
+    }
+  }
+  std::erase_if(all, [&](const Bulk& b) { return b.barrier == barrier; });
+  return left == 0;
 }
 
 std::string run(const LaunchShape& shape, const std::function<void()>& body, uint32_t order) {

@@ -31,9 +31,18 @@ struct Warp {
   alignas(64) unsigned char published[2][kBytes];
 };
 
+/// A copy that a warp has ordered; to nowhere: how many bytes there will be.
+struct Bulk {
+  const void* barrier;
+  void* to;
+  const void* from;
+  uint32_t bytes;
+};
+
 struct Block {
   uint32_t index = 0;
   unsigned char* shared = nullptr;  // 128-byte aligned
+  std::vector<Bulk> bulk;           // under way
 };
 
 struct Thread {
@@ -66,6 +75,9 @@ inline unsigned char* begin_exchange() {
 
 /// Performs the oldest groups of copies until at most `left` are under way.
 void finish_copies(uint32_t left);
+
+/// Performs a barrier's copies; whether they have as many bytes as was said.
+bool finish_bulk(const void* barrier);
 
 /// Calls `body` as every thread of `shape` (threads: whole warps). Returns what went wrong, empty if nothing did.
 /// `order`: which thread is let run first where several may; 0 is ascending, other values shuffle in other ways.

@@ -149,6 +149,12 @@ GPU_DEVICE void prefetch(const void* /*p*/) {}
 GPU_DEVICE uint32_t load_flag(const uint32_t* p) {
   return __hip_atomic_load(p, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_AGENT);
 }
+GPU_DEVICE uint64_t load_relaxed(const uint64_t* p) {
+  return __hip_atomic_load(p, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+GPU_DEVICE void store_relaxed(uint64_t* p, uint64_t v) {
+  __hip_atomic_store(p, v, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
 GPU_DEVICE uint32_t atomic_add_release(uint32_t* p, uint32_t v) {
   return __hip_atomic_fetch_add(p, v, __ATOMIC_RELEASE, __HIP_MEMORY_SCOPE_AGENT);
 }
@@ -178,6 +184,26 @@ GPU_DEVICE void copy_async(void* shared, const void* global) {
 GPU_DEVICE void copy_async_commit() {}
 template <int kLeft>
 GPU_DEVICE void copy_async_wait() {}
+
+/// Nor copies in bulk: a warp makes them, and counts those that are done.
+struct alignas(8) CopyBarrier {
+  uint32_t done, unused;
+};
+GPU_DEVICE void begin(CopyBarrier* b) {
+  b->done = 0;
+}
+GPU_DEVICE void copy_begin(CopyBarrier*, uint32_t) {}
+GPU_DEVICE void copy_bulk(CopyBarrier*, void* shared, const void* global, uint32_t bytes) {
+  for (uint32_t at = thread() % kWarp * 16; at < bytes; at += kWarp * 16)
+    copy_async(static_cast<unsigned char*>(shared) + at, static_cast<const unsigned char*>(global) + at);
+}
+GPU_DEVICE void copy_end(CopyBarrier* b) {
+  sync_warp();
+  if (thread() % kWarp == 0) __hip_atomic_fetch_add(&b->done, 1u, __ATOMIC_RELEASE, __HIP_MEMORY_SCOPE_WORKGROUP);
+}
+GPU_DEVICE void copy_wait(CopyBarrier* b, uint32_t parity) {
+  while ((__hip_atomic_load(&b->done, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_WORKGROUP) & 1u) == parity) pause();
+}
 
 // v_dot4_i32_iu8
 GPU_DEVICE int32_t dot4(int32_t acc, uint32_t u, uint32_t s) {

@@ -136,6 +136,12 @@ inline void prefetch(const void*) {}
 inline uint32_t load_flag(const uint32_t* p, const Where& where = Where::current()) {
   return load_acquire(p, where);
 }
+inline uint64_t load_relaxed(const uint64_t* p) {
+  return std::atomic_ref<uint64_t>(*const_cast<uint64_t*>(p)).load(std::memory_order_relaxed);
+}
+inline void store_relaxed(uint64_t* p, uint64_t v) {
+  std::atomic_ref<uint64_t>(*p).store(v, std::memory_order_relaxed);
+}
 inline uint32_t atomic_add_release(uint32_t* p, uint32_t v, const Where& where = Where::current()) {
   return gpu::atomic_add(p, v, where);
 }
@@ -160,6 +166,39 @@ inline void copy_async_commit() {
 template <int kLeft>
 void copy_async_wait() {
   host::finish_copies(kLeft);
+}
+
+/// Copies in bulk; the first who waits for them makes them.
+struct CopyBarrier {
+  uint32_t ordered, done;
+};
+inline void begin(CopyBarrier* b) {
+  *b = {};
+}
+inline void copy_begin(CopyBarrier* b, uint32_t bytes, const Where& where = Where::current()) {
+  if (thread() % kWarp != 0) return;
+  if (b->ordered != b->done) host::fail("copies ordered before the last ones were waited for", where);
+  host::running->block->bulk.push_back({b, nullptr, nullptr, bytes});
+}
+inline void copy_bulk(CopyBarrier* b, void* shared, const void* global, uint32_t bytes,
+                      const Where& where = Where::current()) {
+  if (thread() % kWarp != 0) return;
+  if (reinterpret_cast<uintptr_t>(shared) % 16 != 0 || reinterpret_cast<uintptr_t>(global) % 16 != 0 || bytes % 16 != 0)
+    host::fail("copy_bulk of what is no multiple of 16 bytes", where);
+  host::running->block->bulk.push_back({b, shared, global, bytes});
+}
+inline void copy_end(CopyBarrier* b) {
+  if (thread() % kWarp == 0) ++b->ordered;
+}
+inline void copy_wait(CopyBarrier* b, uint32_t parity, const Where& where = Where::current()) {
+  while ((b->done & 1u) == parity) {
+    if (b->ordered == b->done)
+      host::wait(host::Wait::kOthers, where);
+    else if (host::finish_bulk(b))
+      ++b->done;
+    else
+      host::fail("copies are not of the bytes that copy_begin was told", where);
+  }
 }
 
 /// Overflow is a mistake that the undefined-behaviour sanitizer sees.
