@@ -19,8 +19,8 @@ struct GpuOptions {
   StepProfile* profile = nullptr;  // where times of steps of one token are added, if anywhere
 };
 
-/// `weights` borrows from a model file that must outlive the backend. One thread at a time may call it. Errors: a model that the engine does not take, too little
-/// memory, a device that fails.
+/// `weights` borrows from a model file that must outlive the backend. One thread at a time may call it. Errors: a model
+/// that the engine does not take, too little memory, a device that fails.
 Result<std::unique_ptr<Backend>> make_gpu_backend(ModelWeights weights, const GpuModule& module,
                                                   const GpuOptions& options);
 

@@ -91,7 +91,7 @@ class EngineDevices : public ::testing::Test {
 };
 
 TEST_F(EngineDevices, WhatALostDeviceLeavesGoesOnOnTheCpuWithTheSameBits) {
-  for (const int64_t launches : {0, 3, 40, 150, 400}) {
+  for (const int64_t launches : {0, 40, 300}) {
     const auto device = gpu();
     std::string said;
     std::atomic<int> spares{0};
