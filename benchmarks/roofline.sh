@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # How much of the machine's read bandwidth decode reaches, by part, and of its int8 peak prefill: t2 and t1_6, one
-# thread and all, f16 and q8 KV, at depths 64 and 1024. The parts of a pair alternate.
+# thread and all, f16 and q8 KV, at depths 64 and 1024; and the energy of a token, where the machine tells. The parts of a
+# pair alternate. With DEVICE=cuda:0 or hip:0 the same of a GPU, whose script and record are gpu's.
+[ "${DEVICE:-cpu}" = cpu ] || exec "$(dirname "$0")/gpu.sh"
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "$0")/lib.sh"
 # Of all threads and f16 KV; the ternary products are a step's parts that read ternary weights.
@@ -10,6 +12,7 @@ metrics='def ternary: .bandwidth_gb_s as $limit | [.parts | .qkv, .attn_output, 
   [metric("read_bandwidth"; map(.bandwidth_gb_s) | sort | .[length / 2 | floor]; "GB/s"; map(.bandwidth_seen_gb_s[])),
     (.[] | "\(.packing)_\(.depth)" as $of | metric("decode_\($of)"; .decode_tokens_s; "tok/s"; .decode_seen_tokens_s),
       metric("decode_fraction_\($of)"; .token_fraction; "fraction"; .token_fractions_seen),
+      (select(.joules_per_token) | metric("energy_\($of)"; .joules_per_token; "J"; .joules_per_token_seen)),
       metric("ternary_fraction_\($of)"; ternary; "fraction"), metric("token_bytes_\($of)"; .token_bytes.total; "bytes")),
     (.[] | select(.prefill) | metric("prefill_fraction_\(.packing)"; .prefill.fraction; "fraction"))]'
 rounds=${ROUNDS:-5}
@@ -22,7 +25,7 @@ for packing in t2 t1_6; do
         [ "$threads" -ne 1 ] || [ "$depth$kv" = 64f16 ] || continue
         prompt=0
         [ "$depth$kv" != 64f16 ] || prompt=256
-        "$halo" roofline -m "$file" -t "$threads" --kv "$kv" -d "$depth" -p "$prompt" -r "$rounds" --json |
+        "$halo" roofline -m "$file" --device cpu -t "$threads" --kv "$kv" -d "$depth" -p "$prompt" -r "$rounds" --json |
           jq -c --arg packing "$packing" '{packing: $packing} + .'
       done
     done

@@ -20,14 +20,14 @@ CLI::Option* add_seconds(CLI::App& app, const char* name, Duration& value, const
       ->type_name("SECONDS");
 }
 
-/// Empty where `text` names a device.
+/// Empty where `text` names devices.
 std::string device_error(const std::string& text) {
-  const auto device = device_by_name(text);
-  return device ? std::string() : device.error().message;
+  const auto devices = devices_by_name(text);
+  return devices ? std::string() : devices.error().message;
 }
 
 struct Words {
-  std::string kv = "f16", engine = "gen-2", device = "auto";
+  std::string kv = "f16", engine = "gen-2", device = "auto", fallback = "cpu", weights = "auto";
   bool open = false, print_config = false;
   uint64_t kv_megabytes = 0;
 };
@@ -46,14 +46,26 @@ void add_model(CLI::App& app, Settings& s, Words& words) {
       ->check(CLI::IsMember({"gen-2", "reference"}))
       ->capture_default_str();
   app.add_option("--device", words.device,
-                 "What gen-2 computes on: auto (a GPU where there is one), cpu, cuda:N, hip:N")
+                 "What gen-2 computes on: auto (a GPU where there is one), cpu, cuda:N, hip:N, or several GPUs that "
+                 "share the requests: cuda:0,cuda:1 or cuda:all")
       ->check(CLI::Validator([](std::string& text) { return device_error(text); }, ""))
+      ->capture_default_str();
+  app.add_option("--device-fallback", words.fallback,
+                 "What computes once the last GPU has failed: cpu, which goes on with the answers under way, or none: "
+                 "requests fail")
+      ->check(CLI::IsMember({"cpu", "none"}))
+      ->capture_default_str();
+  app.add_option("--gpu-weights", words.weights,
+                 "How a GPU gets the weights: auto (in place where it shares the host's memory, else copied) or copy")
+      ->check(CLI::IsMember({"auto", "copy"}))
       ->capture_default_str();
   app.add_option("-t,--threads", o.model.threads, "Threads that compute; 0: one for each processor")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  app.add_option("--kv-memory", words.kv_megabytes,
-                 "Memory for keys and values in MB; 0: enough for four full contexts")
+  app.add_option(
+         "--kv-memory", words.kv_megabytes,
+         "Memory for keys and values in MB, of each device; 0: enough for four full contexts (GPUs: 64, at most "
+         "a quarter of what is free)")
       ->capture_default_str();
   app.add_option("--max-running", o.engine.scheduler.most_running, "Requests that share steps")
       ->check(CLI::Range(1, 512))
@@ -138,7 +150,9 @@ ParsedSettings parse_settings(int argc, char** argv) {
   auto& o = s.options;
   o.model.kv_type = words.kv == "q8" ? KvType::kQ8 : words.kv == "f32" ? KvType::kF32 : KvType::kF16;
   o.model.engine = words.engine == "gen-2" ? onebit::Engine::kGen2 : onebit::Engine::kReference;
-  o.model.device = *device_by_name(words.device);
+  o.model.devices = *devices_by_name(words.device);
+  o.model.cpu_fallback = words.fallback == "cpu";
+  o.model.gpu_in_place = words.weights == "auto";
   o.model.kv_bytes = words.kv_megabytes * 1000000;
   o.engine.scheduler.kv_bytes = words.kv_megabytes * 1000000;
   if (words.print_config) {

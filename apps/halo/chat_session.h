@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "engine/generate.h"
 #include "engine/model.h"
+#include "halo/common.h"
 #include "tokenizer/chat_layout.h"
 
 namespace onebit::halo {
@@ -16,7 +17,10 @@ namespace onebit::halo {
 class ChatSession {
  public:
   ChatSession(Model& model, GenerateParams params, std::string system)
-      : model_(model), params_(std::move(params)), sequence_(model.backend()), system_(std::move(system)) {}
+      : model_(model),
+        params_(std::move(params)),
+        sequence_(model.backend(), spare_of(model)),
+        system_(std::move(system)) {}
 
   /// The answer to `question`, streamed to `sink`; both sides are remembered. A failed question is forgotten.
   Result<Generation> ask(std::string_view question, const TextSink& sink);

@@ -68,6 +68,16 @@ void ModelArguments::add_to(CLI::App& command) {
   command.add_option("--device", device, "What gen-2 computes on: auto (a GPU where there is one), cpu, cuda:N, hip:N")
       ->type_name("DEVICE")
       ->capture_default_str();
+  command
+      .add_option("--device-fallback", fallback,
+                  "What goes on with an answer where a GPU fails: cpu, or none: that is an error")
+      ->check(CLI::IsMember({"cpu", "none"}))
+      ->capture_default_str();
+  command
+      .add_option("--gpu-weights", gpu_weights,
+                  "How a GPU gets the weights: auto (in place where it shares the host's memory, else copied) or copy")
+      ->check(CLI::IsMember({"auto", "copy"}))
+      ->capture_default_str();
   command.add_option("-t,--threads", threads, "Threads of the CPU; 0: one for each processor")
       ->check(CLI::Range(0u, 1024u))
       ->capture_default_str();
@@ -81,11 +91,21 @@ Result<Model> ModelArguments::open(StepProfile* profile) const {
   return Model::open(file, {.kv_type = kv_type,
                             .head = head == "bf16" ? HeadChoice::kEmbedding : HeadChoice::kStored,
                             .engine = engine == "reference" ? Engine::kReference : Engine::kGen2,
-                            .device = computes_on,
+                            .devices = {computes_on},
+                            .cpu_fallback = fallback == "cpu",
                             .kv_bytes = 0,
+                            .gpu_in_place = gpu_weights == "auto",
                             .threads = threads,
                             .pin = pin,
                             .profile = profile});
+}
+
+Sequence::Spare spare_of(Model& model) {
+  return [&model](const Error& loss) {
+    auto cpu = model.fall_back();
+    if (cpu) fmt::print(stderr, "{} {}; going on with the CPU\n", bold("halo:", stderr), loss.message);
+    return cpu;
+  };
 }
 
 void GenerateArguments::add_to(CLI::App& command) {

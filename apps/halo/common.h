@@ -13,19 +13,25 @@ namespace onebit::halo {
 /// Prints "halo: message" on standard error; returns 1, the exit code of a failure.
 int report(const Error& error);
 
-/// -m, --kv, --head, --engine, --device, --threads, --pin.
+/// -m, --kv, --head, --engine, --device, --device-fallback, --gpu-weights, --threads, --pin.
 struct ModelArguments {
   std::string path;
   std::string kv = "f16";
   std::string head = "stored";
   std::string engine = "gen-2";
   std::string device = "auto";
+  std::string fallback = "cpu";
+  std::string gpu_weights = "auto";
   uint32_t threads = 0;
   bool pin = false;
 
   void add_to(CLI::App& command);
   Result<Model> open(StepProfile* profile = nullptr) const;
 };
+
+/// What takes the place of a device that `model` loses: the CPU, unless the options say otherwise; says so. The model
+/// must outlive it and not move.
+Sequence::Spare spare_of(Model& model);
 
 /// -n, --temp, --top-k, …, --stop.
 struct GenerateArguments {

@@ -1,10 +1,12 @@
 #include "eval/roofline.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/thread_pool.h"
 #include "eval/bench.h"
+#include "eval/energy.h"
 #include "halo/commands.h"
 #include "halo/common.h"
 #include "kernels/cpu/select.h"
@@ -23,7 +25,9 @@ struct Measured {
   std::vector<double> decode;     // tokens a second of each round
   std::vector<double> prefill;
   double dot_peak = 0;
-  StepProfile profile;  // of the decode rounds
+  std::string energy_source;           // empty: nothing tells
+  std::vector<double> joules_a_token;  // of decode in each round
+  StepProfile profile;                 // of the decode rounds
 };
 
 double median(std::vector<double> values) {
@@ -39,6 +43,7 @@ struct Machine {
   const gpu::Module* gpu = nullptr;
   int device = 0;
 
+  EnergySource energy() const { return {.device = name, .pci = gpu != nullptr ? gpu->pci_address(device) : ""}; }
   double bandwidth() const { return gpu != nullptr ? gpu->read_bandwidth(device) : measure_read_bandwidth(threads, 1); }
 };
 
@@ -52,9 +57,25 @@ Result<Machine> machine_of(const Model& model, const ModelArguments& a) {
   return m;
 }
 
+/// Energy of decode, over long enough that counters which change some ten times a second are good for it.
+Status measure_energy(const RooflineArguments& a, Backend& backend, EnergyMeter& meter, Measured& m) {
+  constexpr double kSeconds = 2;
+  const auto runs = static_cast<uint32_t>(std::ceil(kSeconds * m.decode.back() / a.tokens));
+  std::optional<double> before;
+  const auto begin = [&](uint32_t done) {
+    if (done == 0) before = meter.joules();
+  };
+  RETURN_IF_ERROR(run_bench(backend, {.answer = a.tokens, .depth = a.depth}, runs, begin));
+  const auto after = meter.joules();
+  if (before && after) m.joules_a_token.push_back((*after - *before) / (static_cast<double>(runs) * a.tokens));
+  return {};
+}
+
 /// Bandwidth, decode, prefill, and again: what else the machine does meets all alike.
 Result<Measured> measure(const RooflineArguments& a, Backend& backend, StepProfile& profile, const Machine& machine) {
   Measured m;
+  const auto meter = energy_meter(machine.energy());
+  if (meter != nullptr) m.energy_source = meter->source();
   for (uint32_t round = 0; round < a.rounds; ++round) {
     const double before = machine.bandwidth();
     const auto forget_the_first_run = [&](uint32_t done) {
@@ -63,6 +84,11 @@ Result<Measured> measure(const RooflineArguments& a, Backend& backend, StepProfi
     profile.on = machine.gpu == nullptr;  // there asking for parts takes time, so they are measured by themselves
     ASSIGN_OR_RETURN(auto decode, run_bench(backend, {.answer = a.tokens, .depth = a.depth}, 1, forget_the_first_run));
     m.decode.push_back(decode.median());
+    if (meter != nullptr) {
+      const StepProfile of_decode = profile;
+      RETURN_IF_ERROR(measure_energy(a, backend, *meter, m));
+      profile = of_decode;
+    }
     if (!profile.on) {
       profile.on = true;
       ASSIGN_OR_RETURN(decode, run_bench(backend, {.answer = a.tokens, .depth = a.depth}, 1, forget_the_first_run));
@@ -127,6 +153,9 @@ nlohmann::ordered_json describe(const RooflineArguments& a, const ModelWeights& 
   root["decode_seen_tokens_s"] = m.decode;
   root["token_fraction"] = median(fractions);
   root["token_fractions_seen"] = fractions;
+  root["energy_source"] = m.energy_source.empty() ? nlohmann::json() : nlohmann::json(m.energy_source);
+  root["joules_per_token"] = m.joules_a_token.empty() ? nlohmann::json() : nlohmann::json(median(m.joules_a_token));
+  root["joules_per_token_seen"] = m.joules_a_token;
   const auto bytes = bytes_by_part(weights, token);
   for (size_t i = 0; i < kStepParts; ++i) {
     const double seconds = m.profile.seconds[i] / static_cast<double>(m.profile.steps);
@@ -161,8 +190,12 @@ void print_table(const nlohmann::ordered_json& r) {
              number(b["total"]) / 1e6, number(b["ternary"]) / 1e6, number(b["head"]) / 1e6, number(b["kv"]) / 1e6,
              number(b["other"]) / 1e6);
   fmt::print("limit            {:8.2f} tok/s\n", number(r["limit_tokens_s"]));
-  fmt::print("decode           {:8.2f} tok/s, {:.3f} of the limit\n\n", number(r["decode_tokens_s"]),
+  fmt::print("decode           {:8.2f} tok/s, {:.3f} of the limit\n", number(r["decode_tokens_s"]),
              number(r["token_fraction"]));
+  if (!r["joules_per_token"].is_null())
+    fmt::print("energy           {:8.3f} J a token, of all the device ({})\n", number(r["joules_per_token"]),
+               r["energy_source"].get<std::string>());
+  fmt::print("\n");
   for (const auto& [name, part] : r["parts"].items())
     fmt::print("  {:<14} {:9.1f} us {:9.2f} MB  {}\n", name, number(part["us"]), number(part["bytes"]) / 1e6,
                number(part["bytes"]) > 0 ? fmt::format("{:.3f}", number(part["fraction"])) : "");

@@ -69,7 +69,7 @@ Status run(const RunArguments& a) {
   const auto bos = tokenizer.bos();
   if (bos && (prompt.empty() || prompt.front() != *bos)) prompt.insert(prompt.begin(), *bos);
   catch_interrupt();
-  Sequence sequence(model.backend());
+  Sequence sequence(model.backend(), spare_of(model));
   const auto sink = [&](std::string_view piece) {
     if (!a.json) {
       fmt::print("{}", piece);

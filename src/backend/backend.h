@@ -91,6 +91,9 @@ class Backend {
   /// other rows than the last, a non-finite value in the residual stream or the logits (of all tokens, also where the
   /// best are wanted), a model file that was cut short while it is in use.
   virtual Status forward(std::span<const BatchItem> batch, Logits& logits) = 0;
+  /// The device is gone for good: forward() has failed and will from now on. What its caches held can be computed again
+  /// by another backend, with the same bits. By any thread.
+  virtual bool lost() const { return false; }
   /// Nothing comes for a while: memory that was kept for the next step goes back to the system.
   virtual void rest() {}
 };

@@ -1,7 +1,5 @@
 #include "backend/cpu_model.h"
 
-#include <cmath>
-
 namespace onebit {
 namespace {
 
@@ -11,8 +9,8 @@ cpu::PackedMatrix view_of(const IntegerMatrix& w) {
   m.data = reinterpret_cast<const uint8_t*>(w.data.data());
   m.rows = w.rows;
   m.columns = w.columns;
-  m.groups = static_cast<uint32_t>(padded_rows(w.packing, w.rows) / kTileRows);
-  m.blocks = static_cast<uint32_t>(padded_columns(w.packing, w.columns) / columns_per_block(w.packing));
+  m.groups = w.groups();
+  m.blocks = w.blocks();
   m.kind = w.packing == Packing::kT2     ? PackedMatrix::kT2
            : w.packing == Packing::kT1_6 ? PackedMatrix::kT1_6
                                          : PackedMatrix::kQ8;
@@ -31,7 +29,7 @@ CpuModel::CpuModel(ModelWeights bound, KvType kv_type, const cpu::Kernels& table
       config(weights.config),
       kernels(table),
       kv(weights.config, kv_type),
-      score_factor(static_cast<float>(1.0 / std::sqrt(static_cast<double>(weights.config.head_dim)))) {
+      score_factor(score_factor_of(weights.config)) {
   for (const auto& w : weights.layers)
     layers.push_back({.attn_norm = w.attn_norm.data(),
                       .attn_sub_norm = w.attn_sub_norm.data(),

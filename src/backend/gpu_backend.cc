@@ -1,7 +1,7 @@
 #include "backend/gpu_backend.h"
 
 #include <algorithm>
-#include <cmath>
+#include <atomic>
 
 #include "backend/gpu_kv.h"
 #include "backend/step_rows.h"
@@ -19,8 +19,8 @@ gpu::MatrixView view_of(const IntegerMatrix& w) {
   m.code = w.packing == Packing::kT2 ? gpu::Code::kT2 : w.packing == Packing::kT1_6 ? gpu::Code::kT1_6 : gpu::Code::kQ8;
   m.rows = w.rows;
   m.columns = w.columns;
-  m.groups = static_cast<uint32_t>(padded_rows(w.packing, w.rows) / kTileRows);
-  m.blocks = static_cast<uint32_t>(padded_columns(w.packing, w.columns) / columns_per_block(w.packing));
+  m.groups = w.groups();
+  m.blocks = w.blocks();
   m.data = w.data;
   m.granularity = w.granularity == ScaleGranularity::kRow     ? gpu::Scales::kRow
                   : w.granularity == ScaleGranularity::kGroup ? gpu::Scales::kGroup
@@ -50,7 +50,8 @@ gpu::ModelView view_of(const ModelWeights& w) {
                 .vocabulary = c.vocabulary,
                 .context = c.context,
                 .rms_epsilon = c.rms_epsilon,
-                .score_factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim)))};
+                .score_factor = score_factor_of(c)};
+  view.file = w.file->bytes();
   view.embedding = view_of(w.embedding);
   for (const auto& l : w.layers)
     view.layers.push_back({l.attn_norm, l.attn_sub_norm, l.ffn_norm, l.ffn_sub_norm, view_of(l.attn_q),
@@ -67,7 +68,7 @@ gpu::KvFormat format_of(KvType type) {
   return type == KvType::kF32 ? gpu::KvFormat::kF32 : type == KvType::kF16 ? gpu::KvFormat::kF16 : gpu::KvFormat::kQ8;
 }
 
-tl::unexpected<Error> fail_as(const gpu::Failure& failure) {
+tl::unexpected<Error> fail_as(const gpu::Failure& failure, std::string_view device) {
   using Kind = gpu::Failure::Kind;
   switch (failure.kind) {
     case Kind::kResidual:
@@ -80,7 +81,7 @@ tl::unexpected<Error> fail_as(const gpu::Failure& failure) {
       return fail("the GPU has too little memory ({}): a smaller --kv-memory, fewer requests at once, or --device cpu",
                   failure.text);
     default:
-      return fail("the GPU failed: {}", failure.text);
+      return fail("the GPU {} failed: {}", device, failure.text);
   }
 }
 
@@ -127,8 +128,9 @@ class StepBuilder {
 
 class GpuBackend final : public Backend {
  public:
-  GpuBackend(ModelWeights weights, std::unique_ptr<gpu::Engine> engine, StepProfile* profile)
+  GpuBackend(ModelWeights weights, std::string name, std::unique_ptr<gpu::Engine> engine, StepProfile* profile)
       : weights_(std::move(weights)),
+        name_(std::move(name)),
         engine_(std::move(engine)),
         profile_(profile),
         pages_(std::make_shared<GpuPages>(engine_->pages())),
@@ -143,6 +145,8 @@ class GpuBackend final : public Backend {
             .page_positions = gpu::kPagePositions,
             .most_pages = pages_->count()};
   }
+
+  bool lost() const override { return lost_; }
 
   Status forward(std::span<const BatchItem> batch, Logits& logits) override {
     RETURN_IF_ERROR(check_batch(weights_.config, batch));
@@ -177,7 +181,10 @@ class GpuBackend final : public Backend {
     for (const auto& row : rows) RETURN_IF_ERROR(cache_of(row).reserve(row.position + 1, *engine_));
     const StepBuilder builder(rows);
     if (profile_ != nullptr) engine_->measure(profile_->on);
-    if (const auto failure = engine_->step(builder.step(out, picked_.data()))) return fail_as(failure);
+    if (const auto failure = engine_->step(builder.step(out, picked_.data()))) {
+      lost_ = failure.kind == gpu::Failure::Kind::kDevice;
+      return fail_as(failure, name_);
+    }
     if (profile_ != nullptr && profile_->on) add_times();
     for (const auto& row : rows) cache_of(row).extend(row.position + 1);
     for (uint32_t i = 0; i < builder.logit_rows(); ++i) {
@@ -201,10 +208,12 @@ class GpuBackend final : public Backend {
   }
 
   ModelWeights weights_;
+  std::string name_;  // "cuda:0"
   std::unique_ptr<gpu::Engine> engine_;
   StepProfile* profile_;
   std::shared_ptr<GpuPages> pages_;
   std::vector<gpu::Picked> picked_;
+  std::atomic<bool> lost_{false};
 };
 
 }  // namespace
@@ -221,10 +230,12 @@ Result<std::unique_ptr<Backend>> make_gpu_backend(ModelWeights weights, const Gp
                                                                {.device = options.device,
                                                                 .kv = format_of(options.kv_type),
                                                                 .kv_bytes = options.kv_bytes,
-                                                                .most_rows = kMostRows},
+                                                                .most_rows = kMostRows,
+                                                                .in_place = options.in_place},
                                                                failure));
-  if (engine == nullptr) return fail_as(failure);
-  return std::make_unique<GpuBackend>(std::move(weights), std::move(engine), options.profile);
+  const auto name = fmt::format("{}:{}", module.name, options.device);
+  if (engine == nullptr) return fail_as(failure, name);
+  return std::make_unique<GpuBackend>(std::move(weights), name, std::move(engine), options.profile);
 }
 
 }  // namespace onebit

@@ -15,12 +15,12 @@ struct GpuOptions {
   KvType kv_type = KvType::kF16;
   int device = 0;                  // of the module's
   uint64_t kv_bytes = 0;           // for keys and values; 0: 64 full contexts, at most a quarter of the free memory
+  bool in_place = true;            // weights are read from the mapped file where host and device share memory
   StepProfile* profile = nullptr;  // where times of steps of one token are added, if anywhere
 };
 
-/// `weights` borrows from a model file that must outlive the backend, though only to tell whether it is still whole:
-/// the engine keeps a copy. One thread at a time may call it. Errors: a model that the engine does not take, too little
-/// memory, a device that fails.
+/// `weights` borrows from a model file that must outlive the backend. One thread at a time may call it. Errors: a model
+/// that the engine does not take, too little memory, a device that fails.
 Result<std::unique_ptr<Backend>> make_gpu_backend(ModelWeights weights, const GpuModule& module,
                                                   const GpuOptions& options);
 

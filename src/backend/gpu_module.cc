@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
@@ -22,18 +23,47 @@ std::vector<fs::path> folders() {
   return {program.parent_path(), program.parent_path().parent_path() / "lib" / "1bit"};
 }
 
-}  // namespace
-
-Result<Device> device_by_name(std::string_view name) {
+Result<Device> parse_device(std::string_view name) {
   if (name == "auto") return Device{};
   if (name == "cpu") return Device{.kind = Device::Kind::kCpu, .module = {}, .index = 0};
   Device device{.kind = Device::Kind::kGpu, .module = std::string(name.substr(0, name.find(':'))), .index = 0};
   const auto number = name.size() > device.module.size() ? name.substr(device.module.size() + 1) : "0";
   const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), device.index);
+  const bool is_number = error == std::errc() && end == number.data() + number.size() && device.index >= 0;
+  if (number == "all") device.index = Device::kAll;
   const bool known = device.module == "cuda" || device.module == "hip" || device.module == "host";
-  if (!known || error != std::errc() || end != number.data() + number.size() || device.index < 0)
+  if (!known || (!is_number && number != "all"))
     return fail("unknown device '{}': known are auto, cpu, cuda:N and hip:N", name);
   return device;
+}
+
+}  // namespace
+
+Result<Device> device_by_name(std::string_view name) {
+  auto device = parse_device(name);
+  if (device && device->index == Device::kAll)
+    return fail("'{}' may be several devices: one is wanted, such as {}:0", name, device->module);
+  return device;
+}
+
+Result<std::vector<Device>> devices_by_name(std::string_view names) {
+  std::vector<Device> devices;
+  for (size_t at = 0; at <= names.size();) {
+    const size_t end = std::min(names.find(',', at), names.size());
+    ASSIGN_OR_RETURN(auto device, parse_device(names.substr(at, end - at)));
+    devices.push_back(std::move(device));
+    at = end + 1;
+  }
+  for (const auto& device : devices) {
+    if (devices.size() > 1 && device.kind != Device::Kind::kGpu)
+      return fail("'{}': only GPUs can be several, such as cuda:0,cuda:1", names);
+    const auto same = [&](const Device& other) {
+      return other.module == device.module && (other.index == device.index || other.index == Device::kAll);
+    };
+    if (std::count_if(devices.begin(), devices.end(), same) > 1)
+      return fail("'{}': a device stands there twice", names);
+  }
+  return devices;
 }
 
 Result<GpuModule> load_gpu_module(std::string_view kind) {

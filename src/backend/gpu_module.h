@@ -11,14 +11,21 @@
 
 namespace onebit {
 
-/// What computes: `auto`, `cpu`, or a GPU by its kind and number such as `cuda:0`.
+/// What computes: `auto`, `cpu`, or a GPU by its kind and number such as `cuda:0`; `cuda:all` is every one of a kind.
 struct Device {
   enum class Kind { kAuto, kCpu, kGpu };
+  static constexpr int kAll = -1;
+
   Kind kind = Kind::kAuto;
   std::string module;  // "cuda", "hip", "host"
-  int index = 0;       // of the module's devices
+  int index = 0;       // of the module's devices, or kAll
+
+  friend bool operator==(const Device&, const Device&) = default;
 };
+/// One device: not `all`.
 Result<Device> device_by_name(std::string_view name);
+/// One or several, as in `cuda:0,cuda:1`; only GPUs can be several. Nothing is loaded yet.
+Result<std::vector<Device>> devices_by_name(std::string_view names);
 
 /// A module that is loaded. Never unloaded.
 struct GpuModule {

@@ -1,5 +1,7 @@
 #include "backend/weights.h"
 
+#include <cmath>
+
 #include "format/model_tensors.h"
 
 namespace onebit {
@@ -85,6 +87,10 @@ Result<LayerWeights> bind_layer(const Binder& binder, const ModelConfig& config,
 }
 
 }  // namespace
+
+float score_factor_of(const ModelConfig& config) {
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)));
+}
 
 Result<ModelWeights> bind_weights(const H1bFile& file, HeadChoice head) {
   const auto& config = file.config();

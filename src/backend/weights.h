@@ -40,6 +40,9 @@ enum class HeadChoice {
   kEmbedding,  // the bf16 embedding table; for models with a tied head: the verification head
 };
 
+/// What attention's scores are multiplied by: 1 / sqrt(head_dim).
+float score_factor_of(const ModelConfig& config);
+
 /// Errors name the file and the tensor that is missing or misshapen.
 Result<ModelWeights> bind_weights(const H1bFile& file, HeadChoice head);
 

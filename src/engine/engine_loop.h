@@ -1,7 +1,9 @@
-// The engine that a server shares between its requests: one thread that steps while there is work.
+// The engine that a server shares between its requests: for each device a thread that steps while there is work, and
+// requests that go where they are done soonest.
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -10,21 +12,34 @@
 namespace onebit {
 
 struct EngineLoopOptions {
-  SchedulerOptions scheduler{};
-  uint32_t most_waiting = 256;  // requests that are not running yet
+  SchedulerOptions scheduler{};  // of each device
+  uint32_t most_waiting = 256;   // requests that are not running yet, on all devices
+  /// Gives what computes in place of the last device, which was lost; without it, or where it fails, requests fail.
+  std::function<Result<Backend*>()> spare{};
+  /// Hears in a sentence of each device that was lost and of what becomes of its requests. Called by the engine's
+  /// threads: must not block, and must not call the engine.
+  std::function<void(const std::string& sentence)> on_loss{};
+};
+
+/// Of all devices together.
+struct EngineStats : SchedulerStats {
+  uint64_t devices = 0;  // that compute
+  uint64_t lost = 0;     // that failed for good
 };
 
 /// Any thread may call it.
 class EngineLoop {
  public:
-  /// `backend` and `tokenizer` must outlive it, and the backend is used by nobody else.
-  EngineLoop(Backend& backend, const Tokenizer& tokenizer, const EngineLoopOptions& options = {});
+  /// `backends` (at least one) and `tokenizer` must outlive it, and the backends are used by nobody else.
+  EngineLoop(const std::vector<Backend*>& backends, const Tokenizer& tokenizer, EngineLoopOptions options = {});
+  EngineLoop(Backend& backend, const Tokenizer& tokenizer, EngineLoopOptions options = {})
+      : EngineLoop(std::vector{&backend}, tokenizer, std::move(options)) {}
   EngineLoop(const EngineLoop&) = delete;
   EngineLoop& operator=(const EngineLoop&) = delete;
   /// Ends what is under way as cancelled.
   ~EngineLoop();
 
-  enum class Refusal { kNone, kInvalid, kFull, kDraining };
+  enum class Refusal { kNone, kInvalid, kFull, kDraining, kLost };
   struct Ticket {
     Refusal refusal = Refusal::kNone;
     std::string reason;  // of the refusal
@@ -34,7 +49,7 @@ class EngineLoop {
   };
   /// Whether so many more would be refused now, whatever they ask for.
   Ticket room_for(size_t requests) const;
-  /// Several at once are taken all or not at all (choices of one request).
+  /// Several at once are taken all or not at all (choices of one request); those of one prompt share a device.
   Ticket submit(std::vector<Request> requests, const std::vector<std::shared_ptr<RequestListener>>& listeners);
 
   /// Takes nothing new from now on; idle() once what there was has ended.
@@ -42,8 +57,10 @@ class EngineLoop {
   bool idle() const;
   /// Ends what is under way as cancelled.
   void cancel_all();
+  /// False once all devices are lost, and nothing came in their place.
+  bool sound() const;
 
-  const SchedulerStats& stats() const { return scheduler_.stats(); }
+  EngineStats stats() const;
 
  private:
   struct Arrival {
@@ -51,16 +68,34 @@ class EngineLoop {
     std::shared_ptr<RequestListener> listener;
     std::shared_ptr<const std::atomic<bool>> cancelled;
   };
-  void run();
-  Ticket room_locked(size_t requests) const;
+  /// A device, or the CPU.
+  struct Worker {
+    Worker(Backend& backend, const Tokenizer& tokenizer, const SchedulerOptions& options)
+        : scheduler(backend, tokenizer, options) {}
+    bool wanted() const { return cancel_all || busy || !arrivals.empty() || !moved.empty(); }
+    uint64_t waiting() const { return arrivals.size() + moved.size() + scheduler.stats().queued; }
 
+    Scheduler scheduler;  // of the thread, but for check(), known() and stats()
+    std::vector<Arrival> arrivals;
+    Scheduler::Jobs moved;  // from devices that were lost
+    bool busy = false, cancel_all = false, lost = false;
+    std::condition_variable wake;
+    std::thread thread;
+  };
+
+  void start(Backend& backend);
+  void run(Worker& worker);
+  void take_arrivals(Worker& worker);
+  void lose(Worker& worker, const Error& loss);
+  bool sound_locked() const;
+  Ticket room_locked(size_t requests) const;
+  Result<Worker*> place(const Request& request, std::span<const TokenId> tokens) const;
+
+  const Tokenizer& tokenizer_;
   const EngineLoopOptions options_;
-  Scheduler scheduler_;  // of the thread, but for check() and stats()
   mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  std::vector<Arrival> arrivals_;
-  bool busy_ = false, draining_ = false, cancel_all_ = false, stop_ = false;
-  std::thread thread_;
+  bool draining_ = false, stop_ = false;
+  std::vector<std::unique_ptr<Worker>> workers_;  // those that were lost, too
 };
 
 }  // namespace onebit

@@ -14,6 +14,32 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
 
 }  // namespace
 
+/// One step, by another backend where this one is lost meanwhile.
+Status Sequence::forward(std::span<const TokenId> tokens, LogitRows rows, uint32_t best) {
+  BatchItem item{kv_.get(), tokens, rows, best};
+  auto status = backend_->forward({&item, 1}, logits_);
+  if (status || !backend_->lost() || !spare_) return status;
+  const auto spare = spare_(status.error());
+  if (!spare) return status;
+  RETURN_IF_ERROR(move_to(**spare));
+  item.kv = kv_.get();
+  return backend_->forward({&item, 1}, logits_);
+}
+
+/// Computes there what the cache held here.
+Status Sequence::move_to(Backend& backend) {
+  const auto held = std::span(tokens_).first(kv_->length());
+  backend_ = &backend;
+  kv_ = backend.new_kv_cache();
+  for (size_t at = 0; at < held.size();) {
+    const auto chunk = held.subspan(at, std::min<size_t>(backend.prefill_chunk(), held.size() - at));
+    at += chunk.size();
+    const BatchItem item{kv_.get(), chunk, LogitRows::kNone};
+    RETURN_IF_ERROR(backend.forward({&item, 1}, logits_));
+  }
+  return {};
+}
+
 Result<uint32_t> Sequence::prefill(std::span<const TokenId> prompt, const std::function<bool()>& cancelled) {
   if (prompt.empty()) return fail("the prompt is empty");
   const auto shared = std::mismatch(tokens_.begin(), tokens_.end(), prompt.begin(), prompt.end());
@@ -25,11 +51,10 @@ Result<uint32_t> Sequence::prefill(std::span<const TokenId> prompt, const std::f
   row_ = 0;
   for (size_t at = kept; at < prompt.size();) {
     if (cancelled && cancelled()) return fail("cancelled");
-    const auto chunk = prompt.subspan(at, std::min<size_t>(backend_.prefill_chunk(), prompt.size() - at));
+    const auto chunk = prompt.subspan(at, std::min<size_t>(backend_->prefill_chunk(), prompt.size() - at));
     at += chunk.size();
-    BatchItem item{kv_.get(), chunk, LogitRows::kNone};
-    if (at == prompt.size()) item = {kv_.get(), chunk, LogitRows::kLast, best_wanted_};
-    RETURN_IF_ERROR(backend_.forward({&item, 1}, logits_));
+    const bool last = at == prompt.size();
+    RETURN_IF_ERROR(forward(chunk, last ? LogitRows::kLast : LogitRows::kNone, last ? best_wanted_ : 0));
     tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
   }
   return static_cast<uint32_t>(prompt.size() - kept);
@@ -47,17 +72,15 @@ Status Sequence::append(TokenId token) {
   draft_.clear();
   row_ = 0;
   tokens_.push_back(token);
-  const uint32_t room = backend_.config().context - length();
+  const uint32_t room = backend_->config().context - length();
   auto draft = onebit::draft_by_lookup(tokens_, std::min(draft_length_.next(most_drafted_), room));
   std::vector<TokenId> inputs{token};
   inputs.insert(inputs.end(), draft.begin(), draft.end());
-  BatchItem item{kv_.get(), inputs, LogitRows::kAll};
-  if (draft.empty()) item = {kv_.get(), inputs, LogitRows::kLast, best_wanted_};
-  auto status = backend_.forward({&item, 1}, logits_);
+  const auto alone = std::span<const TokenId>(inputs).first(1);
+  auto status = draft.empty() ? forward(alone, LogitRows::kLast, best_wanted_) : forward(inputs, LogitRows::kAll);
   if (!status && !draft.empty()) {  // what was drafted must not be what fails
     draft.clear();
-    item = {kv_.get(), std::span(inputs).first(1), LogitRows::kLast, best_wanted_};
-    status = backend_.forward({&item, 1}, logits_);
+    status = forward(alone, LogitRows::kLast, best_wanted_);
   }
   if (!status) {
     tokens_.pop_back();
@@ -71,8 +94,7 @@ Status Sequence::append(TokenId token) {
 Status Sequence::compute_logits() {
   if (best().empty()) return {};
   kv_->truncate(length() - 1);
-  const BatchItem item{kv_.get(), std::span(tokens_).last(1), LogitRows::kLast};
-  auto status = backend_.forward({&item, 1}, logits_);
+  auto status = forward(std::span<const TokenId>(tokens_).last(1), LogitRows::kLast);
   if (!status) tokens_.pop_back();
   return status;
 }

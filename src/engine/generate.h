@@ -17,7 +17,10 @@ namespace onebit {
 /// One conversation's tokens and their keys and values.
 class Sequence {
  public:
-  explicit Sequence(Backend& backend) : backend_(backend), kv_(backend.new_kv_cache()) {}
+  /// Gives the backend that goes on where a device was lost, `loss` saying why.
+  using Spare = std::function<Result<Backend*>(const Error& loss)>;
+  explicit Sequence(Backend& backend, Spare spare = {})
+      : backend_(&backend), spare_(std::move(spare)), kv_(backend.new_kv_cache()) {}
 
   /// Makes `prompt` the sequence's tokens and computes the logits after its last one. Whatever the
   /// sequence already holds of its beginning is kept. Returns how many tokens had to be computed.
@@ -48,7 +51,11 @@ class Sequence {
   uint32_t length() const { return static_cast<uint32_t>(tokens_.size()); }
 
  private:
-  Backend& backend_;
+  Status forward(std::span<const TokenId> tokens, LogitRows rows, uint32_t best = 0);
+  Status move_to(Backend& backend);
+
+  Backend* backend_;
+  Spare spare_;
   std::unique_ptr<KvCache> kv_;
   std::vector<TokenId> tokens_;
   Logits logits_;               // after the last token, and after each drafted one

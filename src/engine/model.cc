@@ -13,62 +13,97 @@ Result<Tokenizer> open_tokenizer(const H1bFile& file) {
 
 namespace {
 
-struct OpenGpu {
-  std::unique_ptr<Backend> backend;
-  std::string name;
-};
+std::string name_of(const Device& device) {
+  return fmt::format("{}:{}", device.module, device.index);
+}
 
-/// The device that was named, or else the first that takes the model.
-Result<OpenGpu> open_gpu(const ModelWeights& weights, const ModelOptions& options) {
-  std::vector<std::string> names;
-  if (options.device.kind == Device::Kind::kGpu) {
-    names.push_back(fmt::format("{}:{}", options.device.module, options.device.index));
-  } else {
-    for (const auto& device : gpu_devices()) names.push_back(device.name);
+/// The devices that were named; of `auto`, those to try in turn.
+Result<std::vector<Device>> gpus_of(const std::vector<Device>& asked) {
+  std::vector<Device> found;
+  for (const auto& device : asked) {
+    if (device.kind == Device::Kind::kAuto) {
+      for (const auto& gpu : gpu_devices()) found.push_back(*device_by_name(gpu.name));
+    } else if (device.index == Device::kAll) {
+      ASSIGN_OR_RETURN(const auto module, load_gpu_module(device.module));
+      const int count = module.functions->device_count();
+      if (count == 0) return fail("{}:all: this machine has none, or no driver for it", device.module);
+      found.reserve(found.size() + static_cast<size_t>(count));
+      for (int i = 0; i < count; ++i) found.push_back({Device::Kind::kGpu, device.module, i});
+    } else if (device.kind == Device::Kind::kGpu) {
+      found.push_back(device);
+    }
   }
-  Error last{"there is no GPU"};
-  for (const auto& name : names) {
-    ASSIGN_OR_RETURN(const auto device, device_by_name(name));
-    ASSIGN_OR_RETURN(const auto module, load_gpu_module(device.module));
-    auto backend = make_gpu_backend(
-        weights, module,
-        {.kv_type = options.kv_type, .device = device.index, .kv_bytes = options.kv_bytes, .profile = options.profile});
-    if (backend) return OpenGpu{*std::move(backend), name};
-    last = std::move(backend).error();
-  }
-  return tl::unexpected<Error>(std::move(last));
+  return found;
 }
 
 }  // namespace
 
+std::vector<Backend*> Model::backends() const {
+  std::vector<Backend*> all;
+  all.reserve(backends_.size());
+  for (const auto& backend : backends_) all.push_back(backend.get());
+  return all;
+}
+
+/// Every device that was named, or else the first that takes the model, if there is one.
+Status Model::add_gpus() {
+  const bool any = options_.devices.front().kind == Device::Kind::kAuto;
+  ASSIGN_OR_RETURN(const auto gpus, gpus_of(options_.devices));
+  ASSIGN_OR_RETURN(const auto weights, bind_weights(*file_, options_.head));
+  for (const auto& device : gpus) {
+    ASSIGN_OR_RETURN(const auto module, load_gpu_module(device.module));
+    auto backend = make_gpu_backend(weights, module,
+                                    {.kv_type = options_.kv_type,
+                                     .device = device.index,
+                                     .kv_bytes = options_.kv_bytes,
+                                     .in_place = options_.gpu_in_place,
+                                     .profile = backends_.empty() ? options_.profile : nullptr});
+    if (!backend && any) continue;
+    if (!backend) return fail_in(name_of(device), backend.error());
+    backends_.push_back(*std::move(backend));
+    engine_name_ += (engine_name_.empty() ? "" : ",") + name_of(device);
+    if (any) break;
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Backend>> Model::make_cpu() const {
+  ASSIGN_OR_RETURN(auto weights, bind_weights(*file_, options_.head));
+  ASSIGN_OR_RETURN(const auto* kernels, cpu::chosen_kernels());
+  return make_cpu_backend(std::move(weights), {.kv_type = options_.kv_type,
+                                               .threads = options_.threads,
+                                               .pin = options_.pin,
+                                               .profile = options_.profile,
+                                               .kernels = kernels});
+}
+
 Result<Model> Model::open(const std::string& path, const ModelOptions& options) {
   Model model;
+  model.options_ = options;
   ASSIGN_OR_RETURN(auto file, H1bFile::open(path));
   model.file_ = std::make_unique<H1bFile>(std::move(file));
   ASSIGN_OR_RETURN(auto tokenizer, open_tokenizer(*model.file_));
   model.tokenizer_ = std::make_unique<Tokenizer>(std::move(tokenizer));
-  ASSIGN_OR_RETURN(auto weights, bind_weights(*model.file_, options.head));
-  if (options.engine == Engine::kGen2 && options.device.kind != Device::Kind::kCpu) {
-    auto gpu = open_gpu(weights, options);
-    if (gpu) {
-      model.backend_ = std::move(gpu->backend);
-      model.engine_name_ = gpu->name;
-      return model;
-    }
-    if (options.device.kind == Device::Kind::kGpu) return tl::unexpected<Error>(std::move(gpu).error());
-  }
   if (options.engine == Engine::kReference) {
-    model.backend_ = make_reference_backend(std::move(weights), options.kv_type);
+    ASSIGN_OR_RETURN(auto weights, bind_weights(*model.file_, options.head));
+    model.backends_.push_back(make_reference_backend(std::move(weights), options.kv_type));
     model.engine_name_ = "reference";
-  } else {
-    ASSIGN_OR_RETURN(const auto* kernels, cpu::chosen_kernels());
-    model.backend_ = make_cpu_backend(std::move(weights), {.kv_type = options.kv_type,
-                                                           .threads = options.threads,
-                                                           .pin = options.pin,
-                                                           .profile = options.profile,
-                                                           .kernels = kernels});
+    return model;
   }
+  RETURN_IF_ERROR(model.add_gpus());
+  if (!model.backends_.empty()) return model;
+  ASSIGN_OR_RETURN(auto cpu, model.make_cpu());
+  model.backends_.push_back(std::move(cpu));
+  model.engine_name_ = "cpu";
   return model;
+}
+
+Result<Backend*> Model::fall_back() {
+  if (!options_.cpu_fallback) return fail("--device-fallback none");
+  if (fallback_ == nullptr) {
+    ASSIGN_OR_RETURN(fallback_, make_cpu());
+  }
+  return fallback_.get();
 }
 
 }  // namespace onebit

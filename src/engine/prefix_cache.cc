@@ -24,11 +24,13 @@ PrefixCache::Place PrefixCache::locate(std::span<const TokenId> tokens) const {
 }
 
 uint32_t PrefixCache::known(std::span<const TokenId> tokens) const {
+  const std::lock_guard lock(mutex_);
   const auto place = locate(tokens);
   return place.length + place.in_the_child;
 }
 
 std::unique_ptr<KvCache> PrefixCache::find(std::span<const TokenId> tokens) {
+  const std::lock_guard lock(mutex_);
   const auto place = locate(tokens);
   Node* node = place.child != nullptr ? place.child : place.node;
   if (node == root_.get()) return nullptr;
@@ -37,6 +39,7 @@ std::unique_ptr<KvCache> PrefixCache::find(std::span<const TokenId> tokens) {
 }
 
 void PrefixCache::insert(std::span<const TokenId> tokens, const KvCache& kv) {
+  const std::lock_guard lock(mutex_);
   const uint32_t held = std::min(static_cast<uint32_t>(tokens.size()), kv.length()) / page_positions_ * page_positions_;
   auto place = locate(tokens.first(held));
   for (uint32_t at = place.length; at < held; at += page_positions_) {
@@ -57,6 +60,7 @@ void PrefixCache::touch(Node* node) {
 }
 
 bool PrefixCache::evict() {
+  const std::lock_guard lock(mutex_);
   if (least_recent_.empty()) return false;
   Node* node = least_recent_.front();
   least_recent_.pop_front();

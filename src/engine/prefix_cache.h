@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -12,7 +13,7 @@
 
 namespace onebit {
 
-/// For one thread.
+/// For one thread, but for known().
 class PrefixCache {
  public:
   /// `page_positions`: of the backend (KvUsage).
@@ -20,7 +21,7 @@ class PrefixCache {
 
   /// A cache that holds the longest known beginning of `tokens`; null where nothing of it is known.
   std::unique_ptr<KvCache> find(std::span<const TokenId> tokens);
-  /// How many tokens find() would hold.
+  /// How many tokens find() would hold. By any thread.
   uint32_t known(std::span<const TokenId> tokens) const;
   /// Remembers the whole pages of `kv`, which holds `tokens`.
   void insert(std::span<const TokenId> tokens, const KvCache& kv);
@@ -48,7 +49,8 @@ class PrefixCache {
   /// Parents after their children: so the least recently used node never has any.
   void touch(Node* node);
 
-  uint32_t page_positions_;
+  const uint32_t page_positions_;
+  mutable std::mutex mutex_;  // of all below
   std::unique_ptr<Node> root_ = std::make_unique<Node>();
   std::list<Node*> least_recent_;  // first
 };

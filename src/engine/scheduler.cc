@@ -28,7 +28,9 @@ Scheduler::Scheduler(Backend& backend, const Tokenizer& tokenizer, const Schedul
       pace_(options.step_seconds) {
   const auto usage = backend.kv_usage();
   const uint64_t four = 4 * pages_for(backend.config().context, usage);
-  most_pages_ = options.kv_bytes == 0 ? four : std::max<uint64_t>(1, options.kv_bytes / usage.page_bytes);
+  most_pages_ = options.kv_bytes > 0   ? std::max<uint64_t>(1, options.kv_bytes / usage.page_bytes)
+                : usage.most_pages > 0 ? usage.most_pages  // the backend's own choice
+                                       : four;
   if (usage.most_pages > 0) most_pages_ = std::min(most_pages_, usage.most_pages);
   stats_.most_kv_pages = most_pages_;
 }
@@ -54,7 +56,8 @@ void Scheduler::add(Request request, std::shared_ptr<RequestListener> listener,
   job->request = std::move(request);
   job->listener = std::move(listener);
   job->cancelled = std::move(cancelled);
-  job->number = added_++;
+  static std::atomic<uint64_t> added{0};
+  job->number = added++;
   job->added = Clock::now();
   queue_.push_back(std::move(job));
   stats_.queued = queue_.size();
@@ -63,6 +66,14 @@ void Scheduler::add(Request request, std::shared_ptr<RequestListener> listener,
 void Scheduler::end(Job& job, FinishReason reason, std::optional<Error> error) {
   if (options_.prefix_cache && job.kv != nullptr) cache_.insert(job.tokens, *job.kv);
   job.kv.reset();
+  tell_end(job, reason, std::move(error));
+}
+
+void Scheduler::end_with(Job& job, const Error& error) {
+  tell_end(job, FinishReason::kStop, error);
+}
+
+void Scheduler::tell_end(Job& job, FinishReason reason, std::optional<Error> error) {
   job.ended = true;
   const auto now = Clock::now();
   auto& o = job.outcome;
@@ -87,6 +98,28 @@ void Scheduler::end_all() {
   queue_.clear();
   running_.clear();
   publish();
+}
+
+Scheduler::Jobs Scheduler::release() {
+  Jobs jobs;
+  for (auto& job : running_) jobs.push_back(std::move(job));
+  for (auto& job : queue_) jobs.push_back(std::move(job));
+  running_.clear();
+  queue_.clear();
+  std::erase_if(jobs, [](const auto& job) { return job->ended; });
+  for (auto& job : jobs) forget_computed(*job);
+  std::sort(jobs.begin(), jobs.end(), [](const auto& a, const auto& b) { return a->number < b->number; });
+  while (cache_.evict()) {
+  }
+  publish();
+  return jobs;
+}
+
+void Scheduler::adopt(std::unique_ptr<Job> job) {
+  const auto later =
+      std::find_if(queue_.begin(), queue_.end(), [&](const auto& other) { return other->number > job->number; });
+  queue_.insert(later, std::move(job));
+  stats_.queued = queue_.size();
 }
 
 /// Ends what was cancelled, wherever it is, and forgets what has ended.
@@ -199,15 +232,20 @@ bool Scheduler::make_room(const std::vector<Part>& parts) {
   return true;
 }
 
-/// Its pages are free; what it said so far becomes part of its prompt.
 void Scheduler::preempt(Job& job) {
+  forget_computed(job);
+  ++stats_.preemptions;
+}
+
+/// Its pages are free; what it said so far becomes part of its prompt.
+void Scheduler::forget_computed(Job& job) {
   job.kv.reset();
   job.prompt_logprobs.clear();  // if they were not told yet, they are computed again
-  ++stats_.preemptions;
 }
 
 bool Scheduler::step() {
   drop_ended();
+  if (loss_) return false;
   std::vector<Part> parts;
   do {
     if (parts.empty()) admit();  // not again what was just put back
@@ -232,12 +270,20 @@ void Scheduler::forward(std::span<const Part> parts) {
     job->begun = true;
   }
   if (auto status = backend_.forward(batch, logits_); !status) {
+    if (lost(status)) return;
     if (parts.size() == 1) return end(*parts[0].job, FinishReason::kStop, std::move(status).error());
-    for (const auto& part : parts) forward({&part, 1});  // it may be the fault of one
+    for (const auto& part : parts)
+      if (!loss_) forward({&part, 1});  // it may be the fault of one
     return;
   }
   measure(parts, seconds_between(begin, Clock::now()));
   for (size_t i = 0; i < parts.size(); ++i) take(*parts[i].job, parts[i].tokens, i);
+}
+
+/// Whether a step failed for everybody: nothing that it was to do is done.
+bool Scheduler::lost(const Status& status) {
+  if (!loss_ && backend_.lost()) loss_ = status.error();
+  return loss_.has_value();
 }
 
 void Scheduler::measure(std::span<const Part> parts, double seconds) {
@@ -277,7 +323,10 @@ void Scheduler::take(Job& job, uint32_t tokens, size_t item) {
   if (best.empty()) {
     row = logits_.row(item, all_rows ? tokens - 1 : 0);
   } else if (!job.answer->decided_by(best)) {
-    if (auto status = compute_logits(job); !status) return end(job, FinishReason::kStop, std::move(status).error());
+    if (auto status = compute_logits(job); !status) {
+      if (!lost(status)) end(job, FinishReason::kStop, std::move(status).error());
+      return;
+    }
     row = all_logits_.row(0);
   }
   if (job.answer->tokens() == 0) {
@@ -293,6 +342,16 @@ void Scheduler::take(Job& job, uint32_t tokens, size_t item) {
   job.tokens.push_back(piece.token.id);
   job.listener->on_token(std::move(piece));
   if (job.answer->ended()) end(job, job.answer->finish_reason());
+}
+
+SchedulerStats& SchedulerStats::operator+=(const SchedulerStats& other) {
+  constexpr SharedCount SchedulerStats::* kAll[] = {
+      &SchedulerStats::steps,         &SchedulerStats::prompt_tokens, &SchedulerStats::cached_tokens,
+      &SchedulerStats::answer_tokens, &SchedulerStats::preemptions,   &SchedulerStats::queued,
+      &SchedulerStats::running,       &SchedulerStats::batch_rows,    &SchedulerStats::all_rows,
+      &SchedulerStats::kv_pages,      &SchedulerStats::cached_pages,  &SchedulerStats::most_kv_pages};
+  for (const auto count : kAll) this->*count += other.*count;
+  return *this;
 }
 
 void Scheduler::publish() {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "backend/backend.h"
@@ -17,20 +18,41 @@ namespace onebit {
 
 struct SchedulerOptions {
   uint32_t most_running = 64;  // requests that share steps
-  uint64_t kv_bytes = 0;       // memory for keys and values; 0: enough for four full contexts
+  uint64_t kv_bytes = 0;       // memory for keys and values; 0: what the backend has, or enough for four full contexts
   bool prefix_cache = true;
   double step_seconds = 0.14;  // of a step that takes prompts while answers are under way
 };
 
-/// One for the engine's thread to write and any to read.
-struct SchedulerStats {
-  std::atomic<uint64_t> steps{0}, prompt_tokens{0}, cached_tokens{0}, answer_tokens{0}, preemptions{0};
-  std::atomic<uint64_t> queued{0}, running{0};       // now
-  std::atomic<uint64_t> batch_rows{0}, all_rows{0};  // tokens of the last step, and of all
-  std::atomic<uint64_t> kv_pages{0}, cached_pages{0}, most_kv_pages{0};
+/// A number for one thread to write and any to read.
+class SharedCount {
+ public:
+  SharedCount() = default;
+  SharedCount(const SharedCount& other) : value_(other.value_.load()) {}
+  SharedCount& operator=(const SharedCount& other) { return *this = other.value_.load(); }
+  SharedCount& operator=(uint64_t value) {
+    value_ = value;
+    return *this;
+  }
+  SharedCount& operator+=(uint64_t by) { return *this = value_ + by; }
+  SharedCount& operator++() { return *this += 1; }
+  operator uint64_t() const { return value_; }  // NOLINT(google-explicit-constructor)
+
+ private:
+  std::atomic<uint64_t> value_{0};
 };
 
-/// For one thread, but for stats().
+/// One for the engine's thread to write and any to read.
+struct SchedulerStats {
+  SharedCount steps, prompt_tokens, cached_tokens, answer_tokens, preemptions;
+  SharedCount queued, running;       // now
+  SharedCount batch_rows, all_rows;  // tokens of the last step, and of all
+  SharedCount kv_pages, cached_pages, most_kv_pages;
+
+  /// As of one engine.
+  SchedulerStats& operator+=(const SchedulerStats& other);
+};
+
+/// For one thread, but for check(), known() and stats().
 class Scheduler {
  public:
   /// `backend` and `tokenizer` must outlive it.
@@ -38,6 +60,8 @@ class Scheduler {
 
   /// Why a request cannot be run at all: what check_request says, or more keys and values than there is memory for.
   Status check(const Request& request) const;
+  /// How many of a prompt's tokens are remembered.
+  uint32_t known(std::span<const TokenId> tokens) const { return options_.prefix_cache ? cache_.known(tokens) : 0; }
   /// Queues a request that check() allows. It ends at the next step once `*cancelled` is set.
   void add(Request request, std::shared_ptr<RequestListener> listener,
            std::shared_ptr<const std::atomic<bool>> cancelled);
@@ -49,11 +73,20 @@ class Scheduler {
   /// Ends all requests.
   void end_all();
 
+  /// Why no step can be made any more, once the backend's device is lost.
+  const std::optional<Error>& loss() const { return loss_; }
+  struct Job;
+  using Jobs = std::vector<std::unique_ptr<Job>>;
+  /// After a loss: all requests, to go on elsewhere with the same bits.
+  Jobs release();
+  /// A request that another scheduler released and check() allows here.
+  void adopt(std::unique_ptr<Job> job);
+  /// Ends one that no scheduler can take.
+  static void end_with(Job& job, const Error& error);
+
   const SchedulerStats& stats() const { return stats_; }
 
- private:
   using Clock = std::chrono::steady_clock;
-
   /// A request on its way.
   struct Job {
     Request request;
@@ -63,7 +96,7 @@ class Scheduler {
     std::unique_ptr<Answer> answer;
     std::unique_ptr<KvCache> kv;  // null while queued
     std::vector<GeneratedToken> prompt_logprobs;
-    uint64_t number = 0;  // by arrival
+    uint64_t number = 0;  // by arrival, of all schedulers
     Outcome outcome;
     Clock::time_point added, started, first_token;
     bool begun = false;  // was in a step
@@ -77,12 +110,15 @@ class Scheduler {
       return request.prompt_logprobs && !prompt_told && prompt_logprobs.size() + 1 < request.prompt.size();
     }
   };
+
+ private:
   struct Part {  // of a step
     Job* job;
     uint32_t tokens;
   };
 
   void end(Job& job, FinishReason reason, std::optional<Error> error = {});
+  static void tell_end(Job& job, FinishReason reason, std::optional<Error> error);
   void drop_ended();
   void admit();
   bool fits(const Job& job) const;
@@ -92,6 +128,8 @@ class Scheduler {
   uint32_t prompt_budget(bool answers_under_way) const;
   bool make_room(const std::vector<Part>& parts);
   void preempt(Job& job);
+  static void forget_computed(Job& job);
+  bool lost(const Status& status);
   void forward(std::span<const Part> parts);
   void measure(std::span<const Part> parts, double seconds);
   void take(Job& job, uint32_t tokens, size_t item);
@@ -109,7 +147,8 @@ class Scheduler {
   std::vector<std::unique_ptr<Job>> running_;
   Logits logits_;      // of the step
   Logits all_logits_;  // after one request's tokens, where the best that the step gave did not decide
-  uint64_t added_ = 0, prompt_steps_ = 0;
+  uint64_t prompt_steps_ = 0;
+  std::optional<Error> loss_;
   SchedulerStats stats_;
 };
 

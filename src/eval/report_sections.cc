@@ -113,12 +113,17 @@ void roofline(ReportSection& section, const json& results) {
         {"read bandwidth GB/s", number("bandwidth_gb_s", 1)},
         {"fraction of its limit", number("token_fraction", 3)},
         {"seen", range("token_fractions_seen", 3)},
+        {"J a token", number("joules_per_token", 3)},
         {"prefill tok/s", inside("prefill", number("tokens_s", 0))},
         {"of the int8 peak", inside("prefill", number("fraction", 3))}});
 }
 
+Cell microseconds_of_part(const char* name) {
+  auto microseconds = inside(name, number("us", 0));
+  return inside("parts", std::move(microseconds));
+}
+
 void gpu(ReportSection& section, const json& results) {
-  const auto part = [](const char* name) { return inside("parts", inside(name, number("us", 0))); };
   fill(section, member(results, "decode"),
        {{"GPU", text("gpu")},
         {"packing", text("packing")},
@@ -127,13 +132,14 @@ void gpu(ReportSection& section, const json& results) {
         {"decode tok/s", number("decode_tokens_s", 0)},
         {"read bandwidth GB/s", number("bandwidth_gb_s", 0)},
         {"fraction of its limit", number("token_fraction", 3)},
-        {"QKV µs", part("qkv")},
-        {"attention µs", part("attention")},
-        {"output µs", part("attn_output")},
-        {"gate and up µs", part("gate_up")},
-        {"down µs", part("down")},
-        {"head µs", part("head")}});
-}
+        {"J a token", number("joules_per_token", 3)},
+        {"QKV µs", microseconds_of_part("qkv")},
+        {"attention µs", microseconds_of_part("attention")},
+        {"output µs", microseconds_of_part("attn_output")},
+        {"gate and up µs", microseconds_of_part("gate_up")},
+        {"down µs", microseconds_of_part("down")},
+        {"head µs", microseconds_of_part("head")}});
+}  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): it loses sight of what std::function moves
 
 void gpu_batches(ReportSection& section, const json& results) {
   fill(section, member(results, "bench"),

@@ -26,6 +26,8 @@ class H1bFile {
 
   const std::string& path() const { return file_.path(); }
   uint64_t file_bytes() const { return file_.bytes().size(); }
+  /// All of it, as it is mapped.
+  std::span<const std::byte> bytes() const { return file_.bytes(); }
   /// The header's checksum: it covers those of the sections, and these each tensor's, so files that have the same have
   /// the same contents.
   uint64_t identity() const { return identity_; }

@@ -17,6 +17,12 @@ struct IntegerMatrix {
   ScaleGranularity granularity = ScaleGranularity::kTensor;
   uint32_t group = 0;             // columns a scale serves (kGroup)
   std::span<const float> scales;  // see ScaleGranularity
+
+  /// Groups of 16 rows, and blocks of 64 bytes in each: how a tiled packing is laid out.
+  uint32_t groups() const { return static_cast<uint32_t>(padded_rows(packing, rows) / kTileRows); }
+  uint32_t blocks() const {
+    return static_cast<uint32_t>(padded_columns(packing, columns) / columns_per_block(packing));
+  }
 };
 
 /// A row-major matrix of f16 or bf16: a verification head, or the embedding table.

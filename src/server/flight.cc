@@ -40,6 +40,8 @@ ApiError refusal_error(const EngineLoop::Ticket& ticket) {
       return {.status = 429, .message = ticket.reason, .code = "queue_full", .retry_after = 1};
     case EngineLoop::Refusal::kDraining:
       return {.status = 503, .message = ticket.reason, .code = "shutting_down", .retry_after = 5};
+    case EngineLoop::Refusal::kLost:
+      return {.status = 503, .message = ticket.reason, .code = "device_lost"};
     default:
       return {.message = ticket.reason, .param = "prompt", .code = "invalid_prompt"};
   }

@@ -29,6 +29,12 @@ std::string model_name(const Model& model, const ServerOptions& options) {
   return name.empty() ? "1bit" : std::string(name);
 }
 
+/// The CPU takes the place of devices that are lost, unless the model's options say otherwise.
+EngineLoopOptions with_spare(EngineLoopOptions options, Model& model) {
+  options.spare = [&model] { return model.fall_back(); };
+  return options;
+}
+
 int64_t now_unix() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
@@ -43,7 +49,7 @@ Service::Service(Model loaded, const ServerOptions& options, std::string version
       created(now_unix()),
       api{model.tokenizer(), model.file().config(), name, options.api},
       metrics({version, name, model.engine_name() == "cpu" ? (*cpu::chosen_kernels())->name : model.engine_name()}),
-      engine(model.backend(), model.tokenizer(), options.engine) {}
+      engine(model.backends(), model.tokenizer(), with_spare(options.engine, model)) {}
 
 enum class Does { kHealth, kMetrics, kModels, kTokenizerInfo, kChat, kCompletion, kText };
 

@@ -37,7 +37,8 @@ struct Metrics::Registry {
   Gauge& queued = gauge("onebit_queue_length", "Requests that wait for their first step");
   Gauge& running = gauge("onebit_running_requests", "Requests that share steps");
   Gauge& connections = gauge("onebit_connections", "Open connections");
-  Gauge& batch = gauge("onebit_batch_rows", "Tokens computed by the last step");
+  Gauge& devices = gauge("onebit_devices", "Devices that compute, the CPU among them where it does");
+  Gauge& batch = gauge("onebit_batch_rows", "Tokens computed by the last step, of each device together");
   Gauge& pages = gauge("onebit_kv_pages", "KV pages in use, prefixes that are kept among them");
   Gauge& most_pages = gauge("onebit_kv_pages_limit", "KV pages there may be");
   Gauge& prefix_pages = gauge("onebit_prefix_cache_pages", "KV pages of prefixes that are kept");
@@ -46,6 +47,7 @@ struct Metrics::Registry {
   Counter& prompt_tokens = counter("onebit_prompt_tokens_total", "Prompt tokens computed");
   Counter& cached_tokens = counter("onebit_prefix_cache_hit_tokens_total", "Prompt tokens found in the prefix cache");
   Counter& answer_tokens = counter("onebit_generated_tokens_total", "Tokens generated");
+  Counter& devices_lost = counter("onebit_devices_lost_total", "Devices that failed for good");
   Counter& preemptions = counter("onebit_preemptions_total", "Requests that lost their KV pages and were queued again");
   Histogram& first_token = histogram("onebit_time_to_first_token_seconds", "From arrival to the first token",
                                      {0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60});
@@ -109,27 +111,29 @@ void Metrics::refused(int status) {
   registry_->refusals.Add({{"status", std::to_string(status)}}).Increment();
 }
 
-std::string Metrics::text(const SchedulerStats& stats, size_t connections) {
+std::string Metrics::text(const EngineStats& stats, size_t connections) {
   auto& r = *registry_;
-  const auto follow = [](Counter& counter, const std::atomic<uint64_t>& value) {
-    counter.Increment(static_cast<double>(value.load()) - counter.Value());
+  const auto follow = [](Counter& counter, uint64_t value) {
+    counter.Increment(static_cast<double>(value) - counter.Value());
   };
   const std::lock_guard lock(r.text_mutex);
   r.recent.Set(tokens_a_second());
   r.connections.Set(static_cast<double>(connections));
-  for (const auto& [gauge, value] : {std::pair{&r.queued, &stats.queued},
-                                     {&r.running, &stats.running},
-                                     {&r.batch, &stats.batch_rows},
-                                     {&r.pages, &stats.kv_pages},
-                                     {&r.most_pages, &stats.most_kv_pages},
-                                     {&r.prefix_pages, &stats.cached_pages}})
-    gauge->Set(static_cast<double>(value->load()));
+  for (const auto& [gauge, value] : {std::pair<Gauge*, uint64_t>{&r.queued, stats.queued},
+                                     {&r.running, stats.running},
+                                     {&r.batch, stats.batch_rows},
+                                     {&r.pages, stats.kv_pages},
+                                     {&r.most_pages, stats.most_kv_pages},
+                                     {&r.prefix_pages, stats.cached_pages},
+                                     {&r.devices, stats.devices}})
+    gauge->Set(static_cast<double>(value));
   follow(r.steps, stats.steps);
   follow(r.rows, stats.all_rows);
   follow(r.prompt_tokens, stats.prompt_tokens);
   follow(r.cached_tokens, stats.cached_tokens);
   follow(r.answer_tokens, stats.answer_tokens);
   follow(r.preemptions, stats.preemptions);
+  follow(r.devices_lost, stats.lost);
   return prometheus::TextSerializer().Serialize(r.all.Collect());
 }
 

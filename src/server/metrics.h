@@ -8,7 +8,7 @@
 #include <mutex>
 #include <string>
 
-#include "engine/scheduler.h"
+#include "engine/engine_loop.h"
 
 namespace onebit::server {
 
@@ -29,7 +29,7 @@ class Metrics {
   /// Tokens generated in the last ten seconds, a second.
   double tokens_a_second() const;
   /// The page, in Prometheus' text format.
-  std::string text(const SchedulerStats& stats, size_t connections);
+  std::string text(const EngineStats& stats, size_t connections);
 
  private:
   struct Registry;  // keeps Prometheus' headers out of here

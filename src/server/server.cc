@@ -111,6 +111,9 @@ Result<uint16_t> Server::Impl::listen() {
 
 void Server::Impl::load() {
   const auto begin = Clock::now();
+  options.engine.on_loss = [this](const std::string& sentence) {
+    asio::post(io, [this, sentence] { log("device lost: " + sentence); });
+  };
   auto model = Model::open(options.model_path, options.model);
   Status result;
   if (!model) result = tl::unexpected(model.error());
@@ -122,7 +125,8 @@ void Server::Impl::load() {
     if (stopping) return;
     service = std::move(ready);
     handlers = std::make_unique<Handlers>(service, options, workers);
-    log(fmt::format("ready model={} ms={:.0f}", service->name, milliseconds_since(begin)));
+    log(fmt::format("ready model={} device={} ms={:.0f}", service->name, service->model.engine_name(),
+                    milliseconds_since(begin)));
   });
 }
 
@@ -235,9 +239,10 @@ std::optional<ApiError> Server::Impl::refuse_page(const Connection& c) const {
 std::optional<HttpResponse> Server::Impl::before_the_body(const Connection& c) {
   const bool get = c.request().method() == http::verb::get || c.request().method() == http::verb::head;
   if (get && c.path() == "/health") {
-    const bool ready = service != nullptr && !stopping;
-    const char* word = ready ? "ok" : stopping ? "shutting down" : "loading";
-    return json_response(fmt::format("{{\"status\":\"{}\"}}", word), ready ? 200 : 503, ready ? 0 : 1);
+    const bool loading = service == nullptr, lost = !loading && !service->engine.sound();
+    const char* word = stopping ? "shutting down" : loading ? "loading" : lost ? "device lost" : "ok";
+    const bool ready = !stopping && !loading && !lost;
+    return json_response(fmt::format("{{\"status\":\"{}\"}}", word), ready ? 200 : 503, ready || lost ? 0 : 1);
   }
   if (!keys.allow(key_of(c.header("Authorization"), c.header("X-API-Key"))))
     return error_response(

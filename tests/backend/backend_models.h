@@ -40,14 +40,14 @@ inline ModelConfig config_of(uint32_t hidden, uint32_t heads, uint32_t kv_heads,
 class Models {
  public:
   explicit Models(const Shape& shape) : shape_(shape) {
-    const auto path = folder_.path("model.h1b");
-    const auto written = write_synthetic_model(path, tiny_parts(shape.config), shape.packings, 1);
+    const auto written = write_synthetic_model(path(), tiny_parts(shape.config), shape.packings, 1);
     EXPECT_TRUE(written) << written.error().message;
-    auto file = H1bFile::open(path);
+    auto file = H1bFile::open(path());
     EXPECT_TRUE(file) << file.error().message;
     file_ = std::make_unique<H1bFile>(*std::move(file));
   }
 
+  std::string path() const { return folder_.path("model.h1b"); }
   std::unique_ptr<Backend> reference() const { return make_reference_backend(weights(), shape_.kv); }
   ModelWeights weights() const {
     auto bound = bind_weights(*file_, shape_.head);

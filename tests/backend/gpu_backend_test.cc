@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <numeric>
 
+#include "kernels/gpu/gpu_host.h"
 #include "kernels/gpu/module_host.h"
 #include "tests/backend/backend_models.h"
 
@@ -220,11 +222,70 @@ TEST(GpuModules, NamesOfDevices) {
     EXPECT_FALSE(device_by_name(wrong)) << wrong;
 }
 
+TEST(GpuModules, NamesOfSeveralDevices) {
+  const auto two = devices_by_name("cuda:0,hip:1");
+  ASSERT_TRUE(two);
+  ASSERT_EQ(two->size(), 2u);
+  EXPECT_EQ((*two)[1], *device_by_name("hip:1"));
+  EXPECT_EQ(devices_by_name("cuda:all")->front().index, Device::kAll);
+  EXPECT_EQ(devices_by_name("auto")->front(), Device{});
+  for (const char* wrong : {"", "cuda:0,", ",cuda:0", "cuda:0,cuda:0", "cuda:all,cuda:1", "cpu,cuda:0", "auto,cuda:0"})
+    EXPECT_FALSE(devices_by_name(wrong)) << wrong;
+  EXPECT_FALSE(device_by_name("cuda:all")) << "one is wanted";
+}
+
 TEST(GpuModules, AModelThatTheEngineDoesNotTakeIsAnError) {
   const Models models({"narrow_heads", config_of(40, 6, 2, 6, 36), {}});
   const auto backend = make_gpu_backend(models.weights(), {&gpu::host_module(), "host"}, {});
   ASSERT_FALSE(backend);
   EXPECT_NE(backend.error().message.find("head_dim"), std::string::npos);
+}
+
+/// A backend on the host's device, and how much of the device's memory it took.
+std::pair<std::unique_ptr<Backend>, uint64_t> on_host(const Models& models, bool shares_memory, bool in_place) {
+  gpu::host::set_machine({.integrated = shares_memory});
+  gpu::Outcome outcome;
+  const uint64_t before = gpu::device_properties(0, outcome).free_bytes;
+  auto backend = make_gpu_backend(models.weights(), {&gpu::host_module(), "host"},
+                                  {.kv_type = models.kv(), .kv_bytes = 1 << 20, .in_place = in_place});
+  EXPECT_TRUE(backend) << backend.error().message;
+  const uint64_t taken = before - gpu::device_properties(0, outcome).free_bytes;
+  gpu::host::set_machine({});
+  return {*std::move(backend), taken};
+}
+
+TEST(GpuModules, WeightsAreReadInPlaceWhereMemoryIsShared) {
+  for (const auto& shape : shapes()) {
+    if (shape.name != "t2" && shape.name != "head_bf16" && shape.name != "head_f16") continue;  // all kinds of tensors
+    const Models models(shape);
+    const auto tokens = random_tokens(9, 300, 1);
+    const auto expected = run(*models.reference(), tokens, tokens.size());
+    const auto weights = models.weights();
+    uint64_t bytes =
+        weights.embedding.data.size_bytes() + weights.rope_cos.size_bytes() + weights.rope_sin.size_bytes();
+    for (const auto& layer : weights.layers) bytes += layer.ffn_gate.data.size() + layer.attn_q.data.size();
+    const auto [copied, much] = on_host(models, false, true);
+    const auto [chosen, as_much] = on_host(models, true, false);
+    const auto [in_place, little] = on_host(models, true, true);
+    EXPECT_EQ(much, as_much) << shape.name;
+    EXPECT_LE(little + bytes, much) << shape.name;
+    for (auto* backend : {copied.get(), chosen.get(), in_place.get()})
+      for (const size_t chunk : {1u, 9u})
+        EXPECT_TRUE(same_bits(expected, run(*backend, tokens, chunk))) << shape.name << ", steps of " << chunk;
+  }
+}
+
+TEST(GpuModules, AFileThatIsCutShortWhileItIsReadInPlaceIsAnError) {
+  const Models models({"wide", config_of(640, 8, 2, 128, 1000), {}});
+  const auto backend = on_host(models, true, true).first;
+  const auto tokens = random_tokens(3, 300, 1);
+  run(*backend, tokens, 3);
+  std::filesystem::resize_file(models.path(), 4096);
+  const auto kv = backend->new_kv_cache();
+  Logits logits;
+  const BatchItem item{kv.get(), tokens, LogitRows::kLast};
+  EXPECT_FALSE(backend->forward({&item, 1}, logits));
+  EXPECT_EQ(kv->length(), 0u);
 }
 
 TEST(GpuModules, ADeviceThatIsNotThereIsAnError) {

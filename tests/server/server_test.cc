@@ -3,11 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <boost/asio/connect.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/read.hpp>
-#include <boost/asio/write.hpp>
 #include <filesystem>
 #include <map>
 #include <mutex>
@@ -15,6 +10,7 @@
 #include <random>
 #include <thread>
 
+#include "tests/server/running_server.h"
 #include "tests/support/test_model.h"
 
 namespace onebit::server {
@@ -22,63 +18,13 @@ namespace {
 
 using boost::asio::ip::tcp;
 using nlohmann::json;
-
-/// A server on a thread of its own.
-class Running {
- public:
-  explicit Running(ServerOptions options)
-      : server_(std::move(options), *AccessKeys::load({}, ""), [](const std::string&) {}) {
-    port = *server_.listen();
-    thread_ = std::thread([this] { EXPECT_TRUE(server_.run()); });
-    while (get("/health").find(" 200 ") == std::string::npos) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  ~Running() {
-    server_.stop();
-    thread_.join();
-  }
-
-  /// The whole answer, header and body; `bytes` of it at most, after which the client leaves.
-  std::string exchange(const std::string& request, size_t bytes = ~size_t{0}) const {
-    boost::asio::io_context io;
-    tcp::socket socket(io);
-    boost::system::error_code error;
-    socket.connect({boost::asio::ip::make_address("127.0.0.1"), port}, error);
-    boost::asio::write(socket, boost::asio::buffer(request), error);
-    std::string answer;
-    while (!error && answer.size() < bytes) {
-      char part[4096];
-      const size_t n = socket.read_some(boost::asio::buffer(part), error);
-      answer.append(part, n);
-    }
-    return answer;
-  }
-  std::string get(const std::string& path) const {
-    return exchange("GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-  }
-  std::string post(const std::string& path, const json& body, size_t bytes = ~size_t{0}) const {
-    const auto text = body.dump();
-    return exchange("POST " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: " +
-                        std::to_string(text.size()) + "\r\n\r\n" + text,
-                    bytes);
-  }
-  /// A metric without labels.
-  double metric(const std::string& name) const {
-    const auto page = get("/metrics");
-    const size_t at = page.find("\n" + name + " ");
-    return at == std::string::npos ? -1 : std::stod(page.substr(at + name.size() + 2));
-  }
-
-  uint16_t port = 0;
-
- private:
-  Server server_;
-  std::thread thread_;
-};
+using test::body_of;
+using test::Running;
 
 ServerOptions options() {
   ServerOptions o;
   o.port = 0;
-  o.model_path = test::bundled_model();
+  o.model_path = onebit::test::bundled_model();
   o.engine.scheduler.most_running = 6;
   o.engine.most_waiting = 8;
   return o;
@@ -88,11 +34,6 @@ size_t open_files() {
   size_t count = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) ++count;
   return count;
-}
-
-json body_of(const std::string& answer) {
-  const size_t at = answer.find("\r\n\r\n");
-  return at == std::string::npos ? json() : json::parse(answer.substr(at + 4), nullptr, false);
 }
 
 TEST(Server, RandomClientsGetTheSameAnswersAndLeaveNothingBehind) {

@@ -59,18 +59,22 @@ GPU_DEVICE uint32_t place_in_units(uint32_t column) {
          block % kUnitBlocks / 4 * 4 + in_block % 4;
 }
 
-/// Units `unit` to `end` of a group's weights at `codes`. Past the last block of a unit that is not whole something is
-/// read that meets zeros.
-template <Code kCode>
-GPU_DEVICE void multiply_units(GroupSums<kCode>& sums, const unsigned char* codes, uint32_t unit, uint32_t end,
-                               const int8_t* q, const uint32_t* table) {
+/// Units `unit` to `end` of a group's weights at `codes`, of `blocks` blocks. In shared memory what stands behind the last
+/// block of a unit that is not whole is read, and meets zeros.
+template <Code kCode, bool kShared>
+GPU_DEVICE void multiply_units(GroupSums<kCode>& sums, const unsigned char* codes, uint32_t blocks, uint32_t unit,
+                               uint32_t end, const int8_t* q, const uint32_t* table) {
   constexpr uint32_t kUnitOfRow = kUnitBlocks * kColumns<kCode>;
   const uint32_t lane = thread() % kWarp, t = lane % 4;
   const unsigned char* from = codes + unit * kUnitBytes + t * kBlockSize + lane / 4 * 8;
   const int8_t* words = q + unit * kUnitOfRow + t * (2 * kColumns<kCode>);
   GPU_UNROLL(1)
   for (; unit < end; ++unit) {
-    const uint2 low = *reinterpret_cast<const uint2*>(from), high = *reinterpret_cast<const uint2*>(from + kUnitBytes / 2);
+    uint2 low, high;
+    low.x = low.y = high.x = high.y = 0;
+    const uint32_t block = unit * kUnitBlocks + t;
+    if (kShared || block < blocks) low = *reinterpret_cast<const uint2*>(from);
+    if (kShared || block + 4 < blocks) high = *reinterpret_cast<const uint2*>(from + kUnitBytes / 2);
     sums.add(low, high, reinterpret_cast<const uint2*>(words), table);
     from += kUnitBytes;
     words += kUnitOfRow;
@@ -90,9 +94,10 @@ GPU_DEVICE void Decode::multiply(uint32_t slot, uint32_t i) const {
     GroupSums<kCode> total;
     total.clear();
     if (group < work.resident)
-      multiply_units<kCode>(total, shared(work.offset + group * work.group_bytes), unit, end, q(), table());
+      multiply_units<kCode, true>(total, shared(work.offset + group * work.group_bytes), work.row_blocks, unit, end, q(),
+                                  table());
     else
-      multiply_units<kCode>(total, weights(slot, i, group), unit, end, q(), table());
+      multiply_units<kCode, false>(total, weights(slot, i, group), work.row_blocks, unit, end, q(), table());
     if (t < 2) atomic_add(sums() + group * kTileRows16 + thread_ % kWarp / 4 * 2 + t, total.total(t == 1));
     unit = 0;
   }

@@ -13,7 +13,7 @@ namespace onebit::gpu {
 
 /// Of this header and of what it hands over: a program and a module that differ in it do not belong together. Raise it
 /// with each change.
-inline constexpr std::string_view kInterface = "1bit-gpu-2";
+inline constexpr char kInterface[] = "1bit-gpu-3";
 
 enum class KvFormat : uint32_t { kF32, kF16, kQ8 };
 
@@ -31,7 +31,8 @@ struct Shape {
 enum class Code : uint32_t { kT2, kT1_6, kQ8, kF16, kBf16 };
 enum class Scales : uint32_t { kNone, kOne, kRow, kGroup };
 
-/// A stored matrix; borrowed, as all views here, from the model file while the engine is made. It copies what it needs.
+/// A stored matrix; borrowed, as all views here, from the model file for as long as the engine lives: where host and
+/// device share memory it may read the file in place.
 struct MatrixView {
   Code code;
   uint32_t rows, columns;
@@ -46,7 +47,8 @@ struct LayerView {
 };
 struct ModelView {
   Shape shape;
-  MatrixView embedding;  // bf16 [vocabulary][hidden]
+  std::span<const std::byte> file;  // all of it, mapped: whole pages, and read-only
+  MatrixView embedding;             // bf16 [vocabulary][hidden]
   std::vector<LayerView> layers;
   std::span<const float> output_norm;
   MatrixView head;                            // q8, f16 or bf16
@@ -58,6 +60,7 @@ struct EngineOptions {
   KvFormat kv = KvFormat::kF16;
   uint64_t kv_bytes = 0;     // memory for pages; 0: what 64 full contexts take, at most a quarter of what is free
   uint32_t most_rows = 512;  // of a step
+  bool in_place = true;      // weights, where host and device share memory; else, and where that fails, copied
 };
 
 struct Failure {
@@ -130,6 +133,8 @@ struct Module {
   DeviceInfo (*describe)(int device);
   /// Bytes a second that a kernel which only reads reaches; 0 where the device fails.
   double (*read_bandwidth)(int device);
+  /// On the PCI bus, as "0000:c1:00.0"; empty where it is not known.
+  std::string (*pci_address)(int device);
   /// Null with `failure` set.
   Engine* (*create)(const ModelView& model, const EngineOptions& options, Failure& failure);
 };

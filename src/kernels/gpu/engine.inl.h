@@ -21,7 +21,8 @@ class DeviceEngine final : public Engine {
     device_ = device_properties(options.device, outcome_);
     stream_ = new_stream(outcome_);
     {
-      ModelUpload upload(arena_, stream_, outcome_);
+      if (options.in_place && device_.integrated) file_.map(view.file, options.device);
+      ModelUpload upload(arena_, file_, stream_, outcome_);
       model_ = upload.model(view, layers_);
     }
     code_ = view.layers.front().attn_q.code;
@@ -108,6 +109,7 @@ class DeviceEngine final : public Engine {
   const Shape shape_;
   Outcome outcome_;
   Arena arena_;
+  HostMapping file_;  // of the weights
   DeviceProperties device_;
   Stream stream_ = nullptr;
   DeviceModel model_{};

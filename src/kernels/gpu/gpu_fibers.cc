@@ -212,7 +212,7 @@ class Launch {
   void body() {
     try {
       if (error_.empty()) body_();
-    } catch (const Cancelled&) {
+    } catch (const Cancelled&) {  // NOLINT(bugprone-empty-catch): how a launch that failed ends its threads
     } catch (const std::exception& e) {
       report(std::string("an exception: ") + e.what());
     } catch (...) {

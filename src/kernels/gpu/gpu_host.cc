@@ -46,9 +46,17 @@ Error invalid(std::string text) {
   return {Code::kInvalid, std::move(text)};
 }
 
+/// Of the calling thread, as with the runtimes of GPUs.
+thread_local int current_device = 0;
+
+bool may_be_lost(const Machine& m) {
+  return m.lost_device < 0 || m.lost_device == current_device;
+}
+
 /// Success unless the device is lost.
 Error alive() {
-  if (machine().launches_until_lost != 0) return {};
+  const auto m = machine();
+  if (m.launches_until_lost != 0 || !may_be_lost(m)) return {};
   return {Code::kLost, {}};
 }
 
@@ -143,7 +151,7 @@ void launch(const void* kernel, const LaunchShape& shape, gpu::Stream stream, Ou
     if (!problem.empty()) result.take({Code::kFailed, std::move(problem)});
     auto& s = state();
     const std::lock_guard lock(s.mutex);
-    if (s.machine.launches_until_lost > 0) --s.machine.launches_until_lost;
+    if (s.machine.launches_until_lost > 0 && may_be_lost(s.machine)) --s.machine.launches_until_lost;
   });
 }
 
@@ -153,8 +161,13 @@ int device_count() {
   return host::machine().devices;
 }
 
+std::string pci_address(int) {
+  return {};
+}
+
 void use_device(int device, Outcome& outcome) {
-  if (device < 0 || device >= device_count()) outcome.take(host::invalid("no such device"));
+  if (device < 0 || device >= device_count()) return outcome.take(host::invalid("no such device"));
+  host::current_device = device;
 }
 
 DeviceProperties device_properties(int device, Outcome& outcome) {
@@ -169,7 +182,7 @@ DeviceProperties device_properties(int device, Outcome& outcome) {
           .memory_bytes = m.memory_bytes,
           .free_bytes = m.memory_bytes - std::min(m.memory_bytes, s.allocated),
           .l2_bytes = 1 << 20,
-          .integrated = true};
+          .integrated = m.integrated};
 }
 
 void* allocate_device(size_t bytes, Outcome& outcome) {
@@ -203,6 +216,11 @@ void* allocate_pinned(size_t bytes, Outcome& outcome) {
 void free_pinned(void* p) {
   ::operator delete(p, host::kAlignment);
 }
+
+const void* map_host(const void* host, size_t, int) {
+  return host::machine().integrated ? host : nullptr;
+}
+void unmap_host(const void*) {}
 
 void copy_to_device(void* to, const void* from, size_t bytes, Stream stream, Outcome& outcome) {
   host::perform(stream, outcome, [=](Outcome&) {

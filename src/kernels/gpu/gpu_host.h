@@ -57,7 +57,7 @@ inline uint32_t blocks() {
 }
 template <class T>
 const T& argument_of(const T& argument) {
-  return argument;
+  return argument;  // NOLINT(bugprone-return-const-ref-from-parameter): a kernel's own parameter
 }
 inline unsigned char* shared_memory() {
   return host::running->block->shared;
@@ -304,12 +304,14 @@ struct Machine {
   uint32_t resident_blocks = 2;  // of a multiprocessor, if its shared memory has room
   uint64_t shared_bytes = 64 << 10;
   uint64_t memory_bytes = 1 << 30;
+  bool integrated = true;  // reads the host's memory in place
   /// Which threads are let run first, see run(). Every value must give the same results.
   uint32_t order = 1;
   /// So many launches go well, then the device is lost: every launch, copy and wait fails. Negative: never.
   int64_t launches_until_lost = -1;
+  int lost_device = -1;  // which that is about; negative: all
 };
-/// For tests, while no other thread uses the shim. What is allocated stays.
+/// For tests. What is allocated stays.
 void set_machine(const Machine& machine);
 Machine machine();
 
@@ -322,12 +324,15 @@ uint32_t resident_blocks(uint32_t block_threads, uint64_t shared_bytes);
 
 // As in gpu_runtime.h.
 int device_count();
+std::string pci_address(int device);
 void use_device(int device, Outcome& outcome);
 DeviceProperties device_properties(int device, Outcome& outcome);
 void* allocate_device(size_t bytes, Outcome& outcome);
 void free_device(void* p);
 void* allocate_pinned(size_t bytes, Outcome& outcome);
 void free_pinned(void* p);
+const void* map_host(const void* host, size_t bytes, int device);
+void unmap_host(const void* host);
 void copy_to_device(void* to, const void* from, size_t bytes, Stream stream, Outcome& outcome);
 void copy_to_host(void* to, const void* from, size_t bytes, Stream stream, Outcome& outcome);
 void copy_on_device(void* to, const void* from, size_t bytes, Stream stream, Outcome& outcome);

@@ -66,6 +66,13 @@ inline DeviceProperties device_properties(int device, Outcome& outcome) {
   return p;
 }
 
+inline std::string pci_address(int device) {
+  char text[32] = {};
+  const bool told = NativeErrors::good(GPU_RUNTIME(DeviceGetPCIBusId)(text, sizeof text, device));
+  NativeErrors::forget();
+  return told ? text : "";
+}
+
 inline void* allocate_device(size_t bytes, Outcome& outcome) {
   void* p = nullptr;
   if (outcome.ok()) outcome.take(GPU_RUNTIME(Malloc)(&p, bytes));
@@ -90,6 +97,33 @@ inline void free_pinned(void* p) {
 #else
   static_cast<void>(cudaFreeHost(p));
 #endif
+}
+
+/// Where the device reads host memory in place: `bytes` from `host`, a page's beginning, in a file that is mapped
+/// read-only. Null where it cannot; that is no error. What is not null ends with unmap_host(), before the memory does.
+inline const void* map_host(const void* host, size_t bytes, int device) {
+  void* const memory = const_cast<void*>(host);  // registering takes no other; nothing is written
+  void* there = nullptr;
+#if defined(__HIP__)
+  const auto flags = hipHostRegisterMapped;
+  const auto reads_any = hipDeviceAttributePageableMemoryAccess;
+#else
+  const auto flags = cudaHostRegisterMapped | cudaHostRegisterReadOnly;
+  const auto reads_any = cudaDevAttrPageableMemoryAccess;
+#endif
+  if (NativeErrors::good(GPU_RUNTIME(HostRegister)(memory, bytes, flags))) {
+    if (NativeErrors::good(GPU_RUNTIME(HostGetDevicePointer)(&there, memory, 0))) return there;
+    static_cast<void>(GPU_RUNTIME(HostUnregister)(memory));
+  }
+  NativeErrors::forget();
+  int yes = 0;
+  const bool told = NativeErrors::good(GPU_RUNTIME(DeviceGetAttribute)(&yes, reads_any, device));
+  NativeErrors::forget();
+  return told && yes != 0 ? host : nullptr;
+}
+inline void unmap_host(const void* host) {
+  static_cast<void>(GPU_RUNTIME(HostUnregister)(const_cast<void*>(host)));  // fails where it was not registered
+  NativeErrors::forget();
 }
 
 inline void copy_to_device(void* to, const void* from, size_t bytes, Stream stream, Outcome& outcome) {

@@ -100,29 +100,61 @@ class Uploader {
   uint32_t next_ = 0;
 };
 
-/// Copies a model's tensors; pointers in what comes back are the device's.
+/// A model file in the host's memory, as a device reads it there. Nothing is in it until it is mapped.
+class HostMapping {
+ public:
+  HostMapping() = default;
+  HostMapping(const HostMapping&) = delete;
+  HostMapping& operator=(const HostMapping&) = delete;
+  ~HostMapping() {
+    if (device_ != nullptr) unmap_host(host_.data());
+  }
+
+  /// No effect where the device cannot.
+  void map(std::span<const std::byte> host, int device) {
+    if (host.empty()) return;
+    device_ = static_cast<const unsigned char*>(map_host(host.data(), host.size(), device));
+    host_ = host;
+  }
+
+  /// The device's address of a tensor; null where it is not in the file, or not as kernels read: by 16 bytes.
+  const void* find(std::span<const std::byte> tensor) const {
+    if (device_ == nullptr || tensor.data() < host_.data() ||
+        tensor.data() + tensor.size() > host_.data() + host_.size())
+      return nullptr;
+    const auto* there = device_ + (tensor.data() - host_.data());
+    return reinterpret_cast<uintptr_t>(there) % 16 == 0 ? there : nullptr;
+  }
+
+ private:
+  std::span<const std::byte> host_;
+  const unsigned char* device_ = nullptr;
+};
+
+/// Brings a model's tensors to the device, by copying what it does not read in place; pointers in what comes back are
+/// the device's.
 class ModelUpload {
  public:
-  ModelUpload(Arena& arena, Stream stream, Outcome& outcome)
-      : arena_(arena), outcome_(outcome), uploader_(arena, stream, outcome) {}
+  ModelUpload(Arena& arena, const HostMapping& file, Stream stream, Outcome& outcome)
+      : arena_(arena), file_(file), outcome_(outcome), uploader_(arena, stream, outcome) {}
 
-  /// more: elements that nobody writes, after the last one
   template <class T>
-  const T* copy(std::span<const T> from, uint64_t more = 0) {
-    T* to = arena_.device<T>(from.size() + more, outcome_);
+  const T* bring(std::span<const T> from) {
+    if (const void* there = file_.find(std::as_bytes(from)); there != nullptr) return static_cast<const T*>(there);
+    T* to = arena_.device<T>(from.size(), outcome_);
     if (to != nullptr) uploader_.copy(to, from.data(), from.size_bytes());
     return to;
   }
 
   DeviceMatrix matrix(const MatrixView& w) {
     DeviceMatrix m{};
-    m.data = reinterpret_cast<const unsigned char*>(copy(w.data, kUnitBytes));  // a unit is read whole
+    m.data = reinterpret_cast<const unsigned char*>(bring(w.data));
     m.rows = w.rows;
     m.columns = w.columns;
     m.groups = w.groups;
     m.blocks = w.blocks;
     if (w.granularity == Scales::kRow) {
-      m.scales = copy(w.scales);
+      m.scales = bring(w.scales);
     } else {
       m.one_scale = w.scales[0];
     }
@@ -130,10 +162,10 @@ class ModelUpload {
   }
 
   DeviceLayer layer(const LayerView& w) {
-    return {.attn_norm = copy(w.attn_norm),
-            .attn_sub_norm = copy(w.attn_sub_norm),
-            .ffn_norm = copy(w.ffn_norm),
-            .ffn_sub_norm = copy(w.ffn_sub_norm),
+    return {.attn_norm = bring(w.attn_norm),
+            .attn_sub_norm = bring(w.attn_sub_norm),
+            .ffn_norm = bring(w.ffn_norm),
+            .ffn_sub_norm = bring(w.ffn_sub_norm),
             .attn_q = matrix(w.attn_q),
             .attn_k = matrix(w.attn_k),
             .attn_v = matrix(w.attn_v),
@@ -147,25 +179,26 @@ class ModelUpload {
   DeviceModel model(const ModelView& view, std::vector<DeviceLayer>& layers) {
     DeviceModel m{};
     m.shape = view.shape;
-    m.embedding = reinterpret_cast<const uint16_t*>(copy(view.embedding.data));
+    m.embedding = reinterpret_cast<const uint16_t*>(bring(view.embedding.data));
     for (const auto& w : view.layers) layers.push_back(layer(w));
-    m.layers = copy(std::span<const DeviceLayer>(layers));
-    m.output_norm = copy(view.output_norm);
+    m.layers = bring(std::span<const DeviceLayer>(layers));
+    m.output_norm = bring(view.output_norm);
     if (view.head.code == Code::kQ8) {
       m.head = matrix(view.head);
     } else {
       const bool shared = view.head.data.data() == view.embedding.data.data();
-      m.half_head = shared ? m.embedding : reinterpret_cast<const uint16_t*>(copy(view.head.data));
+      m.half_head = shared ? m.embedding : reinterpret_cast<const uint16_t*>(bring(view.head.data));
       m.half_is_bf16 = view.head.code == Code::kBf16 ? 1 : 0;
       m.head.blocks = (view.shape.hidden + 3) / 4;  // of the row that the norm quantises all the same
     }
-    m.rope_cos = copy(view.rope_cos);
-    m.rope_sin = copy(view.rope_sin);
+    m.rope_cos = bring(view.rope_cos);
+    m.rope_sin = bring(view.rope_sin);
     return m;
   }
 
  private:
   Arena& arena_;
+  const HostMapping& file_;
   Outcome& outcome_;
   Uploader uploader_;
 };

@@ -6,8 +6,8 @@
 namespace onebit::gpu {
 
 const Module& host_module() {
-  static const Module module{kInterface.data(), "host",          &device_count,
-                             &describe_device,  &read_bandwidth, &create_engine};
+  static const Module module{kInterface,      "host",       &device_count, &describe_device,
+                             &read_bandwidth, &pci_address, &create_engine};
   return module;
 }
 
