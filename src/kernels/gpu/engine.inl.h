@@ -11,6 +11,8 @@ namespace {
 
 /// Rows of logits of one step.
 inline constexpr uint32_t kMostLogitsRows = 128;
+/// Up to so many rows products take tiles of few.
+inline constexpr uint32_t kFewTokens = 256;
 /// Up to so many rows of a sequence its attention is divided over blocks of positions, beyond over rows.
 inline constexpr uint32_t kFewRows = 4;
 
@@ -75,13 +77,41 @@ class DeviceEngine final : public Engine {
   uint64_t put(std::span<const T> from);
   void send(const Step& step, const StepPlan& plan);
 
+  /// Sums that products leave for the kernels after them.
+  struct ProductBuffer {
+    int32_t* sums = nullptr;  // [rows][stride]
+    uint32_t stride = 0;
+    uint32_t splits = 1;  // of this step's product
+  };
+  /// Rows [rows][n], and what is to be added to them.
+  struct NormInput {
+    float* x;
+    uint32_t n;
+    const ProductBuffer* added = nullptr;
+    const DeviceMatrix* matrix = nullptr;  // that it is of
+  };
+  /// Where a product goes: finished, or its sums.
+  struct Product {
+    float* y = nullptr;
+    uint64_t stride = 0;
+    const ProductBuffer* buffer = nullptr;
+  };
   template <Code kCode>
-  void norm(const float* x, uint32_t n, const float* weight, uint32_t columns_blocks, uint32_t rows,
-            const uint32_t* row_list, float* y, bool check);
+  void norm(const NormInput& in, const float* weight, uint32_t row_blocks, uint32_t rows, const uint32_t* row_list,
+            float* y, bool check);
   template <Code kCode, Finish kFinish>
-  void multiply(std::initializer_list<const DeviceMatrix*> matrices, uint32_t rows, float* y, uint64_t y_stride);
-  template <Code kCode, Finish kFinish, uint32_t kTiles, uint32_t kGroups>
-  void launch_products(const ProductArgs& args);
+  void multiply(std::initializer_list<const DeviceMatrix*> matrices, uint32_t rows, const Product& to);
+  template <Code kCode, Finish kFinish, uint32_t kTiles, uint32_t kParts>
+  void launch_products(ProductArgs& args);
+  template <Code kCode, uint32_t kTiles, uint32_t kParts>
+  uint32_t stages_for() const;
+  template <Code kCode>
+  uint32_t tile_tokens(uint32_t rows) const;
+  template <Finish kFinish, uint32_t kTiles, uint32_t kParts>
+  static uint32_t product_blocks(const ProductArgs& args);
+  void plan_products(uint32_t rows);
+  uint32_t splits_of(uint32_t blocks, uint32_t chunks) const;
+  ProductRows rows_of(const ProductBuffer& buffer, const QuantizedRows& x) const;
   template <Code kCode>
   void layer_of(uint32_t i, const Step& step, const StepPlan& plan);
   template <KvFormat kFormat>
@@ -114,6 +144,9 @@ class DeviceEngine final : public Engine {
   // Of a step of many rows.
   float *x_ = nullptr, *qkv_ = nullptr, *attended_ = nullptr, *h_ = nullptr, *last_ = nullptr, *logits_ = nullptr;
   QuantizedRows q_{};
+  float* other_s_ = nullptr;  // what belongs to the rows before and after a norm takes turns in two places
+  int32_t* other_sum_ = nullptr;
+  ProductBuffer qkv_sums_, output_sums_, down_sums_;
   QkvRows qkv_rows_{};
   Problems* problems_ = nullptr;
   Picked* picked_ = nullptr;
