@@ -191,7 +191,7 @@ template <Code kCode, uint32_t kTiles, uint32_t kParts>
 uint32_t DeviceEngine::stages_for() const {
   const auto fit = [&](uint64_t bytes) {
     const uint64_t table = kCode == Code::kT1_6 ? kTritTableBytes : 0;
-    return bytes < table ? 0 : static_cast<uint32_t>((bytes - table) / kStageBytes<kCode, kTiles, kParts>);
+    return bytes <= table ? 0 : static_cast<uint32_t>((bytes - table) / kStageBytes<kCode, kTiles, kParts>);
   };
   const uint32_t alone = fit(device_.shared_bytes), beside = fit(device_.shared_bytes / 2 - 512);
   const uint32_t stages = std::min(kMostStages, kTiles < 16 && beside >= 3 ? beside : alone);

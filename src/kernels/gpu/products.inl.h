@@ -39,12 +39,12 @@ struct QuantizedRows {
   uint32_t stride;
 };
 /// Where 16 bytes of a row stand: those from `place`, a multiple of 16, on.
-GPU_DEVICE int8_t* quantized_at(const QuantizedRows& x, uint32_t row, uint32_t place) {
+constexpr int8_t* quantized_at(const QuantizedRows& x, uint32_t row, uint32_t place) {
   return x.q + static_cast<uint64_t>(row / 8) * 8 * x.stride + place * 8 + row % 8 * 16;
 }
 /// A column's place among a row's bytes: of each 8 blocks first the columns of their first fields.
 template <Code kCode>
-GPU_DEVICE uint32_t chunk_place(uint32_t column) {
+constexpr uint32_t chunk_place(uint32_t column) {
   if constexpr (kCode == Code::kQ8) return column;
   constexpr uint32_t kUnit = kColumns<kCode> * kUnitBlocks;
   const uint32_t in_unit = column % kUnit, index = in_unit / kColumns<kCode>, in_block = in_unit % kColumns<kCode>;
@@ -252,6 +252,8 @@ class ProductKernel {
 
   GPU_DEVICE void multiply(uint32_t round) {
     ChunkWeights<kCode> weights[2];
+    // What a product under way reads must not be written, and int8 weights are what it reads.
+    if constexpr (kCode == Code::kQ8) multiply_wait<0>();
     // Where the other part has a chunk more, there is nothing left here; the threads multiply all the same.
     const bool there = kParts == 1 || begin_ + round * kParts + part() < end_;
     weights[0].load(weights_of(round, 0), table_, there);
@@ -259,14 +261,15 @@ class ProductKernel {
     const unsigned char* x = activations_of(round);
     GPU_UNROLL_ALL
     for (uint32_t step = 0; step < kChunkSteps<kCode>; ++step) {
+      // So are fifth trits: they come first, and their product has ended when the next chunk's are unpacked.
+      const uint32_t field = kCode == Code::kT1_6 ? (step + 4) % 5 : step;
       uint32_t first[4], second[4];
-      weights[0].operand(first, step);
-      weights[1].operand(second, step);
+      weights[0].operand(first, field);
+      weights[1].operand(second, field);
+      const bool begins = round == 0 && step == 0;
       multiply_begin();
-      multiply_shared<kCode == Code::kQ8>(d_[0], first, x + step * 256, kChunkColumns<kCode> * 8, tiles_,
-                                          round == 0 && step == 0);
-      multiply_shared<kCode == Code::kQ8>(d_[1], second, x + step * 256, kChunkColumns<kCode> * 8, tiles_,
-                                          round == 0 && step == 0);
+      multiply_shared<kCode == Code::kQ8>(d_[0], first, x + field * 256, kChunkColumns<kCode> * 8, tiles_, begins);
+      multiply_shared<kCode == Code::kQ8>(d_[1], second, x + field * 256, kChunkColumns<kCode> * 8, tiles_, begins);
       multiply_commit();
       multiply_wait<1>();
     }
