@@ -67,6 +67,8 @@ class DeviceEngine final : public Engine {
   void run_decode(const Step& step);
   void run_batch(const Step& step);
   StepPlan plan_of(const Step& step) const;
+  TileLayout tile_layout_for(uint32_t warps) const;
+  uint32_t tile_warps() const;
   void run_head(const Step& step);
   void pick(const Step& step);
   Failure take_results(const Step& step);

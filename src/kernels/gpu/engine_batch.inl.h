@@ -92,16 +92,25 @@ inline void DeviceEngine::send(const Step& step, const StepPlan& plan) {
   wanted_ = reinterpret_cast<const uint32_t*>(to + picks);
 }
 
+inline TileLayout DeviceEngine::tile_layout_for(uint32_t warps) const {
+  return tile_layout(options_.kv == KvFormat::kQ8, warps, shape_.head_dim, model_.kv.block_bytes);
+}
+/// Warps of a block that attends with many queries; 0: a head is too wide for that, or the shared memory too small.
+inline uint32_t DeviceEngine::tile_warps() const {
+  uint32_t warps = shape_.head_dim <= kTileDims ? kTileThreads / kWarp : 0;
+  while (warps > 0 && tile_layout_for(warps).bytes > device_.shared_bytes) warps /= 2;
+  return warps;
+}
+
 inline DeviceEngine::StepPlan DeviceEngine::plan_of(const Step& step) const {
   StepPlan plan;
   plan.row_list.resize(step.logits_rows);
   for (uint32_t i = 0; i < step.rows.size(); ++i)
     if (step.rows[i].logits >= 0) plan.row_list[static_cast<uint32_t>(step.rows[i].logits)] = i;
-  const bool tiles_fit =
-      shape_.head_dim <= kTileDims && tile_shared_bytes(shape_.head_dim, model_.kv.block_bytes) <= device_.shared_bytes;
+  const uint32_t warps = tile_warps();
   for (const auto& sequence : step.sequences) {
-    const uint32_t end = sequence.first_row + sequence.rows, each = kTileQueries / group();
-    if (sequence.rows > kFewRows && tiles_fit) {
+    const uint32_t end = sequence.first_row + sequence.rows, each = warps * kWarpQueries / group();
+    if (sequence.rows > kFewRows && warps > 0) {
       for (uint32_t i = sequence.first_row; i < end; i += each) plan.tiles.push_back({i, std::min(each, end - i)});
       continue;
     }
@@ -284,9 +293,9 @@ void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& pl
                    model_.rope_sin,
                    i});
   if (!plan.tiles.empty()) {
-    const uint64_t bytes = tile_shared_bytes(c.head_dim, model_.kv.block_bytes);
+    const uint32_t warps = tile_warps(), bytes = tile_layout_for(warps).bytes;
     if (bytes > (48 << 10)) allow_shared(&attend_tiles<kFormat>, bytes, outcome_);
-    launch(&attend_tiles<kFormat>, {static_cast<uint32_t>(plan.tiles.size()) * c.kv_heads, kTileThreads, bytes},
+    launch(&attend_tiles<kFormat>, {static_cast<uint32_t>(plan.tiles.size()) * c.kv_heads, warps * kWarp, bytes},
            stream_, outcome_, TileArgs{c, model_.kv, view_, qkv_rows_, i, tiles_, attended_});
   }
   if (plan.tasks.empty()) return;

@@ -344,7 +344,7 @@ class ProductKernel {
 };
 
 template <Code kCode, uint32_t kTiles, uint32_t kParts, Finish kFinish>
-GPU_KERNEL(kProductThreads, kTiles == 16 ? 1 : 2)
+GPU_KERNEL(kProductThreads, kTiles == 16 || (kTiles == 8 && kCode == Code::kT1_6) ? 1 : 2)
 products(GPU_ARGUMENT ProductArgs argument) {
   ProductKernel<kCode, kTiles, kParts, kFinish>(argument_of(argument)).run();
 }
