@@ -86,7 +86,7 @@ class GpuProducts : public GpuTest {
   void run(ProductArgs& args, uint32_t stages) {
     constexpr uint32_t kEach = kFinish == Finish::kGate ? kProductGroups<kParts> / 2 : kProductGroups<kParts>;
     args.stages = stages;
-    const uint64_t shared = (kCode == Code::kT1_6 ? kTritTableBytes : 0) + stages * kStageBytes<kCode, kTiles, kParts>;
+    const uint64_t shared = kBeforeStages<kCode, kTiles> + stages * kStageBytes<kCode, kTiles, kParts>;
     const uint32_t blocks = (args.groups + kEach - 1) / kEach * ((args.tokens + kTiles * 8 - 1) / (kTiles * 8));
     const auto kernel = &products<kCode, kTiles, kParts, kFinish>;
     allow_shared(kernel, shared, outcome_);
@@ -135,8 +135,7 @@ void GpuProducts::check(Packing packing, const Case& c, uint32_t variant) {
   const auto s = host(args.x.s, c.tokens);
   const auto sum = host(args.x.sum, c.tokens);
   const auto value = [&](const Matrix& m, uint32_t row, uint32_t token) {
-    return static_cast<float>(dot(m, row, plain, token)) *
-           (host(m.device.scales, m.device.rows)[row] * (s[token] / 127.0f));
+    return static_cast<float>(dot(m, row, plain, token)) * (host(m.device.scales, m.device.rows)[row] * s[token]);
   };
   if constexpr (kCode != Code::kQ8) {
     args.sums = device(std::vector<int32_t>(c.tokens * args.y_stride, 0));

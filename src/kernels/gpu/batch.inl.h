@@ -14,6 +14,7 @@ struct StepView {
   const Row* rows;
   const Sequence* sequences;
   const uint32_t* pages;
+  bool operator==(const StepView&) const = default;
 };
 
 /// x [rows][hidden].
@@ -142,7 +143,7 @@ norm_rows(GPU_ARGUMENT NormArgs a) {
   for (uint32_t i = thread() * 16; i < a.row_bytes; i += kRowThreads * 16)
     *reinterpret_cast<uint4*>(quantized_at(a.out, block(), i)) = *reinterpret_cast<const uint4*>(bytes + i);
   if (thread() == 0) {
-    a.out.s[block()] = s;
+    a.out.s[block()] = s / 127.0f;
     a.out.sum[block()] = quantized_sum;
   }
 }
@@ -235,10 +236,11 @@ place_rows(GPU_ARGUMENT PlaceArgs argument) {
 }
 
 /// One KV block for one row, all heads of a KV head.
+inline constexpr uint32_t kNoRow = 0xffffffffu;
 struct AttendTask {
-  uint32_t row, kv_block;
-  uint32_t blocks;      // that the row sees
-  uint32_t first_part;  // slots of parts before this row's, a head's worth each
+  uint32_t row, kv_block;  // kNoRow: a place without a task
+  uint32_t blocks;         // that the row sees
+  uint32_t first_part;     // slots of parts before this row's, a head's worth each
 };
 struct AttendArgs {
   Shape shape;
@@ -258,16 +260,22 @@ attend_rows(GPU_ARGUMENT AttendArgs a) {
   const auto& c = a.shape;
   const uint32_t group = c.heads / c.kv_heads, kv_head = block() % c.kv_heads;
   const AttendTask task = a.tasks[block() / c.kv_heads];
+  if (task.row == kNoRow) return;
   const Row row = a.step.rows[task.row];
   auto s = attend_shared<kFormat>(reinterpret_cast<float*>(shared_memory()), group, c.head_dim);
   unsigned char* kv =
       a.kv.at(a.step.pages[a.step.sequences[row.sequence].first_page + task.kv_block], a.layer, kv_head);
   s.kv = kv;
+  // What this step has not written is on its way before the kernels before this one have ended.
+  const bool old = (task.kv_block + 1) * kPagePositions <= a.step.sequences[row.sequence].first_position;
+  if (!old) wait_for_earlier();
   if (a.stage_kv != 0) {
     s.kv = shared_memory() + a.kv_offset;
     for (uint32_t i = thread(); i < a.kv.block_bytes / 16; i += kRowThreads) copy_async(s.kv + i * 16, kv + i * 16);
     copy_async_commit();
   }
+  if (old) wait_for_earlier();
+  let_next_begin();
   const float* q = a.qkv.values + static_cast<uint64_t>(task.row) * a.qkv.stride + kv_head * group * c.head_dim;
   for (uint32_t i = thread(); i < group * c.head_dim; i += kRowThreads) s.q[i] = q[i];
   copy_async_wait<0>();
@@ -295,6 +303,8 @@ fold_rows(GPU_ARGUMENT FoldArgs a) {
   const uint32_t group = c.heads / c.kv_heads, kv_head = block() % c.kv_heads;
   const AttendTask row = a.rows[block() / c.kv_heads];
   auto* weights = reinterpret_cast<float*>(shared_memory());
+  wait_for_earlier();
+  let_next_begin();
   const auto at = [&](const Results& r, uint64_t slot) {
     return Results{r.o + slot * c.head_dim, r.m + slot, r.l + slot};
   };

@@ -34,7 +34,10 @@ class DeviceEngine final : public Engine {
   }
   DeviceEngine(const DeviceEngine&) = delete;
   DeviceEngine& operator=(const DeviceEngine&) = delete;
-  ~DeviceEngine() override { end_stream(stream_); }
+  ~DeviceEngine() override {
+    free_graph(graph_);
+    end_stream(stream_);
+  }
 
   const Outcome& outcome() const { return outcome_; }
   std::string device_name() const override { return device_.name; }
@@ -60,12 +63,24 @@ class DeviceEngine final : public Engine {
     uint32_t parts = 0;
   };
 
+  /// All that a step's launches depend on.
+  struct StepKey {
+    uint64_t rows = 0, logits_rows = 0, tasks = 0, folds = 0, tiles = 0;
+    StepView view{};
+    const AttendTask *task_list = nullptr, *fold_list = nullptr;
+    const AttendTile* tile_list = nullptr;
+    const uint32_t *row_list = nullptr, *wanted = nullptr;
+    const float *parts = nullptr, *supers = nullptr;
+    bool operator==(const StepKey&) const = default;
+  };
+
   void make_buffers();
   void make_pages();
   void plan_decode();
   bool decodes(const Step& step) const;
   void run_decode(const Step& step);
   void run_batch(const Step& step);
+  void launch_step(const Step& step, const StepPlan& plan);
   StepPlan plan_of(const Step& step) const;
   TileLayout tile_layout_for(uint32_t warps) const;
   uint32_t tile_warps() const;
@@ -162,6 +177,9 @@ class DeviceEngine final : public Engine {
   Growing<unsigned char> sent_;
   unsigned char* outbox_ = nullptr;  // pinned
   uint64_t outbox_used_ = 0, outbox_room_ = 0;
+
+  Graph graph_ = nullptr;  // of a step's launches, to be launched again as one
+  StepKey graph_key_, last_key_;
 
   // Of a step of one row.
   DecodeArgs decode_{};

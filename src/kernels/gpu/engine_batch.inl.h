@@ -60,7 +60,8 @@ inline void DeviceEngine::make_pages() {
 
 template <class T>
 uint64_t DeviceEngine::put(std::span<const T> from) {
-  const uint64_t at = (outbox_used_ + 15) / 16 * 16;
+  // Far apart, so that a few elements more do not move what comes after.
+  const uint64_t at = (outbox_used_ + 4095) / 4096 * 4096;
   outbox_used_ = at + from.size_bytes();
   if (outbox_used_ > outbox_room_) {
     unsigned char* old = outbox_;
@@ -121,6 +122,9 @@ inline DeviceEngine::StepPlan DeviceEngine::plan_of(const Step& step) const {
       plan.parts += blocks;
     }
   }
+  // In steps, so that the launches of one step of a batch serve the next ones, too.
+  const size_t granule = std::max<size_t>(32, std::bit_floor(plan.tasks.size()) / 8);
+  if (!plan.tasks.empty()) plan.tasks.resize((plan.tasks.size() + granule - 1) / granule * granule, {kNoRow, 0, 0, 0});
   // The longest first: those that come last should not be waited for.
   std::reverse(plan.tiles.begin(), plan.tiles.end());
   return plan;
@@ -199,8 +203,8 @@ inline uint32_t DeviceEngine::splits_of(uint32_t blocks, uint32_t chunks) const 
 template <Code kCode, uint32_t kTiles, uint32_t kParts>
 uint32_t DeviceEngine::stages_for() const {
   const auto fit = [&](uint64_t bytes) {
-    const uint64_t table = kCode == Code::kT1_6 ? kTritTableBytes : 0;
-    return bytes <= table ? 0 : static_cast<uint32_t>((bytes - table) / kStageBytes<kCode, kTiles, kParts>);
+    constexpr uint64_t kBefore = kBeforeStages<kCode, kTiles>;
+    return bytes <= kBefore ? 0 : static_cast<uint32_t>((bytes - kBefore) / kStageBytes<kCode, kTiles, kParts>);
   };
   const uint32_t alone = fit(device_.shared_bytes), beside = fit(device_.shared_bytes / 2 - 512);
   const uint32_t stages = std::min(kMostStages, kTiles < 16 && beside >= 3 ? beside : alone);
@@ -210,8 +214,7 @@ uint32_t DeviceEngine::stages_for() const {
 template <Code kCode, Finish kFinish, uint32_t kTiles, uint32_t kParts>
 void DeviceEngine::launch_products(ProductArgs& args) {
   args.stages = stages_for<kCode, kTiles, kParts>();
-  const uint64_t shared =
-      (kCode == Code::kT1_6 ? kTritTableBytes : 0) + args.stages * kStageBytes<kCode, kTiles, kParts>;
+  const uint64_t shared = kBeforeStages<kCode, kTiles> + args.stages * kStageBytes<kCode, kTiles, kParts>;
   const auto kernel = &products<kCode, kTiles, kParts, kFinish>;
   if (shared > (48 << 10)) allow_shared(kernel, shared, outcome_);
   launch(kernel, {product_blocks<kFinish, kTiles, kParts>(args) * args.splits, kProductThreads, shared, false, true},
@@ -304,12 +307,13 @@ void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& pl
   const auto kv_offset = static_cast<uint32_t>((floats * 4 + 127) / 128 * 128);
   const uint64_t shared = kv_offset + (stage ? model_.kv.block_bytes : 0);
   if (shared > (48 << 10)) allow_shared(&attend_rows<kFormat>, shared, outcome_);
-  launch(&attend_rows<kFormat>, {static_cast<uint32_t>(plan.tasks.size()) * c.kv_heads, kRowThreads, shared}, stream_,
-         outcome_, AttendArgs{c, model_.kv, view_, qkv_rows_, i, tasks_, parts_, stage ? 1u : 0u, kv_offset});
+  launch(&attend_rows<kFormat>,
+         {static_cast<uint32_t>(plan.tasks.size()) * c.kv_heads, kRowThreads, shared, false, true}, stream_, outcome_,
+         AttendArgs{c, model_.kv, view_, qkv_rows_, i, tasks_, parts_, stage ? 1u : 0u, kv_offset});
   const uint64_t supers = (shape_.context / kPagePositions + kSuperBlock) / kSuperBlock;
   launch(&fold_rows,
          {static_cast<uint32_t>(plan.folds.size()) * c.kv_heads, kRowThreads,
-          std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4},
+          std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4, false, true},
          stream_, outcome_, FoldArgs{c, folds_, parts_, supers_, attended_});
 }
 
@@ -343,6 +347,27 @@ inline void DeviceEngine::run_batch(const Step& step) {
   parts_ = results(part_o_, part_ml_, slots);
   supers_ = results(super_o_, super_ml_, slots);
   send(step, plan);
+  const StepKey key{
+      step.rows.size(), step.logits_rows, plan.tasks.size(), plan.folds.size(), plan.tiles.size(), view_,    tasks_,
+      folds_,           tiles_,           row_list_,         wanted_,           parts_.o,          supers_.o};
+  const bool known = graph_ != nullptr && key == graph_key_, again = key == last_key_;
+  last_key_ = key;
+  if (known) return launch_graph(graph_, stream_, outcome_);
+  // What comes a second time comes more often. Of long steps the launches are no burden.
+  if (!again || step.rows.size() > kFewTokens) return launch_step(step, plan);
+  free_graph(graph_);
+  graph_ = nullptr;
+  begin_graph(stream_, outcome_);
+  if (!outcome_.ok()) return;
+  launch_step(step, plan);
+  graph_ = end_graph(stream_, outcome_);
+  graph_key_ = key;
+  if (outcome_.ok()) launch_graph(graph_, stream_, outcome_);
+}
+
+/// A step as launches; they depend on nothing but its StepKey.
+inline void DeviceEngine::launch_step(const Step& step, const StepPlan& plan) {
+  const auto& c = shape_;
   fill_zero(problems_, sizeof(Problems), stream_, outcome_);
   const auto rows = static_cast<uint32_t>(step.rows.size());
   plan_products(rows);

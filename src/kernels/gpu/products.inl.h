@@ -18,7 +18,7 @@ inline constexpr uint32_t kTeam = 128;
 inline constexpr uint32_t kTeams = kProductThreads / kTeam;
 inline constexpr uint32_t kTeamWarps = kTeam / kWarp;
 /// Chunks that a block of threads holds in shared memory: at most this many times what its teams multiply at once.
-inline constexpr uint32_t kMostStages = 4;
+inline constexpr uint32_t kMostStages = 8;
 
 /// A chunk is what is fetched at once: some steps of 32 columns, whole units of each group of rows.
 template <Code kCode>
@@ -34,7 +34,7 @@ inline constexpr uint32_t kChunkColumns = kChunkSteps<kCode> * 32;
 /// chunk_place, with zeros up to a whole chunk.
 struct QuantizedRows {
   int8_t* q;
-  float* s;      // [rows]
+  float* s;      // [rows], over 127
   int32_t* sum;  // [rows]
   uint32_t stride;
 };
@@ -63,9 +63,9 @@ struct ProductRows {
   const int32_t* sum;  // likewise
   uint32_t clear;      // 1: whoever reads them leaves zeros for the next product, which is added up
 };
-/// The number that a sum stands for: docs/numerics.md, 2. Ternary weights counted one too many.
+/// The number that a sum stands for: docs/numerics.md, 2; s is over 127. Ternary weights counted one too many.
 GPU_DEVICE float product_value(int32_t sum, int32_t offset, float w_scale, float s) {
-  return static_cast<float>(sum - offset) * product_scale(w_scale, s);
+  return static_cast<float>(sum - offset) * (w_scale * s);
 }
 
 enum class Finish : uint32_t {
@@ -96,6 +96,9 @@ inline constexpr uint32_t kChunkActivations = kTiles * 8 * kChunkColumns<kCode>;
 template <Code kCode, uint32_t kTiles, uint32_t kParts>
 inline constexpr uint32_t kStageBytes =
     kParts * kChunkActivations<kCode, kTiles> + kTeams * kTeamGroups * kChunkRowBytes<kCode>;
+/// What stands before the stages: a table, and what belongs to the tokens.
+template <Code kCode, uint32_t kTiles>
+inline constexpr uint32_t kBeforeStages = (kCode == Code::kT1_6 ? kTritTableBytes : 0) + kTiles * 64;
 /// Rows of weights of a block of threads, in groups of 16.
 template <uint32_t kParts>
 inline constexpr uint32_t kProductGroups = kTeams / kParts * kTeamGroups;
@@ -152,7 +155,9 @@ class ProductKernel {
     begin_ = chunks * split / a_.splits;
     end_ = chunks * (split + 1) / a_.splits;
     table_ = reinterpret_cast<uint32_t*>(shared_memory());
-    stages_ = shared_memory() + (kCode == Code::kT1_6 ? kTritTableBytes : 0);
+    s_ = reinterpret_cast<float*>(shared_memory() + (kCode == Code::kT1_6 ? kTritTableBytes : 0));
+    sum_ = reinterpret_cast<int32_t*>(s_ + kTokens);
+    stages_ = shared_memory() + kBeforeStages<kCode, kTiles>;
     GPU_UNROLL_ALL
     for (uint32_t m = 0; m < 2; ++m) find_rows(m);
   }
@@ -167,10 +172,12 @@ class ProductKernel {
       fetch_activations(i);
       copy_async_commit();
     }
+    if (kFinish != Finish::kSums && thread() < kTokens && first_token_ + thread() < a_.tokens) {
+      s_[thread()] = a_.x.s[first_token_ + thread()];
+      sum_[thread()] = kCode == Code::kQ8 ? 0 : a_.x.sum[first_token_ + thread()];
+    }
     for (uint32_t i = 0; i < rounds; ++i) {
-      if (ahead == 1) copy_async_wait<0>();
-      if (ahead == 2) copy_async_wait<1>();
-      if (ahead >= 3) copy_async_wait<2>();
+      wait_for_copies(ahead - 1);
       multiply_sees_shared();
       sync_block();
       // Where the round before last was: nobody reads it any more.
@@ -221,6 +228,15 @@ class ProductKernel {
   GPU_DEVICE unsigned char* weights_of(uint32_t round, uint32_t m) const {
     return stage_of(round) + kParts * kChunkActivations<kCode, kTiles> +
            ((team() * 2 + m) * kTeamWarps + warp()) * kChunkRowBytes<kCode>;
+  }
+
+  /// Until at most `left` rounds' copies are under way.
+  GPU_DEVICE static void wait_for_copies(uint32_t left) {
+    if (left == 0) copy_async_wait<0>();
+    if (left == 1) copy_async_wait<1>();
+    if (left == 2) copy_async_wait<2>();
+    if (left == 3) copy_async_wait<3>();
+    if (left >= 4) copy_async_wait<4>();
   }
 
   /// Each warp its own rows'. What stands past a row's last block meets zeros.
@@ -299,44 +315,53 @@ class ProductKernel {
   template <uint32_t kMine>
   GPU_DEVICE void finish(const int32_t (&d)[2][kMine][4], uint32_t first_tile) const {
     const uint32_t lane = thread() % kWarp;
+    // Of this thread's rows, lane / 4 and 8 more: where they stand among all, and their scales.
+    uint32_t at[2][2];
+    bool there[2][2];
+    float scale[2][2];
+    GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < 4; ++i) {
+      const uint32_t m = i / 2, group = first_group_ + group_of(m);
+      at[m][i % 2] = group * kTileRows16 + lane / 4 + i % 2 * 8;
+      const DeviceMatrix& w = a_.matrix[kFinish == Finish::kGate ? m : 0];
+      there[m][i % 2] = kFinish == Finish::kSums ? group < a_.groups : at[m][i % 2] < w.rows;
+      scale[m][i % 2] = kFinish != Finish::kSums && there[m][i % 2] ? w.scale(at[m][i % 2]) : 0.0f;
+    }
     GPU_UNROLL_ALL
     for (uint32_t i = 0; i < kMine * 4; ++i) {
-      const uint32_t row = lane / 4 + i % 4 / 2 * 8;
-      const uint32_t token = first_token_ + (first_tile + i / 4) * 8 + lane % 4 * 2 + i % 2;
+      const uint32_t r = i % 4 / 2, in_tile = (first_tile + i / 4) * 8 + lane % 4 * 2 + i % 2;
+      const uint32_t token = first_token_ + in_tile;
       if (token >= a_.tokens) continue;
-      if constexpr (kFinish == Finish::kGate) {
-        const uint32_t at = (first_group_ + group_of(0)) * kTileRows16 + row;
-        if (at >= a_.matrix[0].rows) continue;
-        const float s = a_.x.s[token];
-        const int32_t offset = a_.x.sum[token];
-        a_.y[token * a_.y_stride + at] =
-            squared_relu_gate(product_value(d[0][i / 4][i % 4], offset, a_.matrix[0].scale(at), s),
-                              product_value(d[1][i / 4][i % 4], offset, a_.matrix[1].scale(at), s));
+      const int32_t first = d[0][i / 4][i % 4], second = d[1][i / 4][i % 4];
+      if constexpr (kFinish == Finish::kSums) {
+        int32_t* to = a_.sums + token * a_.y_stride;
+        if (a_.splits == 1) {
+          if (there[0][r]) to[at[0][r]] = first;
+          if (there[1][r]) to[at[1][r]] = second;
+        } else {
+          if (there[0][r]) atomic_add(to + at[0][r], first);
+          if (there[1][r]) atomic_add(to + at[1][r], second);
+        }
       } else {
-        store(d[0][i / 4][i % 4], token, first_group_ + group_of(0), row);
-        store(d[1][i / 4][i % 4], token, first_group_ + group_of(1), row);
+        float* to = a_.y + token * a_.y_stride;
+        const float s = s_[in_tile];
+        const float x = product_value(first, sum_[in_tile], scale[0][r], s);
+        const float y = product_value(second, sum_[in_tile], scale[1][r], s);
+        if constexpr (kFinish == Finish::kGate) {
+          if (there[0][r]) to[at[0][r]] = squared_relu_gate(x, y);
+        } else {
+          if (there[0][r]) to[at[0][r]] = x;
+          if (there[1][r]) to[at[1][r]] = y;
+        }
       }
-    }
-  }
-  GPU_DEVICE void store(int32_t sum, uint32_t token, uint32_t group, uint32_t row) const {
-    const uint32_t at = group * kTileRows16 + row;
-    if constexpr (kFinish == Finish::kSums) {
-      if (group >= a_.groups) return;
-      int32_t* to = a_.sums + token * a_.y_stride + at;
-      if (a_.splits == 1)
-        *to = sum;
-      else
-        atomic_add(to, sum);
-    } else {
-      if (at < a_.matrix[0].rows)
-        a_.y[token * a_.y_stride + at] =
-            product_value(sum, kCode == Code::kQ8 ? 0 : a_.x.sum[token], a_.matrix[0].scale(at), a_.x.s[token]);
     }
   }
 
   const ProductArgs& a_;
   uint32_t first_token_, first_group_, tiles_, begin_, end_;  // begin, end: of the chunks
   uint32_t* table_;
+  float* s_;      // [kTokens]; not of kSums
+  int32_t* sum_;  // [kTokens]
   unsigned char* stages_;
   const unsigned char* from_[2];
   bool there_[2];
