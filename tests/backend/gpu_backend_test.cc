@@ -90,7 +90,7 @@ TEST_P(GpuBackendTest, LongContextsGiveTheReferencesBits) {
   const auto& name = std::get<1>(GetParam());
   if (slow() && name != "t2" && name != "kv_q8")
     GTEST_SKIP() << "fibers take their time: long contexts of two shapes are enough there, a GPU does all";
-  const auto tokens = random_tokens(1090, 300, 2);  // past a super-block of 16 KV blocks
+  const auto tokens = random_tokens(2120, 300, 2);  // past two super-blocks of 16 KV blocks
   const auto reference = models_.reference();
   const auto kv = reference->new_kv_cache();
   const auto expected = run(*reference, *kv, tokens, tokens.size());
@@ -98,15 +98,15 @@ TEST_P(GpuBackendTest, LongContextsGiveTheReferencesBits) {
   ASSERT_NE(backend, nullptr);
   const auto long_kv = backend->new_kv_cache();
   Logits none;
-  for (size_t at = 0; at < 1087; at += 400) {
-    const BatchItem item{long_kv.get(), std::span(tokens).subspan(at, std::min<size_t>(400, 1087 - at)),
+  for (size_t at = 0; at < 2117; at += 400) {
+    const BatchItem item{long_kv.get(), std::span(tokens).subspan(at, std::min<size_t>(400, 2117 - at)),
                          LogitRows::kNone};
     const auto status = backend->forward({&item, 1}, none);
     ASSERT_TRUE(status) << status.error().message;
   }
   for (const size_t chunk : {1u, 3u}) {
-    long_kv->truncate(1087);
-    const auto last = run(*backend, *long_kv, std::span(tokens).subspan(1087), chunk);
+    long_kv->truncate(2117);
+    const auto last = run(*backend, *long_kv, std::span(tokens).subspan(2117), chunk);
     EXPECT_TRUE(same_bits(std::span(expected).last(last.size()), last)) << "in steps of " << chunk;
   }
 }

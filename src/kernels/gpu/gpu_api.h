@@ -24,9 +24,9 @@
 //   copy_async_commit(), copy_async_wait<N>() close, and that wait until at most N of them are under way
 //   dot4(acc, u, s), dot4_signed(acc, a, b)   acc + Σ of four products of bytes; u unsigned, the others signed
 //   multiply_16x8x32<signed>(d, a, b0, b1)    d += A B on a warp's matrix instruction: see each
-//   multiply_shared<signed>(d, a, b, stride, tiles, first)   the same for 8 columns of B a tile, which lie in shared
-//                                             memory from b on, `stride` from one tile to the next: [2][8 columns][16
-//                                             bytes]. 128 threads together, the same b. Sums of tiles from `tiles` on are
+//   multiply_shared<signed>(d, a, b, stride, tiles, first)   the same for 8 columns of B a tile, in shared memory from
+//                                             b on, `stride` from one tile to the next: [2][8 columns][16 bytes]. 128
+//                                             threads together, the same b. Sums of tiles from `tiles` on are
 //                                             undefined. first: d = A B, whatever d was
 //   multiply_begin(), multiply_commit()       around some of them, whose end the threads do not wait for:
 //   multiply_wait<N>(), multiply_done(d)      at most N such groups are under way; none is, and d may be read
