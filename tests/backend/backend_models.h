@@ -32,7 +32,7 @@ inline ModelConfig config_of(uint32_t hidden, uint32_t heads, uint32_t kv_heads,
   config.kv_heads = kv_heads;
   config.head_dim = head_dim;
   config.ffn = ffn;
-  config.context = 2200;
+  config.context = 1100;
   return config;
 }
 

@@ -21,7 +21,12 @@ using test::same_bits;
 using test::Shape;
 
 std::vector<Shape> shapes() {
-  const auto plain = config_of(48, 4, 2, 16, 80);
+  const auto long_config = [](auto... sizes) {
+    auto config = config_of(sizes...);
+    config.context = 2200;
+    return config;
+  };
+  const auto plain = long_config(48, 4, 2, 16, 80);
   auto untied = plain;
   untied.tied_head = false;
   return {
@@ -31,9 +36,9 @@ std::vector<Shape> shapes() {
       {"kv_q8", plain, {.ternary = Packing::kT1_6}, KvType::kQ8},
       {"head_bf16", plain, {}, KvType::kF16, HeadChoice::kEmbedding},
       {"head_f16", untied, {.head = Packing::kF16}},
-      {"one_head_many_queries", config_of(64, 9, 1, 32, 100), {}},
-      {"as_wide_as_real_ones", config_of(640, 8, 2, 128, 1000), {.ternary = Packing::kT1_6}},
-      {"wide_q8", config_of(320, 4, 4, 80, 600), {.ternary = Packing::kT1_6}, KvType::kQ8},
+      {"one_head_many_queries", long_config(64, 9, 1, 32, 100), {}},
+      {"as_wide_as_real_ones", long_config(640, 8, 2, 128, 1000), {.ternary = Packing::kT1_6}},
+      {"wide_q8", long_config(320, 4, 4, 80, 600), {.ternary = Packing::kT1_6}, KvType::kQ8},
   };
 }
 
