@@ -115,10 +115,12 @@ nvidia() {
     FNR == NR { registers[$1] = $2; next }
     /\.entry / { name = $0; sub(/\(.*/, "", name); sub(/.*\.entry /, "", name); threads[name] = 1024 }
     /^\.maxntid/ { threads[name] = $2 + 0 }
-    /^}/ { name = "" }
+    /\/\/ begin inline asm/ { assembly = 1 }
+    /\/\/ end inline asm/ { assembly = 0 }
+    /^}/ && !assembly { name = "" }
     name == "" { next }
     /[ \t]dp4a/ { ++dot[name] }
-    /[ \t]mma\.sync/ { ++matrix[name] }
+    /(^|[ \t])(mma\.sync|wgmma\.mma_async)/ { ++matrix[name] }
     /[ \t](fma|mad)\.[a-z.]*f32/ { ++fused[name] }
     /[ \t](add|sub|mul|fma|mad|div|sqrt|rcp)\.([a-z.]+\.)?f32/ && !/\.rn\.f32/ { ++relaxed[name] }
     /\.ftz/ { ++ftz[name] }

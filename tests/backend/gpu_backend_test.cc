@@ -23,7 +23,12 @@ using test::same_bits;
 using test::Shape;
 
 std::vector<Shape> shapes() {
-  const auto plain = config_of(48, 4, 2, 16, 80);
+  const auto long_config = [](auto... sizes) {
+    auto config = config_of(sizes...);
+    config.context = 2200;
+    return config;
+  };
+  const auto plain = long_config(48, 4, 2, 16, 80);
   auto untied = plain;
   untied.tied_head = false;
   return {
@@ -33,9 +38,9 @@ std::vector<Shape> shapes() {
       {"kv_q8", plain, {.ternary = Packing::kT1_6}, KvType::kQ8},
       {"head_bf16", plain, {}, KvType::kF16, HeadChoice::kEmbedding},
       {"head_f16", untied, {.head = Packing::kF16}},
-      {"one_head_many_queries", config_of(64, 9, 1, 32, 100), {}},
-      {"as_wide_as_real_ones", config_of(640, 8, 2, 128, 1000), {.ternary = Packing::kT1_6}},
-      {"wide_q8", config_of(320, 4, 4, 80, 600), {.ternary = Packing::kT1_6}, KvType::kQ8},
+      {"one_head_many_queries", long_config(64, 9, 1, 32, 100), {}},
+      {"as_wide_as_real_ones", long_config(640, 8, 2, 128, 1000), {.ternary = Packing::kT1_6}},
+      {"wide_q8", long_config(320, 4, 4, 80, 600), {.ternary = Packing::kT1_6}, KvType::kQ8},
   };
 }
 
@@ -92,7 +97,7 @@ TEST_P(GpuBackendTest, LongContextsGiveTheReferencesBits) {
   const auto& name = std::get<1>(GetParam());
   if (slow() && name != "t2" && name != "kv_q8")
     GTEST_SKIP() << "fibers take their time: long contexts of two shapes are enough there, a GPU does all";
-  const auto tokens = random_tokens(1090, 300, 2);  // past a super-block of 16 KV blocks
+  const auto tokens = random_tokens(2120, 300, 2);  // past two super-blocks of 16 KV blocks
   const auto reference = models_.reference();
   const auto kv = reference->new_kv_cache();
   const auto expected = run(*reference, *kv, tokens, tokens.size());
@@ -100,15 +105,15 @@ TEST_P(GpuBackendTest, LongContextsGiveTheReferencesBits) {
   ASSERT_NE(backend, nullptr);
   const auto long_kv = backend->new_kv_cache();
   Logits none;
-  for (size_t at = 0; at < 1087; at += 400) {
-    const BatchItem item{long_kv.get(), std::span(tokens).subspan(at, std::min<size_t>(400, 1087 - at)),
+  for (size_t at = 0; at < 2117; at += 400) {
+    const BatchItem item{long_kv.get(), std::span(tokens).subspan(at, std::min<size_t>(400, 2117 - at)),
                          LogitRows::kNone};
     const auto status = backend->forward({&item, 1}, none);
     ASSERT_TRUE(status) << status.error().message;
   }
   for (const size_t chunk : {1u, 3u}) {
-    long_kv->truncate(1087);
-    const auto last = run(*backend, *long_kv, std::span(tokens).subspan(1087), chunk);
+    long_kv->truncate(2117);
+    const auto last = run(*backend, *long_kv, std::span(tokens).subspan(2117), chunk);
     EXPECT_TRUE(same_bits(std::span(expected).last(last.size()), last)) << "in steps of " << chunk;
   }
 }

@@ -1,6 +1,6 @@
-// Attention of many rows of one sequence: 64 queries of a KV head walk through its blocks together, so that keys and
-// values are read once for all of them. The chains are the contract's (docs/numerics.md, 5): a thread has several of
-// them, never a part of one.
+// Attention of many rows of one sequence: up to 128 queries of a KV head walk through its blocks together, so that keys
+// and values are read and unpacked once for all of them. A warp has 16 queries and shares nothing else; the chains are
+// the contract's (docs/numerics.md, 5): a thread has several of them, never a part of one.
 #pragma once
 
 #include "kernels/gpu/batch.inl.h"
@@ -8,10 +8,13 @@
 namespace onebit::gpu {
 namespace {
 
-inline constexpr uint32_t kTileQueries = 64;
-inline constexpr uint32_t kTileThreads = 256;  // 16 by 16: each 4 queries, and 4 positions or 8 elements
-inline constexpr uint32_t kTileDims = 128;     // the widest head
-inline constexpr uint32_t kQueriesEach = 4, kPositionsEach = 4, kDimsEach = 8;
+inline constexpr uint32_t kTileThreads = 256;              // at most
+inline constexpr uint32_t kWarpQueries = 16;               // of a warp
+inline constexpr uint32_t kTileDims = 128;                 // the widest head
+inline constexpr uint32_t kQueriesEach = 8;                // a thread's, of the warp's 16
+inline constexpr uint32_t kPositionsEach = 4;              // its positions: of scores
+inline constexpr uint32_t kDimsEach = 8;                   // its elements of o
+inline constexpr uint32_t kKeyPitch = kPagePositions + 8;  // words of a row of int8 keys: no two threads in a bank
 
 /// Rows of a step that belong together.
 struct AttendTile {
@@ -27,51 +30,37 @@ struct TileArgs {
   float* attended;  // [rows][heads · head_dim]
 };
 
-/// Shared memory of attend_tile.
-struct TileShared {
-  float* q;        // [head_dim][64]; q8: words of int8, [head_dim / 4][64]
-  float* p;        // [64 positions][64 queries]
-  float* weights;  // of the values: p, or for q8 p times the value's scale
-  float* q_scale;  // [64]
-  float* m;        // [64]
-  unsigned char* kv;
+/// Shared memory of attend_tiles, in bytes from its beginning.
+struct TileLayout {
+  uint32_t q;        // [warps][head_dim][16] floats; not of q8, whose queries are in registers
+  uint32_t k;        // [head_dim][64] floats; q8: words of int8, [padded head_dim / 4][kKeyPitch]
+  uint32_t v;        // [64][head_dim] floats; what stands behind is read, too
+  uint32_t p;        // [warps][64][16]: see place()
+  uint32_t weights;  // of the values: p itself, or for q8 p times the value's scale
+  uint32_t state;    // [warps][3][16]: m of a block; weights of a fold
+  uint32_t scales;   // q8: [2][64], of keys and values, over 127
+  uint32_t raw;      // a block as it is stored
+  uint32_t bytes;
 };
-inline uint64_t tile_shared_bytes(uint32_t head_dim, uint32_t block_bytes) {
-  return (uint64_t{head_dim} * kTileQueries + 2 * kPagePositions * kTileQueries + 2 * kTileQueries) * 4 + block_bytes;
-}
-GPU_DEVICE TileShared tile_shared(uint32_t head_dim, bool quantized) {
-  auto* at = reinterpret_cast<float*>(shared_memory());
-  TileShared s;
-  s.q = at;
-  s.p = s.q + head_dim * kTileQueries;
-  s.weights = quantized ? s.p + kPagePositions * kTileQueries : s.p;
-  s.q_scale = s.p + 2 * kPagePositions * kTileQueries;
-  s.m = s.q_scale + kTileQueries;
-  s.kv = reinterpret_cast<unsigned char*>(s.m + kTileQueries);
+constexpr TileLayout tile_layout(bool is_q8, uint32_t warps, uint32_t head_dim, uint32_t block_bytes) {
+  TileLayout s{};
+  uint32_t used = 0;
+  const auto room = [&](uint32_t bytes) {
+    const uint32_t at = used;
+    used += (bytes + 127) / 128 * 128;
+    return at;
+  };
+  constexpr uint32_t kWeights = kPagePositions * kWarpQueries * 4;
+  s.q = room(is_q8 ? 0 : warps * head_dim * kWarpQueries * 4);
+  s.k = room(is_q8 ? (head_dim + 31) / 32 * 8 * kKeyPitch * 4 : head_dim * kPagePositions * 4);
+  s.v = room(kPagePositions * head_dim * 4);
+  s.p = room(warps * kWeights);
+  s.weights = is_q8 ? room(warps * kWeights) : s.p;
+  s.state = room(warps * 3 * kWarpQueries * 4);
+  s.scales = room(is_q8 ? 2 * kPagePositions * 4 : 0);
+  s.raw = room(block_bytes);
+  s.bytes = used;
   return s;
-}
-
-/// What a thread has gathered for its queries and elements: over a block, a super-block, all.
-struct TileSums {
-  float o[kQueriesEach][kDimsEach];
-  float m[kQueriesEach], l[kQueriesEach];
-};
-
-/// Folds `next` into `sums` for query i; the first is taken as it is.
-GPU_DEVICE void fold_query(TileSums& sums, const TileSums& next, uint32_t i, bool first) {
-  if (first) {
-    GPU_UNROLL_ALL
-    for (uint32_t k = 0; k < kDimsEach; ++k) sums.o[i][k] = next.o[i][k];
-    sums.m[i] = next.m[i];
-    sums.l[i] = next.l[i];
-    return;
-  }
-  const float both = sums.m[i] > next.m[i] ? sums.m[i] : next.m[i];
-  const float a = exp_f32(sums.m[i] - both), b = exp_f32(next.m[i] - both);
-  GPU_UNROLL_ALL
-  for (uint32_t k = 0; k < kDimsEach; ++k) sums.o[i][k] = std::fma(sums.o[i][k], a, next.o[i][k] * b);
-  sums.l[i] = std::fma(sums.l[i], a, next.l[i] * b);
-  sums.m[i] = both;
 }
 
 template <KvFormat kFormat>
@@ -84,199 +73,407 @@ class AttendTileKernel {
         kv_head_(block() % args.shape.kv_heads),
         group_(args.shape.heads / args.shape.kv_heads),
         first_position_(args.step.rows[tile_.first_row].position),
-        s_(tile_shared(args.shape.head_dim, kFormat == KvFormat::kQ8)) {}
+        queries_(tile_.rows * group_),
+        first_query_(thread() / kWarp * kWarpQueries),
+        s_(tile_layout(kIsQ8, threads() / kWarp, args.shape.head_dim, args.kv.block_bytes)) {}
 
-  GPU_DEVICE void run() const {
-    load_queries();
-    TileSums part, super, total;
+  GPU_DEVICE void run() {
     const uint32_t count = blocks_of(first_position_ + tile_.rows);
-    const Sequence& sequence = a_.step.sequences[a_.step.rows[tile_.first_row].sequence];
+    fetch(0);
+    load_queries();
+    const bool idle = first_query_ >= queries_;
+    const uint32_t mine = thread() % kWarpQueries;  // the query whose sums this thread keeps
+    float m_super = 0, l_super = 0, m_total = 0, l_total = 0;
+    float o[kQueriesEach][kDimsEach];  // of a super-block
     for (uint32_t b = 0; b < count; ++b) {
-      sync_block();  // the block before is done with
-      stage_block(s_.kv, a_.kv.at(a_.step.pages[sequence.first_page + b], a_.layer, kv_head_), a_.kv.block_bytes);
+      copy_async_wait<0>();
+      sync_block();  // the block has come, and the one before is done with
+      unpack();
       sync_block();
-      scores(b);
-      sync_block();
+      if (b + 1 < count) fetch(b + 1);
+      if (idle || seen(first_query_ + kWarpQueries - 1, b) == 0) continue;
       // Of a block that all queries see whole, no position is left out.
-      if ((b + 1) * kPagePositions <= first_position_ + 1)
-        weigh_block<false>(b, part);
-      else
-        weigh_block<true>(b, part);
-      const bool ends = (b + 1) % kSuperBlock == 0 || b + 1 == count;
-      GPU_UNROLL_ALL
-      for (uint32_t i = 0; i < kQueriesEach; ++i) {
-        if (seen(query(i), b) > 0) fold_query(super, part, i, b % kSuperBlock == 0);
-        if (ends && seen(query(i), b / kSuperBlock * kSuperBlock) > 0) fold_query(total, super, i, b < kSuperBlock);
-      }
+      const bool masked = seen(first_query_, b) < kPagePositions;
+      masked ? scores<true>(b) : scores<false>(b);
+      sync_warp();
+      const uint32_t my_count = seen(first_query_ + mine, b);
+      const bool begins = b % kSuperBlock == 0;
+      fold_numbers(m_super, l_super, state()[mine], sum_of(mine, my_count), begins, my_count > 0);
+      sync_warp();
+      masked ? weigh<true>(b, begins, o) : weigh<false>(b, begins, o);
+      const bool last = b + 1 == count || seen(first_query_ + kWarpQueries - 1, b + 1) == 0;
+      if (!last && (b + 1) % kSuperBlock != 0) continue;
+      const uint32_t super = b / kSuperBlock;
+      sync_warp();
+      fold_numbers(m_total, l_total, m_super, l_super, super == 0, seen(first_query_ + mine, super * kSuperBlock) > 0);
+      if (last) state()[mine] = l_total;
+      sync_warp();
+      finish_super(super, last, o);
+      sync_warp();
     }
-    store(total);
   }
 
  private:
-  GPU_DEVICE uint32_t across() const { return thread() % 16; }
-  GPU_DEVICE uint32_t query(uint32_t i) const { return thread() / 16 * kQueriesEach + i; }
-  GPU_DEVICE bool exists(uint32_t q) const { return q < tile_.rows * group_; }
+  static constexpr bool kIsQ8 = kFormat == KvFormat::kQ8;
+
+  GPU_DEVICE float* floats(uint32_t offset) const { return reinterpret_cast<float*>(shared_memory() + offset); }
+  GPU_DEVICE float* p() const { return floats(s_.p) + thread() / kWarp * kPagePositions * kWarpQueries; }
+  GPU_DEVICE float* weights() const { return floats(s_.weights) + thread() / kWarp * kPagePositions * kWarpQueries; }
+  GPU_DEVICE float* state() const { return floats(s_.state) + thread() / kWarp * 3 * kWarpQueries; }
+  /// Where position t of a warp's query q stands: so that threads with different positions meet in no bank.
+  GPU_DEVICE static uint32_t place(uint32_t t, uint32_t q) {
+    return (t ^ (t / 16 & 1u)) * kWarpQueries + (q / 4 ^ (t / 4 & 3u)) * 4 + q % 4;
+  }
+  /// This thread's first of 8 queries.
+  GPU_DEVICE static uint32_t half() { return thread() % kWarp / 16 * kQueriesEach; }
+  /// Those that do not exist are the last one again.
+  GPU_DEVICE uint32_t row_of(uint32_t q) const { return (q < queries_ ? q : queries_ - 1) / group_; }
   /// Positions of a block that a query sees.
   GPU_DEVICE uint32_t seen(uint32_t q, uint32_t b) const {
-    const uint32_t end = first_position_ + (exists(q) ? q / group_ : 0) + 1, begin = b * kPagePositions;
+    const uint32_t end = first_position_ + row_of(q) + 1, begin = b * kPagePositions;
     return end <= begin ? 0 : (end - begin < kPagePositions ? end - begin : kPagePositions);
   }
-  GPU_DEVICE const float* query_row(uint32_t q) const {
-    return a_.qkv.values + static_cast<uint64_t>(tile_.first_row + q / group_) * a_.qkv.stride +
-           (kv_head_ * group_ + q % group_) * c_.head_dim;
+  GPU_DEVICE uint64_t place_of_query(uint32_t q) const {
+    return static_cast<uint64_t>(tile_.first_row + q / group_) * c_.heads + kv_head_ * group_ + q % group_;
   }
 
-  GPU_DEVICE void load_queries() const;
+  GPU_DEVICE void fetch(uint32_t b) const {
+    const Sequence& sequence = a_.step.sequences[a_.step.rows[tile_.first_row].sequence];
+    const unsigned char* from = a_.kv.at(a_.step.pages[sequence.first_page + b], a_.layer, kv_head_);
+    for (uint32_t i = thread() * 16; i < a_.kv.block_bytes; i += threads() * 16)
+      copy_async(shared_memory() + s_.raw + i, from + i);
+    copy_async_commit();
+  }
+  GPU_DEVICE void load_queries();
+  GPU_DEVICE void unpack() const;
+  template <bool kMasked>
   GPU_DEVICE void scores(uint32_t b) const;
   template <bool kMasked>
-  GPU_DEVICE void weigh_block(uint32_t b, TileSums& part) const;
-  GPU_DEVICE void store(const TileSums& total) const;
+  GPU_DEVICE void score_floats(uint32_t b) const;
+  template <bool kMasked>
+  GPU_DEVICE void score_bytes(uint32_t b) const;
+  GPU_DEVICE float sum_of(uint32_t q, uint32_t count) const;
+  GPU_DEVICE void fold_numbers(float& m, float& l, float m_next, float l_next, bool first, bool there) const;
+  template <bool kMasked>
+  GPU_DEVICE void weigh(uint32_t b, bool begins, float (&o)[kQueriesEach][kDimsEach]) const;
+  GPU_DEVICE void finish_super(uint32_t super, bool last, float (&o)[kQueriesEach][kDimsEach]) const;
 
   const TileArgs& a_;
   const Shape& c_;
   const AttendTile tile_;
-  const uint32_t kv_head_, group_, first_position_;
-  const TileShared s_;
+  const uint32_t kv_head_, group_, first_position_, queries_, first_query_;
+  const TileLayout s_;
+  uint32_t q_[kIsQ8 ? kTileDims / 32 : 1][4];  // q8: the matrix instruction's operands
+  float q_scale_[2];                           // q8: of queries g and g + 8, over 127
 };
 
-/// A warp takes every eighth query. Those that do not exist are the last one again.
+/// Of its 16 queries a warp.
 template <KvFormat kFormat>
-GPU_DEVICE void AttendTileKernel<kFormat>::load_queries() const {
+GPU_DEVICE void AttendTileKernel<kFormat>::load_queries() {
   const uint32_t lane = thread() % kWarp;
-  for (uint32_t q = thread() / kWarp; q < kTileQueries; q += kTileThreads / kWarp) {
-    const float* from = query_row(exists(q) ? q : tile_.rows * group_ - 1);
-    if constexpr (kFormat == KvFormat::kQ8) {
+  auto* bytes = reinterpret_cast<int8_t*>(p());  // q8: [16][padded head_dim] for a while
+  const uint32_t padded = (c_.head_dim + 31) / 32 * 32;
+  for (uint32_t i = 0; i < kWarpQueries; ++i) {
+    const uint32_t q = first_query_ + i < queries_ ? first_query_ + i : queries_ - 1;
+    const float* from = a_.qkv.values + static_cast<uint64_t>(tile_.first_row + q / group_) * a_.qkv.stride +
+                        (kv_head_ * group_ + q % group_) * c_.head_dim;
+    if constexpr (kIsQ8) {
       uint32_t largest = bits_of(1e-5f);
       for (uint32_t d = lane; d < c_.head_dim; d += kWarp) largest = larger(largest, bits_of(from[d]) & 0x7fffffffu);
       largest = largest_in_warp(largest);
       const float factor = 127.0f / float_of(largest);
-      for (uint32_t d = lane; d < c_.head_dim; d += kWarp)
-        reinterpret_cast<int8_t*>(s_.q)[(d / 4 * kTileQueries + q) * 4 + d % 4] =
-            static_cast<int8_t>(largest < kInfinityBits ? quantized(from[d], factor) : 0);
-      if (lane == 0) s_.q_scale[q] = float_of(largest);
+      for (uint32_t d = lane; d < padded; d += kWarp)
+        bytes[i * padded + d] =
+            static_cast<int8_t>(d < c_.head_dim && largest < kInfinityBits ? quantized(from[d], factor) : 0);
+      if (i == lane / 4) q_scale_[0] = float_of(largest) / 127.0f;
+      if (i == lane / 4 + 8) q_scale_[1] = float_of(largest) / 127.0f;
     } else {
-      for (uint32_t d = lane; d < c_.head_dim; d += kWarp) s_.q[d * kTileQueries + q] = from[d];
+      float* to = floats(s_.q) + first_query_ * c_.head_dim;
+      for (uint32_t d = lane; d < c_.head_dim; d += kWarp) to[d * kWarpQueries + i] = from[d];
     }
+  }
+  if constexpr (kIsQ8) {
+    sync_warp();
+    GPU_UNROLL_ALL
+    for (uint32_t step = 0; step < kTileDims / 32; ++step) GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < 4; ++i) {
+      const uint32_t at = step * 32 + i / 2 * 16 + lane % 4 * 4;
+      q_[step][i] = at < padded ? *reinterpret_cast<const uint32_t*>(bytes + (lane / 4 + i % 2 * 8) * padded + at) : 0u;
+    }
+    // What the keys' last words are multiplied by if they are no whole step.
+    auto* k = reinterpret_cast<uint32_t*>(shared_memory() + s_.k);
+    for (uint32_t i = c_.head_dim / 4 * kKeyPitch + thread(); i < padded / 4 * kKeyPitch; i += threads()) k[i] = 0;
+    sync_warp();
   }
 }
 
-/// p of 4 queries and 4 positions, and m of the queries.
+GPU_DEVICE float4 floats_of_halves(uint32_t low, uint32_t high) {
+  float4 r;
+  r.x = half_to_float(static_cast<uint16_t>(low & 0xffffu));
+  r.y = half_to_float(static_cast<uint16_t>(low >> 16));
+  r.z = half_to_float(static_cast<uint16_t>(high & 0xffffu));
+  r.w = half_to_float(static_cast<uint16_t>(high >> 16));
+  return r;
+}
+/// Exact: 2^23 + 128 + v is a float whose last bits are v + 128.
+GPU_DEVICE float float_of_byte(uint32_t word, uint32_t i) {
+  return float_of((word >> (8 * i) & 0xffu) ^ 0x4b000080u) - 8388736.0f;
+}
+
+/// The block as it is stored, into floats (keys of q8 stay bytes).
 template <KvFormat kFormat>
-GPU_DEVICE void AttendTileKernel<kFormat>::scores(uint32_t b) const {
-  const uint32_t q0 = query(0), t0 = across() * kPositionsEach;
-  float value[kQueriesEach][kPositionsEach];
-  if constexpr (kFormat == KvFormat::kQ8) {
-    int32_t sum[kQueriesEach][kPositionsEach] = {};
-    for (uint32_t i = 0; i < c_.head_dim / 4; ++i) {
-      const uint4 q = *reinterpret_cast<const uint4*>(reinterpret_cast<const uint32_t*>(s_.q) + i * kTileQueries + q0);
-      const uint4 k = reinterpret_cast<const uint4*>(s_.kv)[(i * kPagePositions + t0) / 4];
-      const uint32_t qs[4] = {q.x, q.y, q.z, q.w}, ks[4] = {k.x, k.y, k.z, k.w};
-      GPU_UNROLL_ALL
-      for (uint32_t j = 0; j < 16; ++j) sum[j / 4][j % 4] = dot4_signed(sum[j / 4][j % 4], qs[j / 4], ks[j % 4]);
+GPU_DEVICE void AttendTileKernel<kFormat>::unpack() const {
+  const auto* raw = reinterpret_cast<const uint4*>(shared_memory() + s_.raw);
+  if constexpr (kIsQ8) {
+    const uint32_t words = c_.head_dim * kPagePositions / 16;  // uint4 of keys, and of values
+    for (uint32_t i = thread(); i < words; i += threads())
+      *reinterpret_cast<uint4*>(shared_memory() + s_.k + (i / 16 * kKeyPitch + i % 16 * 4) * 4) = raw[i];
+    auto* v = reinterpret_cast<float4*>(floats(s_.v));
+    const auto* values = reinterpret_cast<const uint32_t*>(shared_memory() + s_.raw + a_.kv.v_offset);
+    for (uint32_t i = thread(); i < words * 4; i += threads()) {
+      const uint32_t word = values[i];
+      float4 four;
+      four.x = float_of_byte(word, 0);
+      four.y = float_of_byte(word, 1);
+      four.z = float_of_byte(word, 2);
+      four.w = float_of_byte(word, 3);
+      v[i] = four;
     }
-    const auto* k_scale = reinterpret_cast<const float*>(s_.kv + a_.kv.k_scale_offset);
-    GPU_UNROLL_ALL
-    for (uint32_t j = 0; j < 16; ++j)
-      value[j / 4][j % 4] = (static_cast<float>(sum[j / 4][j % 4]) *
-                             ((s_.q_scale[q0 + j / 4] / 127.0f) * (k_scale[t0 + j % 4] / 127.0f))) *
-                            c_.score_factor;
+    for (uint32_t i = thread(); i < 2 * kPagePositions; i += threads())
+      floats(s_.scales)[i] =
+          reinterpret_cast<const float*>(shared_memory() + s_.raw + a_.kv.k_scale_offset)[i] / 127.0f;
   } else {
-    GPU_UNROLL_ALL
-    for (uint32_t j = 0; j < 16; ++j) value[j / 4][j % 4] = 0.0f;
-    GPU_UNROLL(8)
-    for (uint32_t d = 0; d < c_.head_dim; ++d) {
-      const float4 q = *reinterpret_cast<const float4*>(s_.q + d * kTileQueries + q0);
-      const float qs[4] = {q.x, q.y, q.z, q.w};
-      float ks[4];
-      GPU_UNROLL_ALL
-      for (uint32_t j = 0; j < 4; ++j) ks[j] = key_at<kFormat>(s_.kv, d, t0 + j);
-      GPU_UNROLL_ALL
-      for (uint32_t j = 0; j < 16; ++j) value[j / 4][j % 4] = std::fma(qs[j / 4], ks[j % 4], value[j / 4][j % 4]);
+    const uint32_t each = c_.head_dim * kPagePositions;  // k and v stand one after the other, here and there
+    auto* k = reinterpret_cast<float4*>(floats(s_.k));
+    auto* v = reinterpret_cast<float4*>(floats(s_.v));
+    if constexpr (kFormat == KvFormat::kF32) {
+      const auto* from = reinterpret_cast<const float4*>(raw);
+      for (uint32_t i = thread(); i < each / 4; i += threads()) {
+        k[i] = from[i];
+        v[i] = from[each / 4 + i];
+      }
+    } else {
+      for (uint32_t i = thread(); i < each / 4; i += threads()) {
+        const uint4 eight = raw[i];
+        float4* to = i < each / 8 ? k + 2 * i : v + 2 * (i - each / 8);
+        to[0] = floats_of_halves(eight.x, eight.y);
+        to[1] = floats_of_halves(eight.z, eight.w);
+      }
     }
-    GPU_UNROLL_ALL
-    for (uint32_t j = 0; j < 16; ++j) value[j / 4][j % 4] = value[j / 4][j % 4] * c_.score_factor;
-  }
-  GPU_UNROLL_ALL
-  for (uint32_t i = 0; i < kQueriesEach; ++i) {
-    const uint32_t count = seen(q0 + i, b);
-    float m = -INFINITY;
-    GPU_UNROLL_ALL
-    for (uint32_t j = 0; j < kPositionsEach; ++j)
-      if (t0 + j < count) m = m > value[i][j] ? m : value[i][j];
-    GPU_UNROLL_ALL
-    for (uint32_t mask = 8; mask > 0; mask /= 2) {  // 16 threads share a query
-      const float other = shuffle_xor(m, mask);
-      m = m > other ? m : other;
-    }
-    GPU_UNROLL_ALL
-    for (uint32_t j = 0; j < kPositionsEach; ++j) {
-      if (t0 + j >= count) continue;
-      const float p = exp_f32(value[i][j] - m);
-      s_.p[(t0 + j) * kTileQueries + q0 + i] = p;
-      if constexpr (kFormat == KvFormat::kQ8)
-        s_.weights[(t0 + j) * kTileQueries + q0 + i] =
-            p * (reinterpret_cast<const float*>(s_.kv + a_.kv.v_scale_offset)[t0 + j] / 127.0f);
-    }
-    if (across() == 0) s_.m[q0 + i] = m;
   }
 }
 
-/// o and l of 4 queries and 8 elements over a block. kMasked: some queries do not see all of it.
+/// p (and weights) of a warp's queries, and m to state()[0 … 15].
 template <KvFormat kFormat>
 template <bool kMasked>
-GPU_DEVICE void AttendTileKernel<kFormat>::weigh_block(uint32_t b, TileSums& part) const {
-  const uint32_t q0 = query(0), d0 = across() * kDimsEach;
-  uint32_t count[kQueriesEach], most = kPagePositions;
+GPU_DEVICE void AttendTileKernel<kFormat>::scores(uint32_t b) const {
+  if constexpr (kIsQ8)
+    score_bytes<kMasked>(b);
+  else
+    score_floats<kMasked>(b);
+}
+
+/// 8 queries by 4 positions a thread.
+template <KvFormat kFormat>
+template <bool kMasked>
+GPU_DEVICE void AttendTileKernel<kFormat>::score_floats(uint32_t b) const {
+  const uint32_t t0 = thread() % 16 * kPositionsEach;
+  float value[kQueriesEach][kPositionsEach] = {};
+  const float* q = floats(s_.q) + first_query_ * c_.head_dim + half();
+  const float* k = floats(s_.k) + t0;
+  GPU_UNROLL(4)
+  for (uint32_t d = 0; d < c_.head_dim; ++d) {
+    const float4 low = *reinterpret_cast<const float4*>(q + d * kWarpQueries);
+    const float4 high = *reinterpret_cast<const float4*>(q + d * kWarpQueries + 4);
+    const float4 key = *reinterpret_cast<const float4*>(k + d * kPagePositions);
+    const float qs[kQueriesEach] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+    const float ks[kPositionsEach] = {key.x, key.y, key.z, key.w};
+    GPU_UNROLL_ALL
+    for (uint32_t j = 0; j < 32; ++j) value[j / 4][j % 4] = std::fma(qs[j / 4], ks[j % 4], value[j / 4][j % 4]);
+  }
+  float m[kQueriesEach];
   GPU_UNROLL_ALL
   for (uint32_t i = 0; i < kQueriesEach; ++i) {
-    part.m[i] = s_.m[q0 + i];
-    part.l[i] = 0.0f;
+    const uint32_t count = kMasked ? seen(first_query_ + half() + i, b) : kPagePositions;
+    m[i] = -INFINITY;
     GPU_UNROLL_ALL
-    for (uint32_t k = 0; k < kDimsEach; ++k) part.o[i][k] = 0.0f;
-    count[i] = kMasked ? seen(q0 + i, b) : kPagePositions;
-  }
-  if (d0 >= c_.head_dim) return;
-  if constexpr (kMasked) {
-    most = 0;
-    for (const uint32_t n : count) most = larger(most, n);
-  }
-  const unsigned char* v = s_.kv + a_.kv.v_offset;
-  GPU_UNROLL(2)
-  for (uint32_t t = 0; t < most; ++t) {
-    const float4 p = *reinterpret_cast<const float4*>(s_.p + t * kTileQueries + q0);
-    const float4 w = *reinterpret_cast<const float4*>(s_.weights + t * kTileQueries + q0);
-    const float ps[4] = {p.x, p.y, p.z, p.w}, ws[4] = {w.x, w.y, w.z, w.w};
-    float vs[kDimsEach];
-    GPU_UNROLL_ALL
-    for (uint32_t k = 0; k < kDimsEach; k += 2) {
-      const Pair values = values_at<kFormat>(v, t, (d0 + k) / 2, c_.head_dim);
-      vs[k] = values.x;
-      vs[k + 1] = values.y;
+    for (uint32_t j = 0; j < kPositionsEach; ++j) {
+      value[i][j] = value[i][j] * c_.score_factor;
+      if (!kMasked || t0 + j < count) m[i] = m[i] > value[i][j] ? m[i] : value[i][j];
     }
     GPU_UNROLL_ALL
-    for (uint32_t i = 0; i < kQueriesEach; ++i) {
-      if (kMasked && t >= count[i]) continue;
-      part.l[i] = part.l[i] + ps[i];
-      GPU_UNROLL_ALL
-      for (uint32_t k = 0; k < kDimsEach; ++k) part.o[i][k] = std::fma(ws[i], vs[k], part.o[i][k]);
+    for (uint32_t mask = 8; mask > 0; mask /= 2) {  // 16 threads share a query
+      const float other = shuffle_xor(m[i], mask);
+      m[i] = m[i] > other ? m[i] : other;
+    }
+  }
+  GPU_UNROLL_ALL
+  for (uint32_t j = 0; j < kPositionsEach; ++j) {
+    GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < kQueriesEach; i += 4) {
+      float4 four;
+      four.x = exp_f32(value[i][j] - m[i]);
+      four.y = exp_f32(value[i + 1][j] - m[i + 1]);
+      four.z = exp_f32(value[i + 2][j] - m[i + 2]);
+      four.w = exp_f32(value[i + 3][j] - m[i + 3]);
+      *reinterpret_cast<float4*>(p() + place(t0 + j, half() + i)) = four;
+    }
+  }
+  if (thread() % 16 == 0) {
+    GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < kQueriesEach; ++i) state()[half() + i] = m[i];
+  }
+}
+
+/// By the matrix instruction: a thread has of queries g and g + 8 two neighbouring positions of each 8.
+template <KvFormat kFormat>
+template <bool kMasked>
+GPU_DEVICE void AttendTileKernel<kFormat>::score_bytes(uint32_t b) const {
+  const uint32_t lane = thread() % kWarp, g = lane / 4, t = lane % 4;
+  const auto* k = reinterpret_cast<const uint32_t*>(shared_memory() + s_.k) + t * kKeyPitch + g;
+  const float *k_scale = floats(s_.scales), *v_scale = k_scale + kPagePositions;
+  float value[kPagePositions / 8][4];
+  float m[2] = {-INFINITY, -INFINITY};
+  const uint32_t count[2] = {kMasked ? seen(first_query_ + g, b) : kPagePositions,
+                             kMasked ? seen(first_query_ + g + 8, b) : kPagePositions};
+  GPU_UNROLL_ALL
+  for (uint32_t n = 0; n < kPagePositions / 8; ++n) {
+    int32_t sum[4] = {};
+    GPU_UNROLL_ALL
+    for (uint32_t step = 0; step < kTileDims / 32; ++step)
+      if (step * 32 < c_.head_dim)
+        multiply_16x8x32<true>(sum, q_[kIsQ8 ? step : 0], k[step * 8 * kKeyPitch + n * 8],
+                               k[(step * 8 + 4) * kKeyPitch + n * 8]);
+    GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < 4; ++i) {
+      const uint32_t at = n * 8 + 2 * t + i % 2;
+      value[n][i] = (static_cast<float>(sum[i]) * (q_scale_[i / 2] * k_scale[at])) * c_.score_factor;
+      if (!kMasked || at < count[i / 2]) m[i / 2] = m[i / 2] > value[n][i] ? m[i / 2] : value[n][i];
+    }
+  }
+  GPU_UNROLL_ALL
+  for (uint32_t i = 0; i < 2; ++i) {
+    GPU_UNROLL_ALL
+    for (uint32_t mask = 2; mask > 0; mask /= 2) {  // 4 threads share a query
+      const float other = shuffle_xor(m[i], mask);
+      m[i] = m[i] > other ? m[i] : other;
+    }
+    if (t == 0) state()[g + 8 * i] = m[i];
+  }
+  GPU_UNROLL_ALL
+  for (uint32_t n = 0; n < kPagePositions / 8; ++n) {
+    GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < 4; ++i) {
+      const uint32_t at = n * 8 + 2 * t + i % 2, to = place(at, g + i / 2 * 8);
+      const float e = exp_f32(value[n][i] - m[i / 2]);
+      p()[to] = e;
+      weights()[to] = e * v_scale[at];
     }
   }
 }
 
+/// l of a query: of the positions that it sees.
 template <KvFormat kFormat>
-GPU_DEVICE void AttendTileKernel<kFormat>::store(const TileSums& total) const {
-  const uint32_t d0 = across() * kDimsEach;
-  if (d0 >= c_.head_dim) return;
+GPU_DEVICE float AttendTileKernel<kFormat>::sum_of(uint32_t q, uint32_t count) const {
+  float l = 0.0f;
+  GPU_UNROLL(4)
+  for (uint32_t t = 0; t < kPagePositions; t += 4) {
+    const float* four = p() + place(t, q);
+    const uint32_t flip = t / 16 & 1u;
+    GPU_UNROLL_ALL
+    for (uint32_t j = 0; j < 4; ++j) {
+      const float next =
+          four[(static_cast<int32_t>(j ^ flip) - static_cast<int32_t>(flip)) * static_cast<int32_t>(kWarpQueries)];
+      l = t + j < count ? l + next : l;
+    }
+  }
+  return l;
+}
+
+/// Folds m and l of what comes next, and leaves the weights of o for the warp, in state()[16 …] and state()[32 …].
+/// there: whether the query has seen of it; first: what was before is nothing.
+template <KvFormat kFormat>
+GPU_DEVICE void AttendTileKernel<kFormat>::fold_numbers(float& m, float& l, float m_next, float l_next, bool first,
+                                                        bool there) const {
+  if (!there) return;
+  const uint32_t mine = thread() % kWarpQueries;
+  if (first) {
+    m = m_next;
+    l = l_next;
+    return;
+  }
+  const float both = m > m_next ? m : m_next;
+  const float a = exp_f32(m - both), b = exp_f32(m_next - both);
+  l = std::fma(l, a, l_next * b);
+  m = both;
+  state()[kWarpQueries + mine] = a;
+  state()[2 * kWarpQueries + mine] = b;
+}
+
+/// Element k of a thread's: 4 of the head's first 64, 4 of the others.
+GPU_DEVICE uint32_t dim_of(uint32_t k) {
+  return k / 4 * 64 + thread() % 16 * 4 + k % 4;
+}
+
+/// o of 8 queries and 8 elements over a block, folded into the super-block's. kMasked: some queries do not see all of
+/// it.
+template <KvFormat kFormat>
+template <bool kMasked>
+GPU_DEVICE void AttendTileKernel<kFormat>::weigh(uint32_t b, bool begins, float (&o)[kQueriesEach][kDimsEach]) const {
+  float part[kQueriesEach][kDimsEach] = {};
+  uint32_t count[kQueriesEach];
+  GPU_UNROLL_ALL
+  for (uint32_t i = 0; i < kQueriesEach; ++i) count[i] = kMasked ? seen(first_query_ + half() + i, b) : kPagePositions;
+  const uint32_t most = kMasked ? seen(first_query_ + kWarpQueries - 1, b) : kPagePositions;
+  const float *v = floats(s_.v) + thread() % 16 * 4, *w = weights();
+  for (uint32_t t4 = 0; t4 < most; t4 += 4) {
+    const uint32_t low_at = place(t4, half()), high_at = place(t4, half() + 4), flip = t4 / 16 & 1u;
+    GPU_UNROLL_ALL
+    for (uint32_t j = 0; j < 4; ++j) {
+      const uint32_t t = t4 + j, row = (j ^ flip) * kWarpQueries - flip * kWarpQueries;  // from t4's
+      const float4 low = *reinterpret_cast<const float4*>(w + (low_at + row));
+      const float4 high = *reinterpret_cast<const float4*>(w + (high_at + row));
+      const float4 near = *reinterpret_cast<const float4*>(v + t * c_.head_dim);
+      const float4 far = *reinterpret_cast<const float4*>(v + t * c_.head_dim + 64);
+      const float ws[kQueriesEach] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+      const float vs[kDimsEach] = {near.x, near.y, near.z, near.w, far.x, far.y, far.z, far.w};
+      GPU_UNROLL_ALL
+      for (uint32_t i = 0; i < kQueriesEach; ++i) {
+        if (kMasked && t >= count[i]) continue;
+        GPU_UNROLL_ALL
+        for (uint32_t k = 0; k < kDimsEach; ++k) part[i][k] = std::fma(ws[i], vs[k], part[i][k]);
+      }
+    }
+  }
   GPU_UNROLL_ALL
   for (uint32_t i = 0; i < kQueriesEach; ++i) {
-    const uint32_t q = query(i);
-    if (!exists(q)) continue;
-    float* out = a_.attended +
-                 (static_cast<uint64_t>(tile_.first_row + q / group_) * c_.heads + kv_head_ * group_ + q % group_) *
-                     c_.head_dim +
-                 d0;
+    if (kMasked && count[i] == 0) continue;
+    const float before = state()[kWarpQueries + half() + i], next = state()[2 * kWarpQueries + half() + i];
     GPU_UNROLL_ALL
-    for (uint32_t k = 0; k < kDimsEach; ++k) out[k] = total.o[i][k] / total.l[i];
+    for (uint32_t k = 0; k < kDimsEach; ++k)
+      o[i][k] = begins ? part[i][k] : std::fma(o[i][k], before, part[i][k] * next);
+  }
+}
+
+/// The super-blocks before lie in `attended` until the last one is folded into them and the quotients stand there.
+template <KvFormat kFormat>
+GPU_DEVICE void AttendTileKernel<kFormat>::finish_super(uint32_t super, bool last,
+                                                        float (&o)[kQueriesEach][kDimsEach]) const {
+  GPU_UNROLL_ALL
+  for (uint32_t i = 0; i < kQueriesEach; ++i) {
+    const uint32_t q = first_query_ + half() + i;
+    if (q >= queries_) continue;
+    const bool there = seen(q, super * kSuperBlock) > 0;
+    const float before = state()[kWarpQueries + half() + i], next = state()[2 * kWarpQueries + half() + i];
+    const float l = state()[half() + i];
+    float* out = a_.attended + place_of_query(q) * c_.head_dim;
+    GPU_UNROLL_ALL
+    for (uint32_t k = 0; k < kDimsEach; ++k) {
+      if (dim_of(k) >= c_.head_dim) continue;
+      float& to = out[dim_of(k)];
+      const float all = super == 0 ? o[i][k] : there ? std::fma(to, before, o[i][k] * next) : to;
+      to = last ? all / l : all;
+    }
   }
 }
 

@@ -14,6 +14,7 @@ struct StepView {
   const Row* rows;
   const Sequence* sequences;
   const uint32_t* pages;
+  bool operator==(const StepView&) const = default;
 };
 
 /// x [rows][hidden].
@@ -25,68 +26,152 @@ embed_rows(const uint16_t* embedding, StepView step, uint32_t hidden, float* x) 
 }
 
 struct NormArgs {
-  const float* x;  // [rows][n]
+  float* x;  // [rows][n]
   uint32_t n;
   const float* weight;
   float epsilon;
+  ProductRows added;  // by `matrix`, to x, which is written then; sums null: nothing is
+  DeviceMatrix matrix;
   QuantizedRows out;
-  uint32_t row_blocks;       // padded to whole units
+  uint32_t row_bytes;        // of a row's whole chunks
   const uint32_t* row_list;  // block i takes row row_list[i] of x, and row i of out; null: the same
   float* y;                  // null, or [rows][n]: the normalised rows as they are
   Problems* problems;        // null, or who hears of what is not finite in x or its norm
 };
 
-/// to[i] = from[i], both [n], with several loads of a thread under way at once.
-GPU_DEVICE void copy_row(const float* from, uint32_t n, float* to) {
-  constexpr uint32_t kAhead = 8;
-  for (uint32_t begin = thread(); begin < n; begin += kAhead * kRowThreads) {
-    float v[kAhead];
+/// A row's elements as a block's threads hold them, each those of its lane (docs/numerics.md, 3): in registers up to
+/// kEach each, or, kEach 0, in shared memory.
+template <class T, uint32_t kEach>
+struct HeldRow {
+  T v[kEach];
+  template <class Call>
+  GPU_DEVICE void each(uint32_t n, Call call) {
     GPU_UNROLL_ALL
-    for (uint32_t k = 0; k < kAhead; ++k) v[k] = begin + k * kRowThreads < n ? from[begin + k * kRowThreads] : 0.0f;
+    for (uint32_t k = 0; k < kEach; ++k)
+      if (k * kRowThreads + thread() < n) call(k * kRowThreads + thread(), v[k]);
+  }
+};
+template <class T>
+struct HeldRow<T, 0> {
+  T* v;
+  template <class Call>
+  GPU_DEVICE void each(uint32_t n, Call call) {
+    for (uint32_t i = thread(); i < n; i += kRowThreads) call(i, v[i]);
+  }
+};
+
+GPU_DEVICE bool is_finite(float x) {
+  return (bits_of(x) & 0x7fffffffu) < kInfinityBits;
+}
+
+/// x of a row, with the product that is still to be added.
+template <uint32_t kEach>
+GPU_DEVICE void take_row(HeldRow<float, kEach>& held, float* x, uint32_t n, const ProductRows& added,
+                         const DeviceMatrix& matrix, uint32_t row) {
+  if (added.sums == nullptr) {
+    held.each(n, [&](uint32_t i, float& value) { value = x[i]; });
+    return;
+  }
+  int32_t* sums = added.sums + static_cast<uint64_t>(row) * added.stride;
+  const float s = added.s[row];
+  const int32_t offset = added.sum[row];
+  held.each(n, [&](uint32_t i, float& value) { value = x[i] + product_value(sums[i], offset, matrix.scale(i), s); });
+  held.each(n, [&](uint32_t i, float& value) {
+    x[i] = value;
+    if (added.clear != 0) sums[i] = 0;
+  });
+}
+
+/// x becomes its norm. finite: of both; largest: the largest magnitude, as bits.
+template <uint32_t kEach>
+GPU_DEVICE void normalise(HeldRow<float, kEach>& x, HeldRow<float, kEach>& weight, uint32_t n, float inverse,
+                          bool& finite, uint32_t& largest) {
+  const auto one = [&](float& value, float w) {
+    const float normed = value * inverse * w;
+    finite = finite && is_finite(value) && is_finite(normed);
+    largest = larger(largest, bits_of(normed) & 0x7fffffffu);
+    value = normed;
+  };
+  if constexpr (kEach == 0) {
+    x.each(n, [&](uint32_t i, float& value) { one(value, weight.v[i]); });
+  } else {
     GPU_UNROLL_ALL
-    for (uint32_t k = 0; k < kAhead; ++k)
-      if (begin + k * kRowThreads < n) to[begin + k * kRowThreads] = v[k];
+    for (uint32_t k = 0; k < kEach; ++k)
+      if (k * kRowThreads + thread() < n) one(x.v[k], weight.v[k]);
   }
 }
 
-/// RMSNorm of a row and its quantisation for products with blocks of kCode. Shared: RowScratch, then 2 n floats.
-template <Code kCode>
+/// RMSNorm of a row and its quantisation for products with blocks of kCode. Shared: RowScratch, row_bytes, and for
+/// kEach 0 two rows of n floats.
+template <Code kCode, uint32_t kEach>
 GPU_KERNEL(kRowThreads, 2)
 norm_rows(GPU_ARGUMENT NormArgs a) {
   auto& scratch = *reinterpret_cast<RowScratch*>(shared_memory());
-  auto* y = reinterpret_cast<float*>(shared_memory() + sizeof(RowScratch));
-  float* weight = y + a.n;
-  const uint32_t row = a.row_list != nullptr ? a.row_list[block()] : block();
-  copy_row(a.x + static_cast<uint64_t>(row) * a.n, a.n, y);
-  copy_row(a.weight, a.n, weight);
-  sync_block();
-  const float inverse = inverse_rms(y, a.n, a.epsilon, scratch);
-  int8_t* q = a.out.q + static_cast<uint64_t>(block()) * a.out.stride;
-  // From here on each thread reads what it wrote itself.
-  bool finite = true;
-  for (uint32_t i = thread(); i < a.n; i += kRowThreads) {
-    const float x = y[i], normed = x * inverse * weight[i];
-    y[i] = normed;
-    if (a.y != nullptr) a.y[static_cast<uint64_t>(block()) * a.n + i] = normed;
-    finite = finite && (bits_of(x) & 0x7fffffffu) < kInfinityBits && (bits_of(normed) & 0x7fffffffu) < kInfinityBits;
+  auto* bytes = reinterpret_cast<int8_t*>(shared_memory() + sizeof(RowScratch));
+  HeldRow<float, kEach> held, weight;
+  if constexpr (kEach == 0) {
+    held.v = reinterpret_cast<float*>(bytes + a.row_bytes);
+    weight.v = held.v + a.n;
   }
+  weight.each(a.n, [&](uint32_t i, float& value) { value = a.weight[i]; });
+  wait_for_earlier();
+  let_next_begin();
+  const uint32_t row = a.row_list != nullptr ? a.row_list[block()] : block();
+  take_row<kEach>(held, a.x + static_cast<uint64_t>(row) * a.n, a.n, a.added, a.matrix, row);
+  float sum = 0.0f;
+  held.each(a.n, [&](uint32_t, float& x) { sum = std::fma(x, x, sum); });
+  scratch.lanes[thread()] = sum;
+  sync_block();
+  const float inverse = 1.0f / std::sqrt(halve_lanes(scratch.lanes) / static_cast<float>(a.n) + a.epsilon);
+  bool finite = true;
+  uint32_t largest = bits_of(1e-5f);
+  normalise(held, weight, a.n, inverse, finite, largest);
+  if (a.y != nullptr) held.each(a.n, [&](uint32_t i, float& y) { a.y[static_cast<uint64_t>(block()) * a.n + i] = y; });
   if (a.problems != nullptr && !finite) a.problems->residual = 1;
-  const RowScale scale = quantize_row(
-      a.n, [&](uint32_t i) { return y[i]; }, [&](uint32_t i) { return place_of<kCode>(i, a.row_blocks); }, q, scratch);
-  for (uint32_t i = a.n + thread(); i < a.row_blocks * kColumns<kCode>; i += kRowThreads)
-    q[place_of<kCode>(i, a.row_blocks)] = 0;
+
+  largest = largest_in_block(largest, scratch);
+  const bool sound = largest < kInfinityBits;
+  const float s = float_of(largest), factor = 127.0f / s;
+  int32_t quantized_sum = 0;
+  held.each(a.n, [&](uint32_t i, float& y) {
+    const int32_t v = sound ? quantized(y, factor) : 0;
+    quantized_sum += v;
+    bytes[chunk_place<kCode>(i)] = static_cast<int8_t>(v);
+  });
+  for (uint32_t i = a.n + thread(); i < a.row_bytes; i += kRowThreads) bytes[chunk_place<kCode>(i)] = 0;
+  quantized_sum = sum_in_block(quantized_sum, scratch);
+  for (uint32_t i = thread() * 16; i < a.row_bytes; i += kRowThreads * 16)
+    *reinterpret_cast<uint4*>(quantized_at(a.out, block(), i)) = *reinterpret_cast<const uint4*>(bytes + i);
   if (thread() == 0) {
-    a.out.s[block()] = scale.s;
-    a.out.sum[block()] = scale.sum;
+    a.out.s[block()] = s / 127.0f;
+    a.out.sum[block()] = quantized_sum;
   }
 }
 
-/// Looks for what is not finite in the residual stream.
-GPU_KERNEL(kRowThreads, 1)
-check_rows(const float* x, uint32_t n, Problems* problems) {
-  const float* row = x + static_cast<uint64_t>(block()) * n;
-  for (uint32_t i = thread(); i < n; i += kRowThreads)
-    if ((bits_of(row[i]) & 0x7fffffffu) >= kInfinityBits) problems->residual = 1;
+/// Adds the last product to the residual stream, and looks for what is not finite there.
+struct FinishArgs {
+  float* x;  // [rows][n]
+  uint32_t n;
+  ProductRows added;
+  DeviceMatrix matrix;
+  Problems* problems;
+};
+GPU_KERNEL(kRowThreads, 2)
+finish_rows(GPU_ARGUMENT FinishArgs a) {
+  float* x = a.x + static_cast<uint64_t>(block()) * a.n;
+  int32_t* sums = a.added.sums + static_cast<uint64_t>(block()) * a.added.stride;
+  wait_for_earlier();
+  let_next_begin();
+  const float s = a.added.s[block()];
+  const int32_t offset = a.added.sum[block()];
+  bool finite = true;
+  GPU_UNROLL(4)
+  for (uint32_t i = thread(); i < a.n; i += kRowThreads) {
+    const float value = x[i] + product_value(sums[i], offset, a.matrix.scale(i), s);
+    x[i] = value;
+    finite = finite && is_finite(value);
+  }
+  if (!finite) a.problems->residual = 1;
 }
 
 /// Queries, keys and values of the rows as the QKV product leaves them, k_first and v_first floats into a row.
@@ -98,16 +183,19 @@ struct PlaceArgs {
   Shape shape;
   KvPlan kv;
   StepView step;
-  QkvRows qkv;
+  ProductRows product;     // of the three matrices
+  DeviceMatrix matrix[3];  // of queries, keys, values
+  QkvRows qkv;             // of which only queries are written
   const float *rope_cos, *rope_sin;
   uint32_t layer;
 };
 
-/// Queries get their position in place; keys and values theirs, and their place in the cache. A block a row and KV
-/// head. Shared: RowScratch, then 2 · head_dim floats.
+/// Queries get their position; keys and values theirs, and their place in the cache. A block a row and KV head. Shared:
+/// RowScratch, then 2 · head_dim floats.
 template <KvFormat kFormat>
 GPU_KERNEL(kRowThreads, 1)
-place_rows(GPU_ARGUMENT PlaceArgs a) {
+place_rows(GPU_ARGUMENT PlaceArgs argument) {
+  const auto& a = argument_of(argument);
   auto& scratch = *reinterpret_cast<RowScratch*>(shared_memory());
   auto* k = reinterpret_cast<float*>(shared_memory() + sizeof(RowScratch));
   const auto& c = a.shape;
@@ -117,31 +205,42 @@ place_rows(GPU_ARGUMENT PlaceArgs a) {
   const uint32_t half = c.head_dim / 2, group = c.heads / c.kv_heads;
   const float* cos = a.rope_cos + static_cast<uint64_t>(row.position) * half;
   const float* sin = a.rope_sin + static_cast<uint64_t>(row.position) * half;
-  float* from = a.qkv.values + static_cast<uint64_t>(index) * a.qkv.stride;
-  for (uint32_t i = thread(); i < group * half; i += kRowThreads) {
-    float* q = from + (kv_head * group + i / half) * c.head_dim + i % half;
-    const Rotated r = rotate(q[0], q[half], cos[i % half], sin[i % half]);
-    q[0] = r.low;
-    q[half] = r.high;
+  wait_for_earlier();
+  let_next_begin();
+  const float s = a.product.s[index];
+  const int32_t offset = a.product.sum[index];
+  int32_t* sums = a.product.sums + static_cast<uint64_t>(index) * a.product.stride;
+  /// Element `at` of what matrix `which` gives, whose sums begin at `first`.
+  const auto take = [&](uint32_t which, uint32_t first, uint32_t at) {
+    const float value = product_value(sums[first + at], offset, a.matrix[which].scale(at), s);
+    if (a.product.clear != 0) sums[first + at] = 0;
+    return value;
+  };
+  float* to = a.qkv.values + static_cast<uint64_t>(index) * a.qkv.stride;
+  for (uint32_t i = thread(); i < (group + 1) * half; i += kRowThreads) {
+    const uint32_t head = i / half, d = i % half;
+    const bool is_key = head == group;
+    const uint32_t at = (is_key ? kv_head : kv_head * group + head) * c.head_dim + d;
+    const uint32_t which = is_key ? 1 : 0, first = is_key ? a.qkv.k_first : 0;
+    const float low = take(which, first, at), high = take(which, first, at + half);
+    const Rotated r = rotate(low, high, cos[d], sin[d]);
+    float* out = is_key ? k + d : to + at;
+    out[0] = r.low;
+    out[half] = r.high;
   }
-  for (uint32_t d = thread(); d < half; d += kRowThreads) {
-    const float* key = from + a.qkv.k_first + kv_head * c.head_dim + d;
-    const Rotated r = rotate(key[0], key[half], cos[d], sin[d]);
-    k[d] = r.low;
-    k[d + half] = r.high;
-  }
-  for (uint32_t d = thread(); d < c.head_dim; d += kRowThreads) v[d] = from[a.qkv.v_first + kv_head * c.head_dim + d];
+  for (uint32_t d = thread(); d < c.head_dim; d += kRowThreads) v[d] = take(2, a.qkv.v_first, kv_head * c.head_dim + d);
   sync_block();
-  const Sequence& s = a.step.sequences[row.sequence];
-  unsigned char* at = a.kv.at(a.step.pages[s.first_page + row.position / kPagePositions], a.layer, kv_head);
+  const Sequence& sequence = a.step.sequences[row.sequence];
+  unsigned char* at = a.kv.at(a.step.pages[sequence.first_page + row.position / kPagePositions], a.layer, kv_head);
   append_block<kFormat>(at, nullptr, a.kv, k, v, c.head_dim, row.position % kPagePositions, scratch);
 }
 
 /// One KV block for one row, all heads of a KV head.
+inline constexpr uint32_t kNoRow = 0xffffffffu;
 struct AttendTask {
-  uint32_t row, kv_block;
-  uint32_t blocks;      // that the row sees
-  uint32_t first_part;  // slots of parts before this row's, a head's worth each
+  uint32_t row, kv_block;  // kNoRow: a place without a task
+  uint32_t blocks;         // that the row sees
+  uint32_t first_part;     // slots of parts before this row's, a head's worth each
 };
 struct AttendArgs {
   Shape shape;
@@ -161,16 +260,22 @@ attend_rows(GPU_ARGUMENT AttendArgs a) {
   const auto& c = a.shape;
   const uint32_t group = c.heads / c.kv_heads, kv_head = block() % c.kv_heads;
   const AttendTask task = a.tasks[block() / c.kv_heads];
+  if (task.row == kNoRow) return;
   const Row row = a.step.rows[task.row];
   auto s = attend_shared<kFormat>(reinterpret_cast<float*>(shared_memory()), group, c.head_dim);
   unsigned char* kv =
       a.kv.at(a.step.pages[a.step.sequences[row.sequence].first_page + task.kv_block], a.layer, kv_head);
   s.kv = kv;
+  // What this step has not written is on its way before the kernels before this one have ended.
+  const bool old = (task.kv_block + 1) * kPagePositions <= a.step.sequences[row.sequence].first_position;
+  if (!old) wait_for_earlier();
   if (a.stage_kv != 0) {
     s.kv = shared_memory() + a.kv_offset;
     for (uint32_t i = thread(); i < a.kv.block_bytes / 16; i += kRowThreads) copy_async(s.kv + i * 16, kv + i * 16);
     copy_async_commit();
   }
+  if (old) wait_for_earlier();
+  let_next_begin();
   const float* q = a.qkv.values + static_cast<uint64_t>(task.row) * a.qkv.stride + kv_head * group * c.head_dim;
   for (uint32_t i = thread(); i < group * c.head_dim; i += kRowThreads) s.q[i] = q[i];
   copy_async_wait<0>();
@@ -198,6 +303,8 @@ fold_rows(GPU_ARGUMENT FoldArgs a) {
   const uint32_t group = c.heads / c.kv_heads, kv_head = block() % c.kv_heads;
   const AttendTask row = a.rows[block() / c.kv_heads];
   auto* weights = reinterpret_cast<float*>(shared_memory());
+  wait_for_earlier();
+  let_next_begin();
   const auto at = [&](const Results& r, uint64_t slot) {
     return Results{r.o + slot * c.head_dim, r.m + slot, r.l + slot};
   };

@@ -11,6 +11,8 @@ namespace {
 
 /// Rows of logits of one step.
 inline constexpr uint32_t kMostLogitsRows = 128;
+/// Up to so many rows products take tiles of few.
+inline constexpr uint32_t kFewTokens = 256;
 /// Up to so many rows of a sequence its attention is divided over blocks of positions, beyond over rows.
 inline constexpr uint32_t kFewRows = 4;
 
@@ -33,7 +35,10 @@ class DeviceEngine final : public Engine {
   }
   DeviceEngine(const DeviceEngine&) = delete;
   DeviceEngine& operator=(const DeviceEngine&) = delete;
-  ~DeviceEngine() override { end_stream(stream_); }
+  ~DeviceEngine() override {
+    free_graph(graph_);
+    end_stream(stream_);
+  }
 
   const Outcome& outcome() const { return outcome_; }
   std::string device_name() const override { return device_.name; }
@@ -59,6 +64,17 @@ class DeviceEngine final : public Engine {
     uint32_t parts = 0;
   };
 
+  /// All that a step's launches depend on.
+  struct StepKey {
+    uint64_t rows = 0, logits_rows = 0, tasks = 0, folds = 0, tiles = 0;
+    StepView view{};
+    const AttendTask *task_list = nullptr, *fold_list = nullptr;
+    const AttendTile* tile_list = nullptr;
+    const uint32_t *row_list = nullptr, *wanted = nullptr;
+    const float *parts = nullptr, *supers = nullptr;
+    bool operator==(const StepKey&) const = default;
+  };
+
   void make_buffers();
   void make_pages();
   void plan_decode();
@@ -69,7 +85,10 @@ class DeviceEngine final : public Engine {
   bool decodes(const Step& step) const;
   void run_decode(const Step& step);
   void run_batch(const Step& step);
+  void launch_step(const Step& step, const StepPlan& plan);
   StepPlan plan_of(const Step& step) const;
+  TileLayout tile_layout_for(uint32_t warps) const;
+  uint32_t tile_warps() const;
   void run_head(const Step& step);
   void pick(const Step& step);
   Failure take_results(const Step& step);
@@ -80,13 +99,41 @@ class DeviceEngine final : public Engine {
   uint64_t put(std::span<const T> from);
   void send(const Step& step, const StepPlan& plan);
 
+  /// Sums that products leave for the kernels after them.
+  struct ProductBuffer {
+    int32_t* sums = nullptr;  // [rows][stride]
+    uint32_t stride = 0;
+    uint32_t splits = 1;  // of this step's product
+  };
+  /// Rows [rows][n], and what is to be added to them.
+  struct NormInput {
+    float* x;
+    uint32_t n;
+    const ProductBuffer* added = nullptr;
+    const DeviceMatrix* matrix = nullptr;  // that it is of
+  };
+  /// Where a product goes: finished, or its sums.
+  struct Product {
+    float* y = nullptr;
+    uint64_t stride = 0;
+    const ProductBuffer* buffer = nullptr;
+  };
   template <Code kCode>
-  void norm(const float* x, uint32_t n, const float* weight, uint32_t columns_blocks, uint32_t rows,
-            const uint32_t* row_list, float* y, bool check);
+  void norm(const NormInput& in, const float* weight, uint32_t row_blocks, uint32_t rows, const uint32_t* row_list,
+            float* y, bool check);
   template <Code kCode, Finish kFinish>
-  void multiply(std::initializer_list<const DeviceMatrix*> matrices, uint32_t rows, float* y, uint64_t y_stride);
-  template <Code kCode, Finish kFinish, uint32_t kTiles, uint32_t kGroups>
-  void launch_products(const ProductArgs& args);
+  void multiply(std::initializer_list<const DeviceMatrix*> matrices, uint32_t rows, const Product& to);
+  template <Code kCode, Finish kFinish, uint32_t kTiles, uint32_t kParts>
+  void launch_products(ProductArgs& args);
+  template <Code kCode, uint32_t kTiles, uint32_t kParts>
+  uint32_t stages_for() const;
+  template <Code kCode>
+  uint32_t tile_tokens(uint32_t rows) const;
+  template <Finish kFinish, uint32_t kTiles, uint32_t kParts>
+  static uint32_t product_blocks(const ProductArgs& args);
+  void plan_products(uint32_t rows);
+  uint32_t splits_of(uint32_t blocks, uint32_t chunks) const;
+  ProductRows rows_of(const ProductBuffer& buffer, const QuantizedRows& x) const;
   template <Code kCode>
   void layer_of(uint32_t i, const Step& step, const StepPlan& plan);
   template <KvFormat kFormat>
@@ -120,6 +167,9 @@ class DeviceEngine final : public Engine {
   // Of a step of many rows.
   float *x_ = nullptr, *qkv_ = nullptr, *attended_ = nullptr, *h_ = nullptr, *last_ = nullptr, *logits_ = nullptr;
   QuantizedRows q_{};
+  float* other_s_ = nullptr;  // what belongs to the rows before and after a norm takes turns in two places
+  int32_t* other_sum_ = nullptr;
+  ProductBuffer qkv_sums_, output_sums_, down_sums_;
   QkvRows qkv_rows_{};
   Problems* problems_ = nullptr;
   Picked* picked_ = nullptr;
@@ -133,6 +183,9 @@ class DeviceEngine final : public Engine {
   Growing<unsigned char> sent_;
   unsigned char* outbox_ = nullptr;  // pinned
   uint64_t outbox_used_ = 0, outbox_room_ = 0;
+
+  Graph graph_ = nullptr;  // of a step's launches, to be launched again as one
+  StepKey graph_key_, last_key_;
 
   // Of a step of one row.
   DecodeArgs decode_{};

@@ -18,14 +18,20 @@ inline void DeviceEngine::make_buffers() {
   h_ = arena_.device<float>(rows * c.ffn, outcome_);
   last_ = arena_.device<float>(uint64_t{kMostLogitsRows} * c.hidden, outcome_);
   logits_ = arena_.device<float>(uint64_t{kMostLogitsRows} * c.vocabulary, outcome_);
-  uint64_t most = model_.head.blocks;
-  most = uint64_t{padded_blocks(static_cast<uint32_t>(most))} * 4;
+  uint32_t most = chunks_of(model_.head.blocks, kChunkUnits<Code::kQ8>) * kChunkColumns<Code::kQ8>;
   for (const auto* m : {&w.attn_q, &w.attn_output, &w.ffn_down})
-    most = std::max<uint64_t>(most, uint64_t{padded_blocks(m->blocks)} * 20);
-  q_.stride = static_cast<uint32_t>((most + 127) / 128 * 128);
-  q_.q = arena_.device<int8_t>(rows * q_.stride, outcome_);
+    most = std::max({most, padded_blocks(m->blocks) * 20, chunks_of(m->blocks, 1) * kChunkColumns<Code::kT1_6>});
+  q_.stride = (most + 127) / 128 * 128;
+  q_.q = arena_.device<int8_t>((rows + 7) / 8 * 8 * q_.stride, outcome_);
   q_.s = arena_.device<float>(rows, outcome_);
   q_.sum = arena_.device<int32_t>(rows, outcome_);
+  other_s_ = arena_.device<float>(rows, outcome_);
+  other_sum_ = arena_.device<int32_t>(rows, outcome_);
+  qkv_sums_.stride = qkv_rows_.stride;
+  output_sums_.stride = w.attn_output.groups * kTileRows16;
+  down_sums_.stride = w.ffn_down.groups * kTileRows16;
+  for (auto* buffer : {&qkv_sums_, &output_sums_, &down_sums_})
+    buffer->sums = arena_.device<int32_t>(rows * buffer->stride, outcome_);
   problems_ = arena_.device<Problems>(1, outcome_);
   picked_ = arena_.device<Picked>(uint64_t{kMostLogitsRows} * kMostPicked, outcome_);
   const uint64_t parts = (c.vocabulary + kPickPart - 1) / kPickPart;
@@ -54,7 +60,8 @@ inline void DeviceEngine::make_pages() {
 
 template <class T>
 uint64_t DeviceEngine::put(std::span<const T> from) {
-  const uint64_t at = (outbox_used_ + 15) / 16 * 16;
+  // Far apart, so that a few elements more do not move what comes after.
+  const uint64_t at = (outbox_used_ + 4095) / 4096 * 4096;
   outbox_used_ = at + from.size_bytes();
   if (outbox_used_ > outbox_room_) {
     unsigned char* old = outbox_;
@@ -86,16 +93,25 @@ inline void DeviceEngine::send(const Step& step, const StepPlan& plan) {
   wanted_ = reinterpret_cast<const uint32_t*>(to + picks);
 }
 
+inline TileLayout DeviceEngine::tile_layout_for(uint32_t warps) const {
+  return tile_layout(options_.kv == KvFormat::kQ8, warps, shape_.head_dim, model_.kv.block_bytes);
+}
+/// Warps of a block that attends with many queries; 0: a head is too wide for that, or the shared memory too small.
+inline uint32_t DeviceEngine::tile_warps() const {
+  uint32_t warps = shape_.head_dim <= kTileDims ? kTileThreads / kWarp : 0;
+  while (warps > 0 && tile_layout_for(warps).bytes > device_.shared_bytes) warps /= 2;
+  return warps;
+}
+
 inline DeviceEngine::StepPlan DeviceEngine::plan_of(const Step& step) const {
   StepPlan plan;
   plan.row_list.resize(step.logits_rows);
   for (uint32_t i = 0; i < step.rows.size(); ++i)
     if (step.rows[i].logits >= 0) plan.row_list[static_cast<uint32_t>(step.rows[i].logits)] = i;
-  const bool tiles_fit =
-      shape_.head_dim <= kTileDims && tile_shared_bytes(shape_.head_dim, model_.kv.block_bytes) <= device_.shared_bytes;
+  const uint32_t warps = tile_warps();
   for (const auto& sequence : step.sequences) {
-    const uint32_t end = sequence.first_row + sequence.rows, each = kTileQueries / group();
-    if (sequence.rows > kFewRows && tiles_fit) {
+    const uint32_t end = sequence.first_row + sequence.rows, each = warps * kWarpQueries / group();
+    if (sequence.rows > kFewRows && warps > 0) {
       for (uint32_t i = sequence.first_row; i < end; i += each) plan.tiles.push_back({i, std::min(each, end - i)});
       continue;
     }
@@ -106,6 +122,9 @@ inline DeviceEngine::StepPlan DeviceEngine::plan_of(const Step& step) const {
       plan.parts += blocks;
     }
   }
+  // In steps, so that the launches of one step of a batch serve the next ones, too.
+  const size_t granule = std::max<size_t>(32, std::bit_floor(plan.tasks.size()) / 8);
+  if (!plan.tasks.empty()) plan.tasks.resize((plan.tasks.size() + granule - 1) / granule * granule, {kNoRow, 0, 0, 0});
   // The longest first: those that come last should not be waited for.
   std::reverse(plan.tiles.begin(), plan.tiles.end());
   return plan;
@@ -129,60 +148,157 @@ void DeviceEngine::with_format(Call call) {
     call(std::integral_constant<KvFormat, KvFormat::kQ8>{});
 }
 
+/// Rows of so many elements a thread holds in registers; of longer ones it has them in shared memory.
 template <Code kCode>
-void DeviceEngine::norm(const float* x, uint32_t n, const float* weight, uint32_t row_blocks, uint32_t rows,
+void DeviceEngine::norm(const NormInput& in, const float* weight, uint32_t row_blocks, uint32_t rows,
                         const uint32_t* row_list, float* y, bool check) {
-  const NormArgs args{
-      x, n, weight, shape_.rms_epsilon, q_, padded_blocks(row_blocks), row_list, y, check ? problems_ : nullptr};
-  const uint64_t shared = sizeof(RowScratch) + uint64_t{n} * 8;
-  if (shared > (48 << 10)) allow_shared(&norm_rows<kCode>, shared, outcome_);
-  launch(&norm_rows<kCode>, {rows, kRowThreads, shared}, stream_, outcome_, args);
+  const QuantizedRows before = q_;
+  std::swap(q_.s, other_s_);
+  std::swap(q_.sum, other_sum_);
+  NormArgs args{};
+  args.x = in.x;
+  args.n = in.n;
+  args.weight = weight;
+  args.epsilon = shape_.rms_epsilon;
+  if (in.added != nullptr) {
+    args.added = rows_of(*in.added, before);
+    args.matrix = *in.matrix;
+  }
+  args.out = q_;
+  args.row_bytes = chunks_of(row_blocks, kChunkUnits<kCode>) * kChunkColumns<kCode>;
+  args.row_list = row_list;
+  args.y = y;
+  args.problems = check ? problems_ : nullptr;
+  const auto go = [&](auto each) {
+    const auto kernel = &norm_rows<kCode, each.value>;
+    const uint64_t shared = sizeof(RowScratch) + args.row_bytes + (each.value == 0 ? uint64_t{in.n} * 8 : 0);
+    if (shared > (48 << 10)) allow_shared(kernel, shared, outcome_);
+    launch(kernel, {rows, kRowThreads, shared, false, true}, stream_, outcome_, args);
+  };
+  if (in.n <= 12 * kRowThreads)
+    go(std::integral_constant<uint32_t, 12>{});
+  else if (in.n <= 28 * kRowThreads)
+    go(std::integral_constant<uint32_t, 28>{});
+  else
+    go(std::integral_constant<uint32_t, 0>{});
 }
 
-template <Code kCode, Finish kFinish, uint32_t kTiles, uint32_t kGroups>
-void DeviceEngine::launch_products(const ProductArgs& args) {
-  constexpr uint32_t kEach = kFinish == Finish::kGate ? kGroups / 2 : kGroups, kTokens = kTiles * 8;
-  uint32_t groups = 0;
-  for (uint32_t i = 0; i < args.matrices; ++i) groups += args.matrix[i].groups;
-  if (kFinish == Finish::kGate) groups = args.matrix[0].groups;
-  const uint64_t shared = (kCode == Code::kT1_6 ? kTritTableBytes : 0) + uint64_t{kGroups} * kTileRows16 * kTokens * 4;
-  if (shared > (48 << 10)) allow_shared(&products<kCode, kTiles, kGroups, kFinish>, shared, outcome_);
-  const uint32_t blocks = (groups + kEach - 1) / kEach * ((args.tokens + kTokens - 1) / kTokens);
-  launch(&products<kCode, kTiles, kGroups, kFinish>, {blocks, kProductThreads, shared}, stream_, outcome_, args);
+inline ProductRows DeviceEngine::rows_of(const ProductBuffer& buffer, const QuantizedRows& x) const {
+  return {buffer.sums, buffer.stride, x.s, x.sum, buffer.splits > 1 ? 1u : 0u};
 }
 
-/// Tiles of 16 tokens for few rows, of 64 for many; taller where there are rows of weights enough to fill the device.
+/// How many times a product's columns are divided: so that its blocks of threads fill the device, in the last wave too.
+inline uint32_t DeviceEngine::splits_of(uint32_t blocks, uint32_t chunks) const {
+  uint32_t best = 1;
+  double least = 0;
+  for (uint32_t splits = 1; splits <= 8 && splits * 4 <= chunks + 3; ++splits) {
+    const uint32_t waves = (blocks * splits + device_.multiprocessors - 1) / device_.multiprocessors;
+    const double time = static_cast<double>(waves) / splits + 0.02 * splits;
+    if (splits == 1 || time < least) best = splits, least = time;
+  }
+  return best;
+}
+
+/// Stages of shared memory: as many as are of use, less so that two blocks fit on a multiprocessor; 0: too few fit.
+template <Code kCode, uint32_t kTiles, uint32_t kParts>
+uint32_t DeviceEngine::stages_for() const {
+  const auto fit = [&](uint64_t bytes) {
+    constexpr uint64_t kBefore = kBeforeStages<kCode, kTiles>;
+    return bytes <= kBefore ? 0 : static_cast<uint32_t>((bytes - kBefore) / kStageBytes<kCode, kTiles, kParts>);
+  };
+  const uint32_t alone = fit(device_.shared_bytes), beside = fit(device_.shared_bytes / 2 - 512);
+  const uint32_t stages = std::min(kMostStages, kTiles < 16 && beside >= 3 ? beside : alone);
+  return stages < 2 ? 0 : stages;
+}
+
+template <Code kCode, Finish kFinish, uint32_t kTiles, uint32_t kParts>
+void DeviceEngine::launch_products(ProductArgs& args) {
+  args.stages = stages_for<kCode, kTiles, kParts>();
+  const uint64_t shared = kBeforeStages<kCode, kTiles> + args.stages * kStageBytes<kCode, kTiles, kParts>;
+  const auto kernel = &products<kCode, kTiles, kParts, kFinish>;
+  if (shared > (48 << 10)) allow_shared(kernel, shared, outcome_);
+  launch(kernel, {product_blocks<kFinish, kTiles, kParts>(args) * args.splits, kProductThreads, shared, false, true},
+         stream_, outcome_, args);
+}
+
+template <Finish kFinish, uint32_t kTiles, uint32_t kParts>
+uint32_t DeviceEngine::product_blocks(const ProductArgs& args) {
+  constexpr uint32_t kEach = kFinish == Finish::kGate ? kProductGroups<kParts> / 2 : kProductGroups<kParts>;
+  return (args.groups + kEach - 1) / kEach * ((args.tokens + kTiles * 8 - 1) / (kTiles * 8));
+}
+
+/// Tiles of 16 or 64 tokens for few rows, whose columns the teams of a block divide, of 128 for many; of 16 where
+/// there is no room for more.
+template <Code kCode>
+uint32_t DeviceEngine::tile_tokens(uint32_t rows) const {
+  if (rows > kFewTokens && stages_for<kCode, 16, 1>() > 0) return 128;
+  return rows > 16 && stages_for<kCode, 8, 2>() > 0 ? 64 : 16;
+}
+
 template <Code kCode, Finish kFinish>
-void DeviceEngine::multiply(std::initializer_list<const DeviceMatrix*> matrices, uint32_t rows, float* y,
-                            uint64_t y_stride) {
+void DeviceEngine::multiply(std::initializer_list<const DeviceMatrix*> matrices, uint32_t rows, const Product& to) {
   ProductArgs args{};
-  uint32_t groups = 0;
   for (const auto* m : matrices) {
     args.matrix[args.matrices++] = *m;
-    groups += m->groups;
+    args.groups += m->groups;
   }
+  if (kFinish == Finish::kGate) args.groups = args.matrix[0].groups;
   args.x = q_;
   args.tokens = rows;
-  args.y = y;
-  args.y_stride = y_stride;
-  const uint64_t tall = uint64_t{groups} / 4 * ((rows + 63) / 64);
-  const bool many = tall >= device_.multiprocessors;
-  if (rows <= 16)
-    many ? launch_products<kCode, kFinish, 2, 4>(args) : launch_products<kCode, kFinish, 2, 2>(args);
+  args.y = to.y;
+  args.y_stride = to.stride;
+  args.splits = 1;
+  if (to.buffer != nullptr) {
+    args.sums = to.buffer->sums;
+    args.y_stride = to.buffer->stride;
+    args.splits = to.buffer->splits;
+  }
+  const uint32_t tokens = tile_tokens<kCode>(rows);
+  if (tokens == 16)
+    launch_products<kCode, kFinish, 2, 2>(args);
+  else if (tokens == 64)
+    launch_products<kCode, kFinish, 8, 2>(args);
   else
-    many ? launch_products<kCode, kFinish, 8, 4>(args) : launch_products<kCode, kFinish, 8, 2>(args);
+    launch_products<kCode, kFinish, 16, 1>(args);
+}
+
+/// Before a step: how its products are divided, and zeros where they are.
+inline void DeviceEngine::plan_products(uint32_t rows) {
+  const auto& w = layers_.front();
+  const auto plan = [&](ProductBuffer& buffer, uint32_t groups, uint32_t blocks) {
+    uint32_t tokens = 0;
+    with_code([&](auto code) { tokens = tile_tokens<code.value>(rows); });
+    const uint32_t each = tokens == 128 ? kProductGroups<1> : kProductGroups<2>;
+    buffer.splits = splits_of((groups + each - 1) / each * ((rows + tokens - 1) / tokens),
+                              (blocks + kUnitBlocks - 1) / kUnitBlocks);
+    if (buffer.splits > 1) fill_zero(buffer.sums, uint64_t{rows} * buffer.stride * 4, stream_, outcome_);
+  };
+  plan(qkv_sums_, w.attn_q.groups + w.attn_k.groups + w.attn_v.groups, w.attn_q.blocks);
+  plan(output_sums_, w.attn_output.groups, w.attn_output.blocks);
+  plan(down_sums_, w.ffn_down.groups, w.ffn_down.blocks);
 }
 
 template <KvFormat kFormat>
 void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& plan) {
   const auto& c = shape_;
   const auto rows = static_cast<uint32_t>(step.rows.size());
-  launch(&place_rows<kFormat>, {rows * c.kv_heads, kRowThreads, sizeof(RowScratch) + uint64_t{2} * c.head_dim * 4},
-         stream_, outcome_, PlaceArgs{c, model_.kv, view_, qkv_rows_, model_.rope_cos, model_.rope_sin, i});
+  const auto& w = layers_[i];
+  launch(&place_rows<kFormat>,
+         {rows * c.kv_heads, kRowThreads, sizeof(RowScratch) + uint64_t{2} * c.head_dim * 4, false, true}, stream_,
+         outcome_,
+         PlaceArgs{c,
+                   model_.kv,
+                   view_,
+                   rows_of(qkv_sums_, q_),
+                   {w.attn_q, w.attn_k, w.attn_v},
+                   qkv_rows_,
+                   model_.rope_cos,
+                   model_.rope_sin,
+                   i});
   if (!plan.tiles.empty()) {
-    const uint64_t bytes = tile_shared_bytes(c.head_dim, model_.kv.block_bytes);
+    const uint32_t warps = tile_warps(), bytes = tile_layout_for(warps).bytes;
     if (bytes > (48 << 10)) allow_shared(&attend_tiles<kFormat>, bytes, outcome_);
-    launch(&attend_tiles<kFormat>, {static_cast<uint32_t>(plan.tiles.size()) * c.kv_heads, kTileThreads, bytes},
+    launch(&attend_tiles<kFormat>, {static_cast<uint32_t>(plan.tiles.size()) * c.kv_heads, warps * kWarp, bytes},
            stream_, outcome_, TileArgs{c, model_.kv, view_, qkv_rows_, i, tiles_, attended_});
   }
   if (plan.tasks.empty()) return;
@@ -191,12 +307,13 @@ void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& pl
   const auto kv_offset = static_cast<uint32_t>((floats * 4 + 127) / 128 * 128);
   const uint64_t shared = kv_offset + (stage ? model_.kv.block_bytes : 0);
   if (shared > (48 << 10)) allow_shared(&attend_rows<kFormat>, shared, outcome_);
-  launch(&attend_rows<kFormat>, {static_cast<uint32_t>(plan.tasks.size()) * c.kv_heads, kRowThreads, shared}, stream_,
-         outcome_, AttendArgs{c, model_.kv, view_, qkv_rows_, i, tasks_, parts_, stage ? 1u : 0u, kv_offset});
+  launch(&attend_rows<kFormat>,
+         {static_cast<uint32_t>(plan.tasks.size()) * c.kv_heads, kRowThreads, shared, false, true}, stream_, outcome_,
+         AttendArgs{c, model_.kv, view_, qkv_rows_, i, tasks_, parts_, stage ? 1u : 0u, kv_offset});
   const uint64_t supers = (shape_.context / kPagePositions + kSuperBlock) / kSuperBlock;
   launch(&fold_rows,
          {static_cast<uint32_t>(plan.folds.size()) * c.kv_heads, kRowThreads,
-          std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4},
+          std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4, false, true},
          stream_, outcome_, FoldArgs{c, folds_, parts_, supers_, attended_});
 }
 
@@ -205,15 +322,18 @@ void DeviceEngine::layer_of(uint32_t i, const Step& step, const StepPlan& plan) 
   const auto& c = shape_;
   const auto& w = layers_[i];
   const auto rows = static_cast<uint32_t>(step.rows.size());
-  norm<kCode>(x_, c.hidden, w.attn_norm, w.attn_q.blocks, rows, nullptr, nullptr, false);
-  multiply<kCode, Finish::kStore>({&w.attn_q, &w.attn_k, &w.attn_v}, rows, qkv_, qkv_rows_.stride);
+  const bool first = i == 0;
+  norm<kCode>({x_, c.hidden, first ? nullptr : &down_sums_, first ? nullptr : &layers_[i - 1].ffn_down}, w.attn_norm,
+              w.attn_q.blocks, rows, nullptr, nullptr, false);
+  multiply<kCode, Finish::kSums>({&w.attn_q, &w.attn_k, &w.attn_v}, rows, {.buffer = &qkv_sums_});
   with_format([&](auto format) { attention_of<format.value>(i, step, plan); });
-  norm<kCode>(attended_, c.heads * c.head_dim, w.attn_sub_norm, w.attn_output.blocks, rows, nullptr, nullptr, false);
-  multiply<kCode, Finish::kAdd>({&w.attn_output}, rows, x_, c.hidden);
-  norm<kCode>(x_, c.hidden, w.ffn_norm, w.ffn_gate.blocks, rows, nullptr, nullptr, false);
-  multiply<kCode, Finish::kGate>({&w.ffn_gate, &w.ffn_up}, rows, h_, c.ffn);
-  norm<kCode>(h_, c.ffn, w.ffn_sub_norm, w.ffn_down.blocks, rows, nullptr, nullptr, false);
-  multiply<kCode, Finish::kAdd>({&w.ffn_down}, rows, x_, c.hidden);
+  norm<kCode>({attended_, c.heads * c.head_dim}, w.attn_sub_norm, w.attn_output.blocks, rows, nullptr, nullptr, false);
+  multiply<kCode, Finish::kSums>({&w.attn_output}, rows, {.buffer = &output_sums_});
+  norm<kCode>({x_, c.hidden, &output_sums_, &w.attn_output}, w.ffn_norm, w.ffn_gate.blocks, rows, nullptr, nullptr,
+              false);
+  multiply<kCode, Finish::kGate>({&w.ffn_gate, &w.ffn_up}, rows, {h_, c.ffn});
+  norm<kCode>({h_, c.ffn}, w.ffn_sub_norm, w.ffn_down.blocks, rows, nullptr, nullptr, false);
+  multiply<kCode, Finish::kSums>({&w.ffn_down}, rows, {.buffer = &down_sums_});
 }
 
 inline void DeviceEngine::run_batch(const Step& step) {
@@ -227,19 +347,42 @@ inline void DeviceEngine::run_batch(const Step& step) {
   parts_ = results(part_o_, part_ml_, slots);
   supers_ = results(super_o_, super_ml_, slots);
   send(step, plan);
+  const StepKey key{
+      step.rows.size(), step.logits_rows, plan.tasks.size(), plan.folds.size(), plan.tiles.size(), view_,    tasks_,
+      folds_,           tiles_,           row_list_,         wanted_,           parts_.o,          supers_.o};
+  const bool known = graph_ != nullptr && key == graph_key_, again = key == last_key_;
+  last_key_ = key;
+  if (known) return launch_graph(graph_, stream_, outcome_);
+  // What comes a second time comes more often. Of long steps the launches are no burden.
+  if (!again || step.rows.size() > kFewTokens) return launch_step(step, plan);
+  free_graph(graph_);
+  graph_ = nullptr;
+  begin_graph(stream_, outcome_);
+  if (!outcome_.ok()) return;
+  launch_step(step, plan);
+  graph_ = end_graph(stream_, outcome_);
+  graph_key_ = key;
+  if (outcome_.ok()) launch_graph(graph_, stream_, outcome_);
+}
+
+/// A step as launches; they depend on nothing but its StepKey.
+inline void DeviceEngine::launch_step(const Step& step, const StepPlan& plan) {
+  const auto& c = shape_;
   fill_zero(problems_, sizeof(Problems), stream_, outcome_);
   const auto rows = static_cast<uint32_t>(step.rows.size());
+  plan_products(rows);
   launch(&embed_rows, {rows, kRowThreads, 0}, stream_, outcome_, model_.embedding, view_, c.hidden, x_);
   for (uint32_t i = 0; i < c.layers; ++i) with_code([&](auto code) { layer_of<code.value>(i, step, plan); });
-  launch(&check_rows, {rows, kRowThreads, 0}, stream_, outcome_, x_, c.hidden, problems_);
+  launch(&finish_rows, {rows, kRowThreads, 0, false, true}, stream_, outcome_,
+         FinishArgs{x_, c.hidden, rows_of(down_sums_, q_), layers_.back().ffn_down, problems_});
   if (step.logits_rows > 0) run_head(step);
 }
 
 inline void DeviceEngine::run_head(const Step& step) {
   const auto& c = shape_;
-  norm<Code::kQ8>(x_, c.hidden, model_.output_norm, model_.head.blocks, step.logits_rows, row_list_, last_, true);
+  norm<Code::kQ8>({x_, c.hidden}, model_.output_norm, model_.head.blocks, step.logits_rows, row_list_, last_, true);
   if (model_.half_head == nullptr) {
-    multiply<Code::kQ8, Finish::kStore>({&model_.head}, step.logits_rows, logits_, c.vocabulary);
+    multiply<Code::kQ8, Finish::kStore>({&model_.head}, step.logits_rows, {logits_, c.vocabulary});
   } else {
     const uint64_t tasks = uint64_t{step.logits_rows} * c.vocabulary;
     launch(

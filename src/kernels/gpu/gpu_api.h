@@ -31,7 +31,17 @@
 //                                             the next but one is ordered only after all threads have waited
 //   opaque(v)                                 v, of which the compiler knows nothing
 //   dot4(acc, u, s), dot4_signed(acc, a, b)   acc + Σ of four products of bytes; u unsigned, the others signed
-//   Accumulator, matrix instructions: see TileProduct in each
+//   multiply_16x8x32<signed>(d, a, b0, b1)    d += A B on a warp's matrix instruction: see each
+//   multiply_shared<signed>(d, a, b, stride, tiles, first)   the same for 8 columns of B a tile, in shared memory from
+//                                             b on, `stride` from one tile to the next: [2][8 columns][16 bytes]. 128
+//                                             threads together, the same b. Sums of tiles from `tiles` on are
+//                                             undefined. first: d = A B, whatever d was
+//   multiply_begin(), multiply_commit()       around some of them, whose end the threads do not wait for:
+//   multiply_wait<N>(), multiply_done(d)      at most N such groups are under way; none is, and d may be read
+//   kMultiplyLag                              groups that may be under way: what they read stays as it is,
+//                                             shared memory and the variables that a is made of
+//   multiply_sees_shared()                    between writing shared memory and the barrier before they read it
+//   wait_for_earlier(), let_next_begin()      of kernels launched `early`, see LaunchShape
 //   half_to_float(bits), float_to_half(x)     IEEE binary16, to nearest even
 //   clock_ns()                                a clock all blocks share
 // and for host code:

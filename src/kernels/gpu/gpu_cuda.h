@@ -224,6 +224,19 @@ GPU_DEVICE void multiply_16x8x32(int32_t (&d)[4], const uint32_t (&a)[4], uint32
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/// Waits for the kernels launched before, where this one may have begun before they ended (LaunchShape::early).
+GPU_DEVICE void wait_for_earlier() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+/// From here on the next kernel may begin, if it was launched so.
+GPU_DEVICE void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 GPU_DEVICE float half_to_float(uint16_t bits) {
   return __half2float(__ushort_as_half(bits));
 }
@@ -237,6 +250,10 @@ GPU_DEVICE uint64_t clock_ns() {
 }
 
 }  // namespace onebit::gpu
+
+#include "kernels/gpu/multiply_tiles.h"
+
+#include "kernels/gpu/gpu_cuda_multiply.h"
 
 #define GPU_RUNTIME(name) cuda##name
 #include "kernels/gpu/gpu_runtime.h"

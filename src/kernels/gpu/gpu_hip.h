@@ -286,6 +286,29 @@ GPU_DEVICE uint64_t clock_ns() {
 
 }  // namespace onebit::gpu
 
+#include "kernels/gpu/multiply_tiles.h"
+
+namespace onebit::gpu {
+
+inline constexpr uint32_t kMultiplyLag = 0;
+template <bool kSigned, uint32_t kTiles>
+GPU_DEVICE void multiply_shared(int32_t (&d)[kTiles][4], const uint32_t (&a)[4], const unsigned char* b,
+                                uint32_t stride, uint32_t tiles, bool first) {
+  multiply_tiles<kSigned>(d, a, b, stride, tiles, first);
+}
+GPU_DEVICE void multiply_begin() {}
+GPU_DEVICE void multiply_commit() {}
+template <uint32_t kLeft>
+GPU_DEVICE void multiply_wait() {}
+GPU_DEVICE void multiply_sees_shared() {}
+template <uint32_t kTiles>
+GPU_DEVICE void multiply_done(int32_t (& /*d*/)[kTiles][4]) {}
+
+GPU_DEVICE void wait_for_earlier() {}
+GPU_DEVICE void let_next_begin() {}
+
+}  // namespace onebit::gpu
+
 #define GPU_RUNTIME(name) hip##name
 #include "kernels/gpu/gpu_runtime.h"
 #undef GPU_RUNTIME

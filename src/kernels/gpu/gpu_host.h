@@ -253,6 +253,29 @@ void multiply_16x8x32(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint
   }
 }
 
+}  // namespace onebit::gpu
+
+#include "kernels/gpu/multiply_tiles.h"
+
+namespace onebit::gpu {
+
+inline constexpr uint32_t kMultiplyLag = 0;
+template <bool kSigned, uint32_t kTiles>
+GPU_DEVICE void multiply_shared(int32_t (&d)[kTiles][4], const uint32_t (&a)[4], const unsigned char* b,
+                                uint32_t stride, uint32_t tiles, bool first) {
+  multiply_tiles<kSigned>(d, a, b, stride, tiles, first);
+}
+GPU_DEVICE void multiply_begin() {}
+GPU_DEVICE void multiply_commit() {}
+template <uint32_t kLeft>
+GPU_DEVICE void multiply_wait() {}
+GPU_DEVICE void multiply_sees_shared() {}
+template <uint32_t kTiles>
+GPU_DEVICE void multiply_done(int32_t (& /*d*/)[kTiles][4]) {}
+
+GPU_DEVICE void wait_for_earlier() {}
+GPU_DEVICE void let_next_begin() {}
+
 inline float half_to_float(uint16_t bits) {
   return onebit::half_to_float(bits);
 }

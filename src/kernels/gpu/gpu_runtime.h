@@ -225,6 +225,22 @@ void launch(void (*kernel)(Parameters...), const LaunchShape& shape, Stream stre
     const auto* function = reinterpret_cast<const void*>(kernel);
     const dim3 grid(shape.blocks), block(shape.threads);
     const auto shared = static_cast<uint32_t>(shape.shared_bytes);
+#if !defined(__HIP__)
+    if (shape.early) {
+      cudaLaunchAttribute early{};
+      early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+      early.val.programmaticStreamSerializationAllowed = 1;
+      cudaLaunchConfig_t config{};
+      config.gridDim = grid;
+      config.blockDim = block;
+      config.dynamicSmemBytes = shared;
+      config.stream = stream;
+      config.attrs = &early;
+      config.numAttrs = 1;
+      outcome.take(cudaLaunchKernelExC(&config, function, pointers));
+      return;
+    }
+#endif
     outcome.take(shape.together ? GPU_RUNTIME(LaunchCooperativeKernel)(function, grid, block, pointers, shared, stream)
                                 : GPU_RUNTIME(LaunchKernel)(function, grid, block, pointers, shared, stream));
   };

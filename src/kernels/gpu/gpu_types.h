@@ -44,6 +44,9 @@ struct LaunchShape {
   uint64_t shared_bytes = 0;
   /// All blocks are on the device at once, so they may wait for each other.
   bool together = false;
+  /// May begin before the kernels launched before it have ended: it calls wait_for_earlier() before it reads what they
+  /// wrote or writes what they read. Each of them called let_next_begin() or has ended by then.
+  bool early = false;
 };
 
 }  // namespace onebit::gpu

@@ -1,8 +1,9 @@
 // Products for many tokens on the matrix instructions: exact, since they are sums of integers.
 //
-// A warp multiplies 16 rows of weights by kTokens tokens. A thread's words of a block of 64 bytes are what the
-// instruction wants of it, four columns a field, if the columns of 8 blocks are taken in the order of fields: columns
-// of a product may come in any order, as long as weights and activations agree.
+// A thread's words of a block of 64 bytes are what the instruction wants of it, four columns a field, if the columns of
+// 8 blocks are taken in the order of fields: columns of a product may come in any order, as long as weights and
+// activations agree. So weights are unpacked in registers, and activations, which the kernels before have put in that
+// order, go to shared memory as they are. Both are fetched some chunks ahead.
 #pragma once
 
 #include "kernels/gpu/packed.inl.h"
@@ -12,164 +13,365 @@ namespace {
 
 inline constexpr uint32_t kProductThreads = 256;
 inline constexpr uint32_t kProductWarps = kProductThreads / kWarp;
+/// Threads that multiply together: each of their 4 warps 16 rows, twice.
+inline constexpr uint32_t kTeam = 128;
+inline constexpr uint32_t kTeams = kProductThreads / kTeam;
+inline constexpr uint32_t kTeamWarps = kTeam / kWarp;
+/// Chunks that a block of threads holds in shared memory: at most this many times what its teams multiply at once.
+inline constexpr uint32_t kMostStages = 8;
 
-/// Quantised rows: [rows][stride] bytes in the order of place_of, padded to whole units.
+/// A chunk is what is fetched at once: some steps of 32 columns, whole units of each group of rows.
+template <Code kCode>
+inline constexpr uint32_t kChunkSteps = kCode == Code::kT2     ? 4
+                                        : kCode == Code::kT1_6 ? 5
+                                                               : 2;
+template <Code kCode>
+inline constexpr uint32_t kChunkUnits = kCode == Code::kQ8 ? 2 : 1;
+template <Code kCode>
+inline constexpr uint32_t kChunkColumns = kChunkSteps<kCode> * 32;
+
+/// Quantised rows as shared memory wants them: [rows / 8][stride / 16][8 rows][16 bytes]; columns in the order of
+/// chunk_place, with zeros up to a whole chunk.
 struct QuantizedRows {
   int8_t* q;
-  float* s;      // [rows]
+  float* s;      // [rows], over 127
   int32_t* sum;  // [rows]
   uint32_t stride;
 };
+/// Where 16 bytes of a row stand: those from `place`, a multiple of 16, on.
+constexpr int8_t* quantized_at(const QuantizedRows& x, uint32_t row, uint32_t place) {
+  return x.q + static_cast<uint64_t>(row / 8) * 8 * x.stride + place * 8 + row % 8 * 16;
+}
+/// A column's place among a row's bytes: of each 8 blocks first the columns of their first fields.
+template <Code kCode>
+constexpr uint32_t chunk_place(uint32_t column) {
+  if constexpr (kCode == Code::kQ8) return column;
+  constexpr uint32_t kUnit = kColumns<kCode> * kUnitBlocks;
+  const uint32_t in_unit = column % kUnit, index = in_unit / kColumns<kCode>, in_block = in_unit % kColumns<kCode>;
+  return column - in_unit + in_block / 4 * 32 + index * 4 + in_block % 4;
+}
+constexpr uint32_t chunks_of(uint32_t blocks, uint32_t chunk_units) {
+  return (blocks + chunk_units * kUnitBlocks - 1) / (chunk_units * kUnitBlocks);
+}
+
+/// A product's sums before they are numbers: [rows][stride], the rows of its matrices one after another, from a
+/// multiple of 16 on. Whoever reads them knows the matrices and what is beside the quantised rows.
+struct ProductRows {
+  int32_t* sums;
+  uint32_t stride;
+  const float* s;      // of the quantised rows
+  const int32_t* sum;  // likewise
+  uint32_t clear;      // 1: whoever reads them leaves zeros for the next product, which is added up
+};
+/// The number that a sum stands for: docs/numerics.md, 2; s is over 127. Ternary weights counted one too many.
+GPU_DEVICE float product_value(int32_t sum, int32_t offset, float w_scale, float s) {
+  return static_cast<float>(sum - offset) * (w_scale * s);
+}
 
 enum class Finish : uint32_t {
+  kSums,   // the sums as they are
   kStore,  // y = product
-  kAdd,    // y += product
   kGate,   // y = relu(first)² · second
 };
 
 struct ProductArgs {
   DeviceMatrix matrix[3];  // one after another; kGate: gate and up
-  uint32_t matrices;
+  uint32_t matrices, groups;
   QuantizedRows x;
   uint32_t tokens;
-  float* y;  // [tokens][y_stride], rows of a matrix from a multiple of 16 on
+  uint32_t stages;  // of shared memory
+  uint32_t splits;  // blocks of threads that share a product's columns; more than one: their sums are added up
+  int32_t* sums;    // kSums: [tokens][y_stride]
+  float* y;         // else [tokens][y_stride]
   uint64_t y_stride;
 };
 
-/// Of four words of weights, two rows of two blocks, the operands of the matrix instruction for each field.
+/// Shared memory of a chunk: activations [tokens / 8][steps · 2][8][16], then weights [groups][units][512].
 template <Code kCode>
-struct WeightOperands {
-  uint32_t a[kFields<kCode>][4];
+inline constexpr uint32_t kChunkRowBytes = kChunkUnits<kCode> * kUnitBytes;
+inline constexpr uint32_t kTeamGroups = 2 * kTeamWarps;
+template <Code kCode, uint32_t kTiles>
+inline constexpr uint32_t kChunkActivations = kTiles * 8 * kChunkColumns<kCode>;
+/// kParts: teams that divide a chunk's columns; those that do not divide them have rows of their own.
+template <Code kCode, uint32_t kTiles, uint32_t kParts>
+inline constexpr uint32_t kStageBytes =
+    kParts * kChunkActivations<kCode, kTiles> + kTeams * kTeamGroups * kChunkRowBytes<kCode>;
+/// What stands before the stages: a table, and what belongs to the tokens.
+template <Code kCode, uint32_t kTiles>
+inline constexpr uint32_t kBeforeStages = (kCode == Code::kT1_6 ? kTritTableBytes : 0) + kTiles * 64;
+/// Rows of weights of a block of threads, in groups of 16.
+template <uint32_t kParts>
+inline constexpr uint32_t kProductGroups = kTeams / kParts * kTeamGroups;
 
-  GPU_DEVICE void set(const uint32_t (&codes)[4], const uint32_t* table) {
+/// A thread's operands of a chunk's 16 rows by 32 columns each, for each of its steps.
+template <Code kCode>
+struct ChunkWeights {
+  uint32_t codes[kChunkUnits<kCode>][4];
+  uint32_t fifth[4];
+
+  GPU_DEVICE void load(const unsigned char* shared, const uint32_t* table, bool there) {
+    const uint32_t lane = thread() % kWarp, g = lane / 4, t = lane % 4;
     GPU_UNROLL_ALL
-    for (uint32_t i = 0; i < 4; ++i) {
-      if constexpr (kCode == Code::kQ8) {
-        a[0][i] = codes[i];
-      } else {
-        uint32_t fields = codes[i];
+    for (uint32_t unit = 0; unit < kChunkUnits<kCode>; ++unit) {
+      GPU_UNROLL_ALL
+      for (uint32_t i = 0; i < 4; ++i) {
+        const uint32_t block = t + i / 2 * 4, row = g + i % 2 * 8;
+        uint32_t code =
+            *reinterpret_cast<const uint32_t*>(shared + unit * kUnitBytes + (block * kTileRows16 + row) * 4);
         if constexpr (kCode == Code::kT1_6) {
-          const auto trits = decode_trits(codes[i], table);
-          fields = trits.x;
-          a[4][i] = trits.y;
+          const auto trits = decode_trits(code, table);
+          code = trits.x;
+          fifth[i] = trits.y;
         }
-        GPU_UNROLL_ALL
-        for (uint32_t j = 0; j < 4; ++j) a[j][i] = fields >> (2 * j) & 0x03030303u;
+        codes[unit][i] = there ? code : 0;
+        if constexpr (kCode == Code::kT1_6) fifth[i] = there ? fifth[i] : 0;
       }
     }
   }
-};
-
-/// A warp's sums: 16 rows by 8 · kTiles tokens.
-template <Code kCode, uint32_t kTiles>
-struct ProductSums {
-  int32_t d[kTiles][4];
-
-  GPU_DEVICE void clear() {
-    GPU_UNROLL_ALL
-    for (auto& tile : d)
-      for (auto& sum : tile) sum = 0;
-  }
-
-  /// A thread's words of a unit whose first block is `index`. group: the 16 rows' weights.
-  GPU_DEVICE static void load(uint32_t (&codes)[4], const unsigned char* group, uint32_t row_blocks, uint32_t index) {
-    const uint32_t lane = thread() % kWarp, g = lane / 4, t = lane % 4;
+  GPU_DEVICE void operand(uint32_t (&a)[4], uint32_t step) const {
     GPU_UNROLL_ALL
     for (uint32_t i = 0; i < 4; ++i) {
-      const uint32_t at = index + t + (i / 2) * 4, row = g + i % 2 * 8;
-      // Past the last block nothing is multiplied: the code that stands for no weight at all is a zero field.
-      codes[i] = at < row_blocks ? *reinterpret_cast<const uint32_t*>(group + (at * kTileRows16 + row) * 4) : 0u;
-    }
-  }
-
-  GPU_DEVICE void add_unit(const uint32_t (&codes)[4], uint32_t row_blocks, uint32_t index, const QuantizedRows& x,
-                           uint32_t first_token, uint32_t tokens, const uint32_t* table) {
-    const uint32_t lane = thread() % kWarp, g = lane / 4, t = lane % 4;
-    WeightOperands<kCode> weights;
-    weights.set(codes, table);
-    const uint32_t padded = (row_blocks + kUnitBlocks - 1) / kUnitBlocks * kUnitBlocks;
-    GPU_UNROLL_ALL
-    for (uint32_t tile = 0; tile < kTiles; ++tile) {
-      const uint32_t token = first_token + tile * 8 + g;
-      const int8_t* q = x.q + static_cast<uint64_t>(token < tokens ? token : tokens - 1) * x.stride;
-      const Words<kCode> low = words_of<kCode>(q, index + t, padded), high = words_of<kCode>(q, index + t + 4, padded);
-      GPU_UNROLL_ALL
-      for (uint32_t j = 0; j < kFields<kCode>; ++j)
-        multiply_16x8x32<kCode == Code::kQ8>(d[tile], weights.a[j], low.w[j], high.w[j]);
+      if constexpr (kCode == Code::kQ8)
+        a[i] = codes[step][i];
+      else
+        a[i] = step == 4 ? fifth[i] : codes[0][i] >> (2 * step) & 0x03030303u;
     }
   }
 };
 
-/// Rows of 16 · kGroups by 8 · kTiles tokens a block; the warps that share a group divide its columns.
-template <Code kCode, uint32_t kTiles, uint32_t kGroups, Finish kFinish>
-GPU_KERNEL(kProductThreads, kTiles == 8 ? 1 : 2)  // many sums a thread leave registers for one block
-products(GPU_ARGUMENT ProductArgs argument) {
-  const auto& a = argument_of(argument);
-  constexpr uint32_t kTokens = kTiles * 8, kRows = kGroups * kTileRows16, kParts = kProductWarps / kGroups;
-  auto* table = reinterpret_cast<uint32_t*>(shared_memory());
-  auto* tile = reinterpret_cast<int32_t*>(shared_memory() + (kCode == Code::kT1_6 ? kTritTableBytes : 0));
-  if constexpr (kCode == Code::kT1_6) fill_trit_table(table);
-  for (uint32_t i = thread(); i < kRows * kTokens; i += kProductThreads) tile[i] = 0;
-  sync_block();
+template <Code kCode, uint32_t kTiles, uint32_t kParts, Finish kFinish>
+class ProductKernel {
+ public:
+  GPU_DEVICE explicit ProductKernel(const ProductArgs& args) : a_(args) {
+    const uint32_t token_tiles = (a_.tokens + kTokens - 1) / kTokens;
+    uint32_t index = block();
+    const uint32_t split = index % a_.splits;
+    index /= a_.splits;
+    first_token_ = index % token_tiles * kTokens;
+    first_group_ = index / token_tiles * kGroups;
+    const uint32_t left = (a_.tokens - first_token_ + 7) / 8;
+    tiles_ = left < kTiles ? left : kTiles;
+    const uint32_t chunks = chunks_of(a_.matrix[0].blocks, kChunkUnits<kCode>);
+    begin_ = chunks * split / a_.splits;
+    end_ = chunks * (split + 1) / a_.splits;
+    table_ = reinterpret_cast<uint32_t*>(shared_memory());
+    s_ = reinterpret_cast<float*>(shared_memory() + (kCode == Code::kT1_6 ? kTritTableBytes : 0));
+    sum_ = reinterpret_cast<int32_t*>(s_ + kTokens);
+    stages_ = shared_memory() + kBeforeStages<kCode, kTiles>;
+    GPU_UNROLL_ALL
+    for (uint32_t m = 0; m < 2; ++m) find_rows(m);
+  }
 
-  const uint32_t token_tiles = (a.tokens + kTokens - 1) / kTokens;
-  const uint32_t first_token = block() % token_tiles * kTokens;
-  const uint32_t warp = thread() / kWarp, mine = warp % kGroups, part = warp / kGroups;
-  // Of gate and up a block takes the same groups.
-  constexpr uint32_t kEach = kFinish == Finish::kGate ? kGroups / 2 : kGroups;
-  const uint32_t first_group = block() / token_tiles * kEach;
-  uint32_t group = first_group + mine % kEach, which = 0;
-  if constexpr (kFinish == Finish::kGate)
-    which = mine / kEach;
-  else
-    while (which + 1 < a.matrices && group >= a.matrix[which].groups) group -= a.matrix[which++].groups;
-  const DeviceMatrix& m = a.matrix[which];
-  ProductSums<kCode, kTiles> sums;
-  sums.clear();
-  if (group < m.groups) {
-    const unsigned char* data = m.data + static_cast<uint64_t>(group) * m.blocks * kBlockSize;
-    const uint32_t units = m.units(), end = units * (part + 1) / kParts;
-    uint32_t unit = units * part / kParts;
-    uint32_t codes[4], next[4] = {};
-    if (unit < end) sums.load(codes, data, m.blocks, unit * kUnitBlocks);
-    for (; unit < end; ++unit) {
-      // The next unit's weights, from far away, are on their way while this one's are multiplied.
-      if (unit + 1 < end) sums.load(next, data, m.blocks, (unit + 1) * kUnitBlocks);
-      sums.add_unit(codes, m.blocks, unit * kUnitBlocks, a.x, first_token, a.tokens, table);
-      GPU_UNROLL_ALL
-      for (uint32_t i = 0; i < 4; ++i) codes[i] = next[i];
+  GPU_DEVICE void run() {
+    const uint32_t ahead = a_.stages - 1 - kMultiplyLag, rounds = (end_ - begin_ + kParts - 1) / kParts;
+    // Weights do not depend on the kernels before this one.
+    for (uint32_t i = 0; i < ahead; ++i) fetch_weights(i);
+    if constexpr (kCode == Code::kT1_6) fill_trit_table(table_);
+    wait_for_earlier();
+    for (uint32_t i = 0; i < ahead; ++i) {
+      fetch_activations(i);
+      copy_async_commit();
+    }
+    if (kFinish != Finish::kSums && thread() < kTokens && first_token_ + thread() < a_.tokens) {
+      s_[thread()] = a_.x.s[first_token_ + thread()];
+      sum_[thread()] = kCode == Code::kQ8 ? 0 : a_.x.sum[first_token_ + thread()];
+    }
+    for (uint32_t i = 0; i < rounds; ++i) {
+      wait_for_copies(ahead - 1);
+      multiply_sees_shared();
+      sync_block();
+      // Where the round before last was: nobody reads it any more.
+      fetch_weights(i + ahead);
+      fetch_activations(i + ahead);
+      copy_async_commit();
+      multiply(i);
+    }
+    let_next_begin();
+    copy_async_wait<0>();
+    multiply_wait<0>();
+    multiply_done(d_[0]);
+    multiply_done(d_[1]);
+    if constexpr (kParts == 1) {
+      finish<kTiles>(d_, 0);
+    } else {
+      add_parts();
     }
   }
-  const uint32_t lane = thread() % kWarp;
-  GPU_UNROLL_ALL
-  for (uint32_t i = 0; i < 4 * kTiles; ++i) {
-    const uint32_t row = mine * kTileRows16 + lane / 4 + i % 4 / 2 * 8, token = i / 4 * 8 + lane % 4 * 2 + i % 2;
-    // Rows and tokens are interleaved so that a warp's additions meet in no bank.
-    atomic_add(tile + token * kRows + row, sums.d[i / 4][i % 4]);
-  }
-  sync_block();
 
-  for (uint32_t i = thread(); i < kEach * kTileRows16 * kTokens; i += kProductThreads) {
-    const uint32_t row = i % (kEach * kTileRows16), token = i / (kEach * kTileRows16);
-    if (first_token + token >= a.tokens) break;
-    const float s = a.x.s[first_token + token];
-    const int32_t offset = kCode == Code::kQ8 ? 0 : a.x.sum[first_token + token];
-    const uint32_t at = first_group * kTileRows16 + row;  // among the rows of all matrices
-    uint32_t matrix = 0, in_matrix = at;
+ private:
+  static constexpr uint32_t kTokens = kTiles * 8,
+                            kGroups = kFinish == Finish::kGate ? kProductGroups<kParts> / 2 : kProductGroups<kParts>;
+
+  GPU_DEVICE static uint32_t team() { return thread() / kTeam; }
+  GPU_DEVICE static uint32_t part() { return kParts == 1 ? 0 : team(); }
+  GPU_DEVICE static uint32_t warp() { return thread() % kTeam / kWarp; }
+  /// Among the block's groups: of a gated product a thread has the same rows of both matrices.
+  GPU_DEVICE static uint32_t group_of(uint32_t m) {
+    const uint32_t first = kParts == 1 ? team() : 0;
+    return kFinish == Finish::kGate ? first * kTeamWarps + warp() : (first * 2 + m) * kTeamWarps + warp();
+  }
+
+  GPU_DEVICE void find_rows(uint32_t m) {
+    uint32_t group = first_group_ + group_of(m), which = kFinish == Finish::kGate ? m : 0;
     if constexpr (kFinish != Finish::kGate)
-      while (matrix + 1 < a.matrices && in_matrix >= a.matrix[matrix].groups * kTileRows16)
-        in_matrix -= a.matrix[matrix++].groups * kTileRows16;
-    const DeviceMatrix& w = a.matrix[matrix];
-    if (in_matrix >= w.rows) continue;
-    float* y = a.y + (first_token + token) * a.y_stride + at;
-    const float value = static_cast<float>(tile[token * kRows + row] - offset) * product_scale(w.scale(in_matrix), s);
-    if constexpr (kFinish == Finish::kStore) *y = value;
-    if constexpr (kFinish == Finish::kAdd) *y = *y + value;
-    if constexpr (kFinish == Finish::kGate) {
-      const int32_t second = tile[token * kRows + kEach * kTileRows16 + row] - offset;
-      *y = squared_relu_gate(value, static_cast<float>(second) * product_scale(a.matrix[1].scale(in_matrix), s));
+      while (which + 1 < a_.matrices && group >= a_.matrix[which].groups) group -= a_.matrix[which++].groups;
+    const DeviceMatrix& w = a_.matrix[which];
+    there_[m] = group < w.groups;
+    from_[m] = w.data + static_cast<uint64_t>(there_[m] ? group : 0) * w.blocks * kBlockSize + thread() % kWarp * 16;
+  }
+  GPU_DEVICE unsigned char* stage_of(uint32_t round) const {
+    return stages_ + round % a_.stages * kStageBytes<kCode, kTiles, kParts>;
+  }
+  GPU_DEVICE unsigned char* activations_of(uint32_t round) const {
+    return stage_of(round) + part() * kChunkActivations<kCode, kTiles>;
+  }
+  GPU_DEVICE unsigned char* weights_of(uint32_t round, uint32_t m) const {
+    return stage_of(round) + kParts * kChunkActivations<kCode, kTiles> +
+           ((team() * 2 + m) * kTeamWarps + warp()) * kChunkRowBytes<kCode>;
+  }
+
+  /// Until at most `left` rounds' copies are under way.
+  GPU_DEVICE static void wait_for_copies(uint32_t left) {
+    if (left == 0) copy_async_wait<0>();
+    if (left == 1) copy_async_wait<1>();
+    if (left == 2) copy_async_wait<2>();
+    if (left == 3) copy_async_wait<3>();
+    if (left >= 4) copy_async_wait<4>();
+  }
+
+  /// Each warp its own rows'. What stands past a row's last block meets zeros.
+  GPU_DEVICE void fetch_weights(uint32_t round) {
+    const uint32_t chunk = begin_ + round * kParts + part();
+    if (chunk >= end_) return;
+    GPU_UNROLL_ALL
+    for (uint32_t m = 0; m < 2; ++m) {
+      unsigned char* to = weights_of(round, m) + thread() % kWarp * 16;
+      GPU_UNROLL_ALL
+      for (uint32_t unit = 0; unit < kChunkUnits<kCode>; ++unit) {
+        const uint32_t at = chunk * kChunkUnits<kCode> + unit;
+        if (there_[m] && at * kUnitBlocks + thread() % kWarp / 4 < a_.matrix[0].blocks)
+          copy_async(to + unit * kUnitBytes, from_[m] + static_cast<uint64_t>(at) * kUnitBytes);
+      }
     }
   }
+  GPU_DEVICE void fetch_activations(uint32_t round) {
+    const uint32_t chunk = begin_ + round * kParts + part();
+    if (chunk >= end_) return;
+    constexpr uint32_t kRun = kChunkColumns<kCode> / 2;  // pieces of 16 bytes of 8 rows
+    constexpr uint32_t kThreads = kProductThreads / kParts;
+    const int8_t* from = quantized_at(a_.x, first_token_, chunk * kChunkColumns<kCode>);
+    unsigned char* to = activations_of(round);
+    GPU_UNROLL_ALL
+    for (uint32_t i = thread() % kThreads; i < kTiles * kRun; i += kThreads)
+      if (i / kRun < tiles_) copy_async(to + i * 16, from + i / kRun * 8 * a_.x.stride + i % kRun * 16);
+  }
+
+  GPU_DEVICE void multiply(uint32_t round) {
+    ChunkWeights<kCode> weights[2];
+    // What a product under way reads must not be written, and int8 weights are what it reads.
+    if constexpr (kCode == Code::kQ8) multiply_wait<0>();
+    // Where the other part has a chunk more, there is nothing left here; the threads multiply all the same.
+    const bool there = kParts == 1 || begin_ + round * kParts + part() < end_;
+    weights[0].load(weights_of(round, 0), table_, there);
+    weights[1].load(weights_of(round, 1), table_, there);
+    const unsigned char* x = activations_of(round);
+    GPU_UNROLL_ALL
+    for (uint32_t step = 0; step < kChunkSteps<kCode>; ++step) {
+      // So are fifth trits: they come first, and their product has ended when the next chunk's are unpacked.
+      const uint32_t field = kCode == Code::kT1_6 ? (step + 4) % 5 : step;
+      uint32_t first[4], second[4];
+      weights[0].operand(first, field);
+      weights[1].operand(second, field);
+      const bool begins = round == 0 && step == 0;
+      multiply_begin();
+      multiply_shared<kCode == Code::kQ8>(d_[0], first, x + field * 256, kChunkColumns<kCode> * 8, tiles_, begins);
+      multiply_shared<kCode == Code::kQ8>(d_[1], second, x + field * 256, kChunkColumns<kCode> * 8, tiles_, begins);
+      multiply_commit();
+      multiply_wait<1>();
+    }
+  }
+
+  /// The teams' sums together; each team then has half of the tokens.
+  GPU_DEVICE void add_parts() {
+    constexpr uint32_t kHalf = kTiles / 2;
+    auto* given = reinterpret_cast<int32_t*>(stages_);  // [parts][sums][threads of a team]
+    sync_block();
+    int32_t mine[2][kHalf][4];
+    GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < 2 * kHalf * 4; ++i) {
+      const uint32_t m = i / (kHalf * 4), tile = i / 4 % kHalf, j = i % 4;
+      mine[m][tile][j] = part() == 0 ? d_[m][tile][j] : d_[m][tile + kHalf][j];
+      given[(part() * 2 * kHalf * 4 + i) * kTeam + thread() % kTeam] =
+          part() == 0 ? d_[m][tile + kHalf][j] : d_[m][tile][j];
+    }
+    sync_block();
+    GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < 2 * kHalf * 4; ++i)
+      mine[i / (kHalf * 4)][i / 4 % kHalf][i % 4] +=
+          given[((1 - part()) * 2 * kHalf * 4 + i) * kTeam + thread() % kTeam];
+    finish<kHalf>(mine, part() * kHalf);
+  }
+
+  template <uint32_t kMine>
+  GPU_DEVICE void finish(const int32_t (&d)[2][kMine][4], uint32_t first_tile) const {
+    const uint32_t lane = thread() % kWarp;
+    // Of this thread's rows, lane / 4 and 8 more: where they stand among all, and their scales.
+    uint32_t at[2][2];
+    bool there[2][2];
+    float scale[2][2];
+    GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < 4; ++i) {
+      const uint32_t m = i / 2, group = first_group_ + group_of(m);
+      at[m][i % 2] = group * kTileRows16 + lane / 4 + i % 2 * 8;
+      const DeviceMatrix& w = a_.matrix[kFinish == Finish::kGate ? m : 0];
+      there[m][i % 2] = kFinish == Finish::kSums ? group < a_.groups : at[m][i % 2] < w.rows;
+      scale[m][i % 2] = kFinish != Finish::kSums && there[m][i % 2] ? w.scale(at[m][i % 2]) : 0.0f;
+    }
+    GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < kMine * 4; ++i) {
+      const uint32_t r = i % 4 / 2, in_tile = (first_tile + i / 4) * 8 + lane % 4 * 2 + i % 2;
+      const uint32_t token = first_token_ + in_tile;
+      if (token >= a_.tokens) continue;
+      const int32_t first = d[0][i / 4][i % 4], second = d[1][i / 4][i % 4];
+      if constexpr (kFinish == Finish::kSums) {
+        int32_t* to = a_.sums + token * a_.y_stride;
+        if (a_.splits == 1) {
+          if (there[0][r]) to[at[0][r]] = first;
+          if (there[1][r]) to[at[1][r]] = second;
+        } else {
+          if (there[0][r]) atomic_add(to + at[0][r], first);
+          if (there[1][r]) atomic_add(to + at[1][r], second);
+        }
+      } else {
+        float* to = a_.y + token * a_.y_stride;
+        const float s = s_[in_tile];
+        const float x = product_value(first, sum_[in_tile], scale[0][r], s);
+        const float y = product_value(second, sum_[in_tile], scale[1][r], s);
+        if constexpr (kFinish == Finish::kGate) {
+          if (there[0][r]) to[at[0][r]] = squared_relu_gate(x, y);
+        } else {
+          if (there[0][r]) to[at[0][r]] = x;
+          if (there[1][r]) to[at[1][r]] = y;
+        }
+      }
+    }
+  }
+
+  const ProductArgs& a_;
+  uint32_t first_token_, first_group_, tiles_, begin_, end_;  // begin, end: of the chunks
+  uint32_t* table_;
+  float* s_;      // [kTokens]; not of kSums
+  int32_t* sum_;  // [kTokens]
+  unsigned char* stages_;
+  const unsigned char* from_[2];
+  bool there_[2];
+  int32_t d_[2][kTiles][4];
+};
+
+template <Code kCode, uint32_t kTiles, uint32_t kParts, Finish kFinish>
+GPU_KERNEL(kProductThreads, kTiles == 16 || (kTiles == 8 && kCode == Code::kT1_6) ? 1 : 2)
+products(GPU_ARGUMENT ProductArgs argument) {
+  ProductKernel<kCode, kTiles, kParts, kFinish>(argument_of(argument)).run();
 }
 
 /// Logits of a head in half precision: lane sums of 256 by a warp, 8 lanes a thread. x: [tokens][columns].
