@@ -215,10 +215,6 @@ GPU_DEVICE float4 floats_of_halves(uint32_t low, uint32_t high) {
   r.w = half_to_float(static_cast<uint16_t>(high >> 16));
   return r;
 }
-/// Exact: 2^23 + 128 + v is a float whose last bits are v + 128.
-GPU_DEVICE float float_of_byte(uint32_t word, uint32_t i) {
-  return float_of((word >> (8 * i) & 0xffu) ^ 0x4b000080u) - 8388736.0f;
-}
 
 /// The block as it is stored, into floats (keys of q8 stay bytes).
 template <KvFormat kFormat>

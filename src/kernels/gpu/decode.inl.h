@@ -35,7 +35,8 @@ GPU_DEVICE void Decode::norm(const RowIn& in, float* y) const {
   const bool goes_on = thread_ >= kLaneCount;
   const uint32_t first = goes_on ? split * kLaneCount + lane : lane;
   const uint32_t count = goes_on ? (all > split ? all - split : 0) : (all < split ? all : split);
-  // visit(k, whether there is a k-th element). Sixteen predicates kept from one loop to the next would fill the registers.
+  // visit(k, whether there is a k-th element). Sixteen predicates kept from one loop to the next would fill the
+  // registers.
   const auto each = [&](auto visit) {
     const uint32_t there = opaque(count);
     by_eights<kMostOfRow>(split, [&](uint32_t k) { visit(k, k < there); });

@@ -48,11 +48,6 @@ GPU_DEVICE float largest_float_in_warp(float x) {
   return float_of((u & 0x80000000u) != 0 ? u & 0x7fffffffu : ~u);
 }
 
-/// float(v) of the signed byte k of a word whose bytes have their signs flipped: 2^23 + 128 + v as a float's bits.
-GPU_DEVICE float float_of_byte(uint32_t flipped, uint32_t k) {
-  return float_of(pick_bytes(flipped, 0x4b000000u, 0x7440u | k)) - 8388736.0f;
-}
-
 /// Two neighbouring elements of keys or values as they are stored.
 template <KvFormat kFormat>
 struct Stored {
@@ -78,8 +73,7 @@ GPU_DEVICE Pair floats_of(const Stored<kFormat>& two) {
   if constexpr (kFormat == KvFormat::kF16)
     return {half_to_float(static_cast<uint16_t>(two.bits[0] & 0xffffu)),
             half_to_float(static_cast<uint16_t>(two.bits[0] >> 16))};
-  const uint32_t flipped = two.bits[0] ^ 0x8080u;
-  return {float_of_byte(flipped, 0), float_of_byte(flipped, 1)};
+  return {float_of_byte(two.bits[0], 0), float_of_byte(two.bits[0], 1)};
 }
 
 /// Elements of a chain whose loads are under way while those before are added.
@@ -223,9 +217,9 @@ GPU_DEVICE float sum_of_weights(const float* p, uint32_t count) {
   return sum;
 }
 
-/// A vector of a head in q's place `role` (the group's queries, a key, a value), with RoPE but for the value. By a warp,
-/// each thread every 32nd pair (d, d + head_dim / 2), which only this thread reads afterwards. Returns this thread's
-/// largest magnitude as bits.
+/// A vector of a head in q's place `role` (the group's queries, a key, a value), with RoPE but for the value. By a
+/// warp, each thread every 32nd pair (d, d + head_dim / 2), which only this thread reads afterwards. Returns this
+/// thread's largest magnitude as bits.
 GPU_DEVICE uint32_t Decode::take_vector(uint32_t i, uint32_t row, bool rotates, float* to) const {
   const auto& m = a_.model;
   const uint32_t half = m.shape.head_dim / 2;
@@ -269,7 +263,11 @@ GPU_DEVICE void Decode::take_vectors(const Task& task, uint32_t parity) const {
     const bool is_query = role < group, is_key = role == group;
     const uint32_t first = is_query ? task.kv_head * group + role : task.kv_head;
     float* x = s.q + role * c.head_dim;
-    uint32_t largest = take_vector(task.layer, (is_query ? 0 : is_key ? k_first : v_first) + first * c.head_dim,
+    uint32_t largest = take_vector(task.layer,
+                                   (is_query ? 0
+                                    : is_key ? k_first
+                                             : v_first) +
+                                       first * c.head_dim,
                                    is_query || is_key, x);
     if (is_query && kFormat != KvFormat::kQ8) continue;
     // The staged copy must be there before something is written to it.
@@ -329,8 +327,7 @@ GPU_DEVICE void Decode::attend(uint32_t n) const {
   if (mine.in_layer == 0) mark(mine.layer * 5 + 1);
   for (uint32_t head = thread_ / kWarp; head < group; head += kDecodeWarps) {
     const float most = weights_of_head<kFormat>(s, kv, m.kv, head, c.head_dim, c.score_factor, seen);
-    if (count > 1 && thread_ % kWarp == 0)
-      publish(a_.part_scales + slot(head) * 2, most, tag);
+    if (count > 1 && thread_ % kWarp == 0) publish(a_.part_scales + slot(head) * 2, most, tag);
   }
   if (kFormat != KvFormat::kQ8) copy_wait(&state().values_here, n & 1u);
   sync_block();
@@ -378,7 +375,7 @@ GPU_DEVICE void Decode::fold(uint32_t head, uint32_t tag) const {
   const auto& c = a_.model.shape;
   const uint32_t count = state().kv_count, supers = supers_of(a_.position + 1);
   float* m = reinterpret_cast<float*>(shared(a_.attend_offset));
-  float *l = m + count, *a = l + count, *b = a + count;                        // of blocks
+  float *l = m + count, *a = l + count, *b = a + count;  // of blocks
   float *super_m = b + count, *super_a = super_m + supers, *super_b = super_a + supers, *whole_l = super_b + supers;
   for (uint32_t j = kDecodeThreads - 1 - thread_; j < count; j += kDecodeThreads) {
     float two[2];
@@ -394,9 +391,8 @@ GPU_DEVICE void Decode::fold(uint32_t head, uint32_t tag) const {
   };
   float o[kSuperBlock];
   const auto load = [&](uint32_t s) {
-    gather(o, mine ? in_super(s) : 0, in_super(s), tag, [&](uint32_t k) {
-      return parts + static_cast<uint64_t>(s * kSuperBlock + k) * c.head_dim;
-    });
+    gather(o, mine ? in_super(s) : 0, in_super(s), tag,
+           [&](uint32_t k) { return parts + static_cast<uint64_t>(s * kSuperBlock + k) * c.head_dim; });
   };
   load(0);
   sync_block();

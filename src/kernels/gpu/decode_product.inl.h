@@ -59,8 +59,8 @@ GPU_DEVICE uint32_t place_in_units(uint32_t column) {
          block % kUnitBlocks / 4 * 4 + in_block % 4;
 }
 
-/// Units `unit` to `end` of a group's weights at `codes`, of `blocks` blocks. In shared memory what stands behind the last
-/// block of a unit that is not whole is read, and meets zeros.
+/// Units `unit` to `end` of a group's weights at `codes`, of `blocks` blocks. In shared memory what stands behind the
+/// last block of a unit that is not whole is read, and meets zeros.
 template <Code kCode, bool kShared>
 GPU_DEVICE void multiply_units(GroupSums<kCode>& sums, const unsigned char* codes, uint32_t blocks, uint32_t unit,
                                uint32_t end, const int8_t* q, const uint32_t* table) {
@@ -94,8 +94,8 @@ GPU_DEVICE void Decode::multiply(uint32_t slot, uint32_t i) const {
     GroupSums<kCode> total;
     total.clear();
     if (group < work.resident)
-      multiply_units<kCode, true>(total, shared(work.offset + group * work.group_bytes), work.row_blocks, unit, end, q(),
-                                  table());
+      multiply_units<kCode, true>(total, shared(work.offset + group * work.group_bytes), work.row_blocks, unit, end,
+                                  q(), table());
     else
       multiply_units<kCode, false>(total, weights(slot, i, group), work.row_blocks, unit, end, q(), table());
     if (t < 2) atomic_add(sums() + group * kTileRows16 + thread_ % kWarp / 4 * 2 + t, total.total(t == 1));
@@ -116,7 +116,10 @@ template <Code kCode>
 GPU_DEVICE void Decode::product(uint32_t slot, uint32_t i, RowScales scales) const {
   const Work& work = state().work[slot];
   const uint32_t rows = work.groups * kTileRows16;
-  Tagged* to = (slot == kQkv ? a_.qkv : slot == kOutput ? a_.output : slot == kGateUp ? a_.gated : a_.down) +
+  Tagged* to = (slot == kQkv      ? a_.qkv
+                : slot == kOutput ? a_.output
+                : slot == kGateUp ? a_.gated
+                                  : a_.down) +
                work.first * kTileRows16;
   copy_wait(&state().weights_here[slot], i & 1u);
   multiply<kCode>(slot, i);

@@ -40,10 +40,10 @@ struct DecodeArgs {
   uint32_t q_groups, qk_groups;        // of the QKV product those of queries; those before values
   uint32_t slots_offset, slots_bytes;  // for weights ahead of their use
   uint32_t x_offset, q_offset, table_offset, sums_offset, attend_offset, kv_offset;
-  Tagged *qkv, *attended, *output, *gated, *down;   // rows of products, a layer's over the last one's
-  Tagged *parts, *part_scales;                      // [heads][part_stride][head_dim]; [heads][part_stride] of m and l
+  Tagged *qkv, *attended, *output, *gated, *down;  // rows of products, a layer's over the last one's
+  Tagged *parts, *part_scales;                     // [heads][part_stride][head_dim]; [heads][part_stride] of m and l
   uint32_t part_stride;
-  float* normed;  // [hidden]: for a head that another kernel computes
+  float* normed;     // [hidden]: for a head that another kernel computes
   uint32_t* ticket;  // zero between passes
   Problems* problems;
   float* logits;          // [vocabulary]
@@ -55,8 +55,8 @@ struct DecodeArgs {
 
 /// A block's groups of a product, the same in each layer.
 struct Work {
-  uint32_t first, groups;  // gate and up: pairs of groups
-  uint32_t lists;          // 2: gate's groups, then up's
+  uint32_t first, groups;                       // gate and up: pairs of groups
+  uint32_t lists;                               // 2: gate's groups, then up's
   uint32_t row_blocks, group_bytes, per_group;  // blocks and bytes of a group; units, the last one perhaps not whole
   uint32_t offset, resident;  // of the first `resident` groups the weights come to shared memory there
 
@@ -100,10 +100,10 @@ struct RowIn {
   uint32_t mark;  // of `times`, once the row is there
 };
 
-/// A token's pass as a block sees it. Everything here is inlined, and what several phases do stands in the program once:
-/// code that does not fit a multiprocessor's instruction cache costs more than all arithmetic, functions that are not
-/// inlined save registers in a memory that is far away, and a phase waits for each load in its way. So its arguments
-/// stay where the kernel has them, in constant memory, and its state is at a fixed place.
+/// A token's pass as a block sees it. Everything here is inlined, and what several phases do stands in the program
+/// once: code that does not fit a multiprocessor's instruction cache costs more than all arithmetic, functions that are
+/// not inlined save registers in a memory that is far away, and a phase waits for each load in its way. So its
+/// arguments stay where the kernel has them, in constant memory, and its state is at a fixed place.
 class Decode {
  public:
   GPU_DEVICE explicit Decode(const DecodeArgs& args) : a_(args), thread_(opaque(thread())) {}
@@ -149,9 +149,7 @@ class Decode {
     const uint32_t each = state().kv_tasks, count = state().kv_count, at = block() + n % each * blocks();
     return {n / each, n % each, at / count, at % count};
   }
-  GPU_DEVICE unsigned char* kv_of(const Task& t) const {
-    return a_.model.kv.at(page(t.kv_block), t.layer, t.kv_head);
-  }
+  GPU_DEVICE unsigned char* kv_of(const Task& t) const { return a_.model.kv.at(page(t.kv_block), t.layer, t.kv_head); }
   GPU_DEVICE void order_kv(uint32_t n, bool values) const;
 
   // A layer's parts.
@@ -243,7 +241,8 @@ GPU_DEVICE RowIn Decode::row_in(uint32_t slot, uint32_t i) const {
     return {a_.down, true, c.hidden, tag - 1, a_.model.head.units() * kUnitBlocks, true, false, a_.model.output_norm,
             i * 5};
   const uint32_t blocks = state().work[slot].per_group * kUnitBlocks;
-  if (slot == kQkv) return {i > 0 ? a_.down : nullptr, true, c.hidden, tag - 1, blocks, false, false, w.attn_norm, i * 5};
+  if (slot == kQkv)
+    return {i > 0 ? a_.down : nullptr, true, c.hidden, tag - 1, blocks, false, false, w.attn_norm, i * 5};
   if (slot == kOutput)
     return {a_.attended, false, c.heads * c.head_dim, tag, blocks, false, true, w.attn_sub_norm, i * 5 + 2};
   if (slot == kGateUp) return {a_.output, true, c.hidden, tag, blocks, false, false, w.ffn_norm, i * 5 + 3};

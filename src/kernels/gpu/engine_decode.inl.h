@@ -91,7 +91,8 @@ inline void DeviceEngine::make_decode_buffers() {
   const auto& w = layers_.front();
   auto& d = decode_;
   const uint64_t qkv = qkv_rows_.stride, attended = uint64_t{c.heads} * c.head_dim,
-                 wide = uint64_t{w.ffn_gate.groups} * kTileRows16, output = uint64_t{w.attn_output.groups} * kTileRows16,
+                 wide = uint64_t{w.ffn_gate.groups} * kTileRows16,
+                 output = uint64_t{w.attn_output.groups} * kTileRows16,
                  down = uint64_t{w.ffn_down.groups} * kTileRows16;
   decode_tagged_ = qkv + attended + output + wide + down;
   d.qkv = arena_.device<Tagged>(decode_tagged_, outcome_);

@@ -180,10 +180,11 @@ GPU_DEVICE void copy_wait(CopyBarrier* b, uint32_t parity) {
   uint32_t done = 0;
   while (done == 0)
 #if __CUDA_ARCH__ >= 900
-    asm volatile("{\n\t.reg .pred p;\n\tmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n\tselp.b32 %0, 1, 0, p;\n\t}"
-                 : "=r"(done)
-                 : "r"(cuda::shared_address(b)), "r"(parity)
-                 : "memory");
+    asm volatile(
+        "{\n\t.reg .pred p;\n\tmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n\tselp.b32 %0, 1, 0, p;\n\t}"
+        : "=r"(done)
+        : "r"(cuda::shared_address(b)), "r"(parity)
+        : "memory");
 #else
     asm volatile("{\n\t.reg .pred p;\n\tmbarrier.test_wait.parity.shared.b64 p, [%1], %2;\n\tselp.b32 %0, 1, 0, p;\n\t}"
                  : "=r"(done)

@@ -23,6 +23,11 @@ GPU_DEVICE float bf16_to_float(uint16_t bits) {
   return float_of(static_cast<uint32_t>(bits) << 16);
 }
 
+/// float(v) of a word's signed byte i. Exact: 2^23 + 128 + v is a float whose last bits are v + 128.
+GPU_DEVICE float float_of_byte(uint32_t word, uint32_t i) {
+  return float_of(pick_bytes(word, 0x4b000000u, 0x7440u | i) ^ 0x80u) - 8388736.0f;
+}
+
 template <class T, class Combine>
 GPU_DEVICE T reduce_warp(T v, Combine combine) {
   for (uint32_t mask = kWarp / 2; mask > 0; mask /= 2) v = combine(v, shuffle_xor(v, mask));
@@ -87,8 +92,8 @@ GPU_DEVICE int32_t sum_in_block(int32_t v, RowScratch& scratch) {
   return sum_in_warp(v);
 }
 
-/// x · factor to nearest even, where factor is 127 / s and |x| <= s, all finite. What is added leaves the integer in the
-/// lowest bits of the sum, and since |x · factor| is less than 127.5 there is nothing to clamp.
+/// x · factor to nearest even, where factor is 127 / s and |x| <= s, all finite. What is added leaves the integer in
+/// the lowest bits of the sum, and since |x · factor| is less than 127.5 there is nothing to clamp.
 GPU_DEVICE int32_t quantized(float x, float factor) {
   return static_cast<int32_t>(bits_of(x * factor + 0x1.8p+23f) - 0x4b400000u);
 }

@@ -3,6 +3,8 @@
 // transport.
 #pragma once
 
+#include <utility>
+
 #include "kernels/gpu/rows.inl.h"
 
 namespace onebit::gpu {
@@ -14,16 +16,19 @@ GPU_DEVICE void publish(Tagged* to, float value, uint32_t tag) {
   store_relaxed(to, static_cast<uint64_t>(tag) << 32 | bits_of(value));
 }
 
-/// Calls visit(k) for k < most, and in the last eight possibly for some more; most is the same for a whole warp.
-template <uint32_t kMost, class Visit>
-GPU_DEVICE void by_eights(uint32_t most, Visit visit) {
-  constexpr uint32_t kEach = 8;
-  GPU_UNROLL_ALL
-  for (uint32_t begin = 0; begin < kMost; begin += kEach) {
-    if (begin >= most) continue;
-    GPU_UNROLL_ALL
-    for (uint32_t k = begin; k < kMost && k < begin + kEach; ++k) visit(k);
-  }
+template <class Visit, uint32_t... kOffsets>
+GPU_DEVICE void visit_from(uint32_t begin, const Visit& visit,
+                           std::integer_sequence<uint32_t, kOffsets...> /*offsets*/) {
+  (visit(begin + kOffsets), ...);
+}
+/// Calls visit(k) for k < most, and in the last eight possibly for some more; most is the same for a whole warp. Not a
+/// loop, since what is indexed by k must be in registers.
+template <uint32_t kMost, uint32_t kBegin = 0, class Visit>
+GPU_DEVICE void by_eights(uint32_t most, const Visit& visit) {
+  constexpr uint32_t kEach = kMost - kBegin < 8 ? kMost - kBegin : 8;
+  if (kBegin >= most) return;
+  visit_from(kBegin, visit, std::make_integer_sequence<uint32_t, kEach>{});
+  if constexpr (kBegin + kEach < kMost) by_eights<kMost, kBegin + kEach>(most, visit);
 }
 
 /// Waits for one value, if `mine`, for who would only be in others' way with more loads than that.
@@ -31,8 +36,8 @@ GPU_DEVICE void await(const Tagged* at, bool mine, uint32_t tag) {
   while (mine && static_cast<uint32_t>(load_relaxed(at) >> 32) != tag) pause();
 }
 
-/// value[k] = what stands at(k), for all k < count, once it has the tag. All loads are under way at once: they come from
-/// afar. count <= most <= kMost; most is the same for a whole warp.
+/// value[k] = what stands at(k), for all k < count, once it has the tag. All loads are under way at once: they come
+/// from afar. count <= most <= kMost; most is the same for a whole warp.
 template <uint32_t kMost, class At>
 GPU_DEVICE void gather(float (&value)[kMost], uint32_t count, uint32_t most, uint32_t tag, At at) {
   Tagged got[kMost];
