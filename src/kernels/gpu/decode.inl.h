@@ -41,11 +41,16 @@ GPU_DEVICE void Decode::norm(const RowIn& in, float* y) const {
     const uint32_t there = opaque(count);
     by_eights<kMostOfRow>(split, [&](uint32_t k) { visit(k, k < there); });
   };
-  const auto place = [&](uint32_t column) { return in.plain ? column : place_in_units<kCode>(column); };
+  // With t2, 256 columns are two units, so a thread's elements are 256 bytes apart in either order.
+  const uint32_t first_place = in.plain || kCode == Code::kT1_6 ? first : place_in_units<kCode>(first);
+  const auto place = [&](uint32_t k) {
+    if (kCode == Code::kT1_6 && !in.plain) return uint32_t{places()[first + k * kLaneCount]};
+    return first_place + k * kLaneCount;
+  };
   float w[kMostOfRow], v[kMostOfRow];
   each([&](uint32_t k, bool there) { w[k] = there ? in.weight[first + k * kLaneCount] : 0.0f; });
   const uint32_t columns = in.row_blocks * (in.plain ? kColumns<Code::kQ8> : kColumns<kCode>);
-  for (uint32_t i = in.n + thread_; i < columns; i += kDecodeThreads) q()[place(i)] = 0;
+  for (uint32_t i = in.n + thread_; i < columns; i += kDecodeThreads) q()[in.plain ? i : place_in_units<kCode>(i)] = 0;
   if (in.from != nullptr) {
     const auto at = [&](uint32_t k) { return in.from + first + k * kLaneCount; };
     if (in.waits) await(at(0), count > 0, in.tag);
@@ -100,7 +105,7 @@ GPU_DEVICE void Decode::norm(const RowIn& in, float* y) const {
     if (!there) return;
     const int32_t value = finite ? quantized(v[k], factor) : 0;
     total += value;
-    q()[place(first + k * kLaneCount)] = static_cast<int8_t>(value);
+    q()[place(k)] = static_cast<int8_t>(value);
   });
   total = sum_in_warp(total);
   if (thread_ % kWarp == 0) s.sum[warp] = total;
@@ -143,7 +148,12 @@ GPU_DEVICE void decode_begin(const Decode& d) {
   if (thread() % kWarp == 0) d.share_out();
   for (uint32_t slot = 0; slot < kSlots; ++slot)
     for (uint32_t i = thread(); i < d.state().work[slot].all() * kTileRows16; i += kDecodeThreads) d.sums()[i] = 0;
-  if constexpr (kCode == Code::kT1_6) fill_trit_table(d.table());
+  if constexpr (kCode == Code::kT1_6) {
+    fill_trit_table(d.table());
+    const uint32_t queries = c.heads * c.head_dim, widest = larger(larger(c.hidden, queries), c.ffn);
+    for (uint32_t i = thread(); i < widest; i += kDecodeThreads)
+      d.places()[i] = static_cast<uint16_t>(place_in_units<kCode>(i));
+  }
   if (block() == 0) prefetch_norms(d.layer(0), c);
   const uint16_t* embedding = a.model.embedding + static_cast<uint64_t>(a.token) * c.hidden;
   for (uint32_t i = thread(); i < c.hidden; i += kDecodeThreads) d.x()[i] = bf16_to_float(embedding[i]);

@@ -39,7 +39,7 @@ struct DecodeArgs {
   SlotPlan slots[kSlots];
   uint32_t q_groups, qk_groups;        // of the QKV product those of queries; those before values
   uint32_t slots_offset, slots_bytes;  // for weights ahead of their use
-  uint32_t x_offset, q_offset, table_offset, sums_offset, attend_offset, kv_offset;
+  uint32_t x_offset, q_offset, table_offset, places_offset, sums_offset, attend_offset, kv_offset;
   Tagged *qkv, *attended, *output, *gated, *down;  // rows of products, a layer's over the last one's
   Tagged *parts, *part_scales;                     // [heads][part_stride][head_dim]; [heads][part_stride] of m and l
   uint32_t part_stride;
@@ -113,6 +113,8 @@ class Decode {
   GPU_DEVICE float* x() const { return reinterpret_cast<float*>(shared(a_.x_offset)); }
   GPU_DEVICE int8_t* q() const { return reinterpret_cast<int8_t*>(shared(a_.q_offset)); }
   GPU_DEVICE uint32_t* table() const { return reinterpret_cast<uint32_t*>(shared(a_.table_offset)); }
+  /// By column where it stands in q(); only with t1_6, whose blocks of 20 columns make that long to compute.
+  GPU_DEVICE uint16_t* places() const { return reinterpret_cast<uint16_t*>(shared(a_.places_offset)); }
   GPU_DEVICE int32_t* sums() const { return reinterpret_cast<int32_t*>(shared(a_.sums_offset)); }
   GPU_DEVICE uint32_t page(uint32_t i) const { return a_.pages != nullptr ? a_.pages[i] : a_.page_list[i]; }
   GPU_DEVICE static DeviceLayer& layer(uint32_t i) { return state().layers[i % 3]; }

@@ -11,7 +11,8 @@ inline void DeviceEngine::plan_decode() {
     for (const auto* m : {&layer.attn_q, &layer.attn_k, &layer.attn_v, &layer.attn_output, &layer.ffn_gate,
                           &layer.ffn_up, &layer.ffn_down})
       if (m->scales != nullptr) return;
-  if (std::max({c.hidden, c.heads * c.head_dim, c.ffn}) > kMostOfRow * kDecodeThreads) return;
+  const uint64_t widest = std::max({c.hidden, c.heads * c.head_dim, c.ffn});
+  if (widest > kMostOfRow * kDecodeThreads) return;
   divide_decode();
   auto& d = decode_;
   uint64_t used = 0;
@@ -27,6 +28,7 @@ inline void DeviceEngine::plan_decode() {
   d.x_offset = room(uint64_t{c.hidden} * 4);
   d.q_offset = room(q_.stride);
   d.table_offset = room(code_ == Code::kT1_6 ? kTritTableBytes : 0);
+  d.places_offset = room(code_ == Code::kT1_6 ? widest * 2 : 0);
   d.sums_offset = room(uint64_t{groups} * kTileRows16 * 4);
   d.attend_offset = room(4 * std::max<uint64_t>(heads_shared_floats(group(), c.head_dim),
                                                 fold_shared_floats(c.context / kPagePositions + 1)));
