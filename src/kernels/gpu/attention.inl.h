@@ -32,7 +32,7 @@ struct AttendShared {
   float* q_scale;     // [group]; q8 only
   unsigned char* kv;  // the block staged, or where it lies
 };
-inline constexpr uint32_t attend_shared_floats(uint32_t group, uint32_t head_dim) {
+constexpr uint32_t attend_shared_floats(uint32_t group, uint32_t head_dim) {
   return group * (head_dim + 2 * kPagePositions + 2 + 1);
 }
 template <KvFormat kFormat>

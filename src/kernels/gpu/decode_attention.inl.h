@@ -19,11 +19,11 @@ struct HeadsShared {
   float* q_scale;  // [group]; q8 only
   float* l;        // [group]
 };
-inline constexpr uint32_t heads_shared_floats(uint32_t group, uint32_t head_dim) {
+constexpr uint32_t heads_shared_floats(uint32_t group, uint32_t head_dim) {
   return (group + 2) * head_dim + group * (head_dim / 4 + 2 * kWeightStride + 2);
 }
 /// Shared memory of Decode::fold.
-inline constexpr uint32_t fold_shared_floats(uint32_t blocks) {
+constexpr uint32_t fold_shared_floats(uint32_t blocks) {
   return 4 * blocks + 3 * (blocks / kSuperBlock + 1) + 1;
 }
 template <KvFormat kFormat>
