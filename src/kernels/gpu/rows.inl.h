@@ -25,7 +25,7 @@ GPU_DEVICE float bf16_to_float(uint16_t bits) {
 
 /// float(v) of a word's signed byte i. Exact: 2^23 + 128 + v is a float whose last bits are v + 128.
 GPU_DEVICE float float_of_byte(uint32_t word, uint32_t i) {
-  return float_of(pick_bytes(word, 0x4b000000u, 0x7440u | i) ^ 0x80u) - 8388736.0f;
+  return float_of((word >> (8 * i) & 0xffu) ^ 0x4b000080u) - 8388736.0f;
 }
 
 template <class T, class Combine>
