@@ -42,6 +42,11 @@ struct TileLayout {
   uint32_t raw;      // a block as it is stored
   uint32_t bytes;
 };
+/// Bytes of a query of q8: whole steps of the matrix instruction, the scale over 127, and so that queries stand in
+/// different banks.
+constexpr uint32_t query_pitch(uint32_t head_dim) {
+  return (head_dim + 31) / 32 * 32 + 16;
+}
 constexpr TileLayout tile_layout(bool is_q8, uint32_t warps, uint32_t head_dim, uint32_t block_bytes) {
   TileLayout s{};
   uint32_t used = 0;
@@ -51,7 +56,7 @@ constexpr TileLayout tile_layout(bool is_q8, uint32_t warps, uint32_t head_dim, 
     return at;
   };
   constexpr uint32_t kWeights = kPagePositions * kWarpQueries * 4;
-  s.q = room(is_q8 ? 0 : warps * head_dim * kWarpQueries * 4);
+  s.q = room(warps * kWarpQueries * (is_q8 ? query_pitch(head_dim) : head_dim * 4));
   s.k = room(is_q8 ? (head_dim + 31) / 32 * 8 * kKeyPitch * 4 : head_dim * kPagePositions * 4);
   s.v = room(kPagePositions * head_dim * 4);
   s.p = room(warps * kWeights);
@@ -93,19 +98,20 @@ class AttendTileKernel {
       if (b + 1 < count) fetch(b + 1);
       if (idle || seen(first_query_ + kWarpQueries - 1, b) == 0) continue;
       // Of a block that all queries see whole, no position is left out.
-      const bool masked = seen(first_query_, b) < kPagePositions;
+      const bool masked = seen(opaque(first_query_), b) < kPagePositions;
       masked ? scores<true>(b) : scores<false>(b);
       sync_warp();
-      const uint32_t my_count = seen(first_query_ + mine, b);
+      const uint32_t my_count = seen(opaque(first_query_) + mine, b);
       const bool begins = b % kSuperBlock == 0;
       fold_numbers(m_super, l_super, state()[mine], sum_of(mine, my_count), begins, my_count > 0);
       sync_warp();
       masked ? weigh<true>(b, begins, o) : weigh<false>(b, begins, o);
-      const bool last = b + 1 == count || seen(first_query_ + kWarpQueries - 1, b + 1) == 0;
+      const bool last = b + 1 == count || seen(opaque(first_query_) + kWarpQueries - 1, b + 1) == 0;
       if (!last && (b + 1) % kSuperBlock != 0) continue;
       const uint32_t super = b / kSuperBlock;
       sync_warp();
-      fold_numbers(m_total, l_total, m_super, l_super, super == 0, seen(first_query_ + mine, super * kSuperBlock) > 0);
+      fold_numbers(m_total, l_total, m_super, l_super, super == 0,
+                   seen(opaque(first_query_) + mine, super * kSuperBlock) > 0);
       if (last) state()[mine] = l_total;
       sync_warp();
       finish_super(super, last, o);
@@ -163,16 +169,14 @@ class AttendTileKernel {
   const AttendTile tile_;
   const uint32_t kv_head_, group_, first_position_, queries_, first_query_;
   const TileLayout s_;
-  uint32_t q_[kIsQ8 ? kTileDims / 32 : 1][4];  // q8: the matrix instruction's operands
-  float q_scale_[2];                           // q8: of queries g and g + 8, over 127
 };
 
 /// Of its 16 queries a warp.
 template <KvFormat kFormat>
 GPU_DEVICE void AttendTileKernel<kFormat>::load_queries() {
   const uint32_t lane = thread() % kWarp;
-  auto* bytes = reinterpret_cast<int8_t*>(p());  // q8: [16][padded head_dim] for a while
-  const uint32_t padded = (c_.head_dim + 31) / 32 * 32;
+  const uint32_t padded = (c_.head_dim + 31) / 32 * 32, pitch = query_pitch(c_.head_dim);
+  auto* bytes = reinterpret_cast<int8_t*>(shared_memory() + s_.q) + first_query_ * pitch;
   for (uint32_t i = 0; i < kWarpQueries; ++i) {
     const uint32_t q = first_query_ + i < queries_ ? first_query_ + i : queries_ - 1;
     const float* from = a_.qkv.values + static_cast<uint64_t>(tile_.first_row + q / group_) * a_.qkv.stride +
@@ -183,23 +187,15 @@ GPU_DEVICE void AttendTileKernel<kFormat>::load_queries() {
       largest = largest_in_warp(largest);
       const float factor = 127.0f / float_of(largest);
       for (uint32_t d = lane; d < padded; d += kWarp)
-        bytes[i * padded + d] =
+        bytes[i * pitch + d] =
             static_cast<int8_t>(d < c_.head_dim && largest < kInfinityBits ? quantized(from[d], factor) : 0);
-      if (i == lane / 4) q_scale_[0] = float_of(largest) / 127.0f;
-      if (i == lane / 4 + 8) q_scale_[1] = float_of(largest) / 127.0f;
+      if (lane == 0) *reinterpret_cast<float*>(bytes + i * pitch + padded) = float_of(largest) / 127.0f;
     } else {
       float* to = floats(s_.q) + first_query_ * c_.head_dim;
       for (uint32_t d = lane; d < c_.head_dim; d += kWarp) to[d * kWarpQueries + i] = from[d];
     }
   }
   if constexpr (kIsQ8) {
-    sync_warp();
-    GPU_UNROLL_ALL
-    for (uint32_t step = 0; step < kTileDims / 32; ++step) GPU_UNROLL_ALL
-    for (uint32_t i = 0; i < 4; ++i) {
-      const uint32_t at = step * 32 + i / 2 * 16 + lane % 4 * 4;
-      q_[step][i] = at < padded ? *reinterpret_cast<const uint32_t*>(bytes + (lane / 4 + i % 2 * 8) * padded + at) : 0u;
-    }
     // What the keys' last words are multiplied by if they are no whole step.
     auto* k = reinterpret_cast<uint32_t*>(shared_memory() + s_.k);
     for (uint32_t i = c_.head_dim / 4 * kKeyPitch + thread(); i < padded / 4 * kKeyPitch; i += threads()) k[i] = 0;
@@ -328,23 +324,32 @@ GPU_DEVICE void AttendTileKernel<kFormat>::score_bytes(uint32_t b) const {
   const uint32_t lane = thread() % kWarp, g = lane / 4, t = lane % 4;
   const auto* k = reinterpret_cast<const uint32_t*>(shared_memory() + s_.k) + t * kKeyPitch + g;
   const float *k_scale = floats(s_.scales), *v_scale = k_scale + kPagePositions;
-  float value[kPagePositions / 8][4];
   float m[2] = {-INFINITY, -INFINITY};
-  const uint32_t count[2] = {kMasked ? seen(first_query_ + g, b) : kPagePositions,
-                             kMasked ? seen(first_query_ + g + 8, b) : kPagePositions};
+  const uint32_t first = opaque(first_query_) + g;
+  const uint32_t count[2] = {kMasked ? seen(first, b) : kPagePositions, kMasked ? seen(first + 8, b) : kPagePositions};
+  int32_t sum[kPagePositions / 8][4] = {};
+  const uint32_t pitch = query_pitch(c_.head_dim);
+  const unsigned char* q = shared_memory() + s_.q + (first_query_ + g) * pitch + t * 4;
+  GPU_UNROLL(1)
+  for (uint32_t step = 0; step * 32 < c_.head_dim; ++step) {
+    uint32_t rows[4];
+    GPU_UNROLL_ALL
+    for (uint32_t i = 0; i < 4; ++i)
+      rows[i] = *reinterpret_cast<const uint32_t*>(q + i % 2 * 8 * pitch + step * 32 + i / 2 * 16);
+    GPU_UNROLL_ALL
+    for (uint32_t n = 0; n < kPagePositions / 8; ++n)
+      multiply_16x8x32<true>(sum[n], rows, k[step * 8 * kKeyPitch + n * 8], k[(step * 8 + 4) * kKeyPitch + n * 8]);
+  }
+  const unsigned char* scale = shared_memory() + s_.q + (first_query_ + g + 1) * pitch - 16;
+  const float q_scale[2] = {*reinterpret_cast<const float*>(scale), *reinterpret_cast<const float*>(scale + 8 * pitch)};
   GPU_UNROLL_ALL
   for (uint32_t n = 0; n < kPagePositions / 8; ++n) {
-    int32_t sum[4] = {};
-    GPU_UNROLL_ALL
-    for (uint32_t step = 0; step < kTileDims / 32; ++step)
-      if (step * 32 < c_.head_dim)
-        multiply_16x8x32<true>(sum, q_[kIsQ8 ? step : 0], k[step * 8 * kKeyPitch + n * 8],
-                               k[(step * 8 + 4) * kKeyPitch + n * 8]);
     GPU_UNROLL_ALL
     for (uint32_t i = 0; i < 4; ++i) {
       const uint32_t at = n * 8 + 2 * t + i % 2;
-      value[n][i] = (static_cast<float>(sum[i]) * (q_scale_[i / 2] * k_scale[at])) * c_.score_factor;
-      if (!kMasked || at < count[i / 2]) m[i / 2] = m[i / 2] > value[n][i] ? m[i / 2] : value[n][i];
+      const float score = (static_cast<float>(sum[n][i]) * (q_scale[i / 2] * k_scale[at])) * c_.score_factor;
+      p()[place(at, g + i / 2 * 8)] = score;
+      if (!kMasked || at < count[i / 2]) m[i / 2] = m[i / 2] > score ? m[i / 2] : score;
     }
   }
   GPU_UNROLL_ALL
@@ -356,12 +361,13 @@ GPU_DEVICE void AttendTileKernel<kFormat>::score_bytes(uint32_t b) const {
     }
     if (t == 0) state()[g + 8 * i] = m[i];
   }
-  GPU_UNROLL_ALL
+  // A thread reads what it wrote itself.
+  GPU_UNROLL(1)
   for (uint32_t n = 0; n < kPagePositions / 8; ++n) {
     GPU_UNROLL_ALL
     for (uint32_t i = 0; i < 4; ++i) {
       const uint32_t at = n * 8 + 2 * t + i % 2, to = place(at, g + i / 2 * 8);
-      const float e = exp_f32(value[n][i] - m[i / 2]);
+      const float e = exp_f32(p()[to] - m[i / 2]);
       p()[to] = e;
       weights()[to] = e * v_scale[at];
     }
@@ -418,8 +424,9 @@ template <bool kMasked>
 GPU_DEVICE void AttendTileKernel<kFormat>::weigh(uint32_t b, bool begins, float (&o)[kQueriesEach][kDimsEach]) const {
   float part[kQueriesEach][kDimsEach] = {};
   uint32_t count[kQueriesEach];
+  const uint32_t first = opaque(first_query_) + half();  // or what is divided here is kept for all blocks
   GPU_UNROLL_ALL
-  for (uint32_t i = 0; i < kQueriesEach; ++i) count[i] = kMasked ? seen(first_query_ + half() + i, b) : kPagePositions;
+  for (uint32_t i = 0; i < kQueriesEach; ++i) count[i] = kMasked ? seen(first + i, b) : kPagePositions;
   const uint32_t most = kMasked ? seen(first_query_ + kWarpQueries - 1, b) : kPagePositions;
   const float *v = floats(s_.v) + thread() % 16 * 4, *w = weights();
   for (uint32_t t4 = 0; t4 < most; t4 += 4) {
@@ -455,9 +462,10 @@ GPU_DEVICE void AttendTileKernel<kFormat>::weigh(uint32_t b, bool begins, float 
 template <KvFormat kFormat>
 GPU_DEVICE void AttendTileKernel<kFormat>::finish_super(uint32_t super, bool last,
                                                         float (&o)[kQueriesEach][kDimsEach]) const {
+  const uint32_t first = opaque(first_query_) + half();
   GPU_UNROLL_ALL
   for (uint32_t i = 0; i < kQueriesEach; ++i) {
-    const uint32_t q = first_query_ + half() + i;
+    const uint32_t q = first + i;
     if (q >= queries_) continue;
     const bool there = seen(q, super * kSuperBlock) > 0;
     const float before = state()[kWarpQueries + half() + i], next = state()[2 * kWarpQueries + half() + i];

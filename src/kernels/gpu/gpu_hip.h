@@ -252,6 +252,9 @@ GPU_DEVICE void multiply_16x8x32(int32_t (&d)[4], const uint32_t (&a)[4], uint32
   from_neighbour(1);
   from_neighbour(2);
   from_neighbour(3);
+  // One product after another, or what the lanes exchange for many of them fills the registers.
+  for (auto& sum : d) sum = static_cast<int32_t>(opaque(static_cast<uint32_t>(sum)));
+  __builtin_amdgcn_sched_barrier(0);
 }
 
 #if defined(__GFX11__)
