@@ -154,6 +154,34 @@ TEST_P(GpuBackendTest, SequencesThatShareAStepOrAPrefixGiveTheReferencesBits) {
   EXPECT_TRUE(same_bits(std::span(expected).last(5 * 300), run(*backend, *first, more, 5)));
 }
 
+/// Steps of one shape follow each other while their sequences pass from one KV block to the next.
+TEST_P(GpuBackendTest, StepsOfOneShapeGiveTheReferencesBitsAtEveryPosition) {
+  const auto backend = gpu();
+  ASSERT_NE(backend, nullptr);
+  const auto reference = models_.reference();
+  constexpr size_t kSteps = 12;
+  std::vector<std::vector<TokenId>> texts;
+  std::vector<std::vector<float>> expected;
+  std::vector<std::unique_ptr<KvCache>> caches;
+  for (const size_t prompt : {54u, 121u, 60u, 5u}) {
+    texts.push_back(random_tokens(prompt + kSteps, 300, static_cast<uint32_t>(prompt)));
+    expected.push_back(run(*reference, texts.back(), texts.back().size()));
+    caches.push_back(backend->new_kv_cache());
+    run(*backend, *caches.back(), std::span(texts.back()).first(prompt), prompt);
+  }
+  for (size_t i = 0; i < kSteps; ++i) {
+    std::vector<BatchItem> batch;
+    for (size_t s = 0; s < texts.size(); ++s)
+      batch.push_back({caches[s].get(), std::span(texts[s]).subspan(texts[s].size() - kSteps + i, 1), LogitRows::kAll});
+    Logits got;
+    const auto status = backend->forward(batch, got);
+    ASSERT_TRUE(status) << status.error().message;
+    for (size_t s = 0; s < texts.size(); ++s)
+      EXPECT_TRUE(same_bits(std::span(expected[s]).subspan((texts[s].size() - kSteps + i) * 300, 300), got.row(s)))
+          << "sequence " << s << ", step " << i;
+  }
+}
+
 TEST_P(GpuBackendTest, TheBestLogitsAreTheRowsLargest) {
   const auto backend = gpu();
   ASSERT_NE(backend, nullptr);

@@ -71,7 +71,7 @@ class DeviceEngine final : public Engine {
     const AttendTask *task_list = nullptr, *fold_list = nullptr;
     const AttendTile* tile_list = nullptr;
     const uint32_t *row_list = nullptr, *wanted = nullptr;
-    const float *parts = nullptr, *supers = nullptr;
+    const float *parts = nullptr, *part_sums = nullptr, *supers = nullptr, *super_sums = nullptr;
     bool operator==(const StepKey&) const = default;
   };
 

@@ -339,7 +339,8 @@ void DeviceEngine::layer_of(uint32_t i, const Step& step, const StepPlan& plan) 
 inline void DeviceEngine::run_batch(const Step& step) {
   const auto plan = plan_of(step);
   const auto& c = shape_;
-  const uint64_t slots = uint64_t{plan.parts} * c.heads;
+  // Of padded tasks, as the step's key has them: where l begins must not change while a graph is used again.
+  const uint64_t slots = std::max<uint64_t>(plan.parts, plan.tasks.size()) * c.heads;
   const auto results = [&](Growing<float>& o, Growing<float>& ml, uint64_t n) {
     float* both = ml.reserve(2 * n, stream_, outcome_);
     return Results{o.reserve(n * c.head_dim, stream_, outcome_), both, both + n};
@@ -349,7 +350,8 @@ inline void DeviceEngine::run_batch(const Step& step) {
   send(step, plan);
   const StepKey key{
       step.rows.size(), step.logits_rows, plan.tasks.size(), plan.folds.size(), plan.tiles.size(), view_,    tasks_,
-      folds_,           tiles_,           row_list_,         wanted_,           parts_.o,          supers_.o};
+      folds_,           tiles_,           row_list_,         wanted_,           parts_.o,          parts_.l, supers_.o,
+      supers_.l};
   const bool known = graph_ != nullptr && key == graph_key_, again = key == last_key_;
   last_key_ = key;
   if (known) return launch_graph(graph_, stream_, outcome_);
