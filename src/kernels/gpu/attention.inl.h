@@ -214,12 +214,6 @@ GPU_FUNCTION void fold_results(const Results& from, uint32_t from_stride, uint32
   sync_block();
 }
 
-/// Copies a KV block (or its beginning) to shared memory; complete after the caller's barrier.
-GPU_DEVICE void stage_block(unsigned char* to, const unsigned char* from, uint32_t bytes) {
-  for (uint32_t i = thread(); i < bytes / 16; i += threads())
-    reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(from)[i];
-}
-
 /// Writes one position's key and value of a KV head to its page, and to a staged copy of the block where there is one.
 /// k, v: [head_dim], shared, after RoPE.
 template <KvFormat kFormat>

@@ -121,12 +121,5 @@ GPU_DEVICE bool row_is_mine() {
   return (thread() & 4u) == 0;
 }
 
-/// 16 bytes of weights that stand for nothing: only the padding of activations meets them.
-GPU_DEVICE uint4 no_weights() {
-  uint4 v;
-  v.x = v.y = v.z = v.w = 0;
-  return v;
-}
-
 }  // namespace
 }  // namespace onebit::gpu

@@ -59,20 +59,6 @@ struct RowScale {
   int32_t sum;  // of the int8 values
 };
 
-/// 1 / sqrt(Σx²/n + epsilon) for all threads. x: [n], shared or global, written before a barrier. Ends with no barrier:
-/// `scratch.lanes` is read until the next one.
-GPU_DEVICE float inverse_rms(const float* x, uint32_t n, float epsilon, RowScratch& scratch) {
-  for (uint32_t lane = thread(); lane < kLaneCount; lane += threads()) {
-    float sum = 0.0f;
-    GPU_UNROLL(9)
-    for (uint32_t i = lane; i < n; i += kLaneCount) sum = std::fma(x[i], x[i], sum);
-    scratch.lanes[lane] = sum;
-  }
-  sync_block();
-  const float mean = halve_lanes(scratch.lanes) / static_cast<float>(n);
-  return 1.0f / std::sqrt(mean + epsilon);
-}
-
 /// The largest of the threads' values, for all of them.
 GPU_DEVICE uint32_t largest_in_block(uint32_t v, RowScratch& scratch) {
   v = largest_in_warp(v);
@@ -96,39 +82,6 @@ GPU_DEVICE int32_t sum_in_block(int32_t v, RowScratch& scratch) {
 /// the lowest bits of the sum, and since |x · factor| is less than 127.5 there is nothing to clamp.
 GPU_DEVICE int32_t quantized(float x, float factor) {
   return static_cast<int32_t>(bits_of(x * factor + 0x1.8p+23f) - 0x4b400000u);
-}
-
-/// Where a column's byte stands in a row of int8 for products with blocks of kColumns<kCode> columns: the first 16
-/// columns of each block, then of each the last 4, so that a thread reads its block's words in one or two loads.
-template <Code kCode>
-GPU_DEVICE uint32_t place_of(uint32_t column, uint32_t blocks) {
-  if constexpr (kCode != Code::kT1_6) return column;
-  const uint32_t index = column / 20, in_block = column % 20;
-  return in_block < 16 ? index * 16 + in_block : blocks * 16 + index * 4 + (in_block - 16);
-}
-
-/// Quantises a row: place(i) says where the byte of column i goes in `q`. The row is finished after the caller's next
-/// barrier. value(i): the row's elements; asked for twice.
-template <class Value, class Place>
-GPU_DEVICE RowScale quantize_row(uint32_t n, Value value, Place place, int8_t* q, RowScratch& scratch) {
-  uint32_t largest = bits_of(1e-5f);
-  for (uint32_t i = thread(); i < n; i += threads()) largest = larger(largest, bits_of(value(i)) & 0x7fffffffu);
-  largest = largest_in_block(largest, scratch);
-  const float s = float_of(largest);
-  const bool finite = largest < kInfinityBits;
-  const float factor = 127.0f / s;
-  int32_t sum = 0;
-  for (uint32_t i = thread(); i < n; i += threads()) {
-    const int32_t v = finite ? quantized(value(i), factor) : 0;
-    sum += v;
-    q[place(i)] = static_cast<int8_t>(v);
-  }
-  return {s, sum_in_block(sum, scratch)};
-}
-
-/// The factor of a product's integer sums: w_scale · (s / 127).
-GPU_DEVICE float product_scale(float w_scale, float s) {
-  return w_scale * (s / 127.0f);
 }
 
 GPU_DEVICE float squared_relu_gate(float gate, float up) {
