@@ -231,7 +231,8 @@ Result<std::unique_ptr<Backend>> make_gpu_backend(ModelWeights weights, const Gp
                                                                 .kv = format_of(options.kv_type),
                                                                 .kv_bytes = options.kv_bytes,
                                                                 .most_rows = kMostRows,
-                                                                .in_place = options.in_place},
+                                                                .in_place = options.in_place,
+                                                                .split_kv = options.split_kv},
                                                                failure));
   const auto name = fmt::format("{}:{}", module.name, options.device);
   if (engine == nullptr) return fail_as(failure, name);

@@ -16,6 +16,7 @@ struct GpuOptions {
   int device = 0;                  // of the module's
   uint64_t kv_bytes = 0;           // for keys and values; 0: 64 full contexts, at most a quarter of the free memory
   bool in_place = true;            // weights are read from the mapped file where host and device share memory
+  bool split_kv = true;            // of one token's attention; false: the baseline of benchmarks/attn_fd.sh
   StepProfile* profile = nullptr;  // where times of steps of one token are added, if anywhere
 };
 

@@ -214,53 +214,32 @@ GPU_FUNCTION void fold_results(const Results& from, uint32_t from_stride, uint32
   sync_block();
 }
 
-/// Writes one position's key and value of a KV head to its page, and to a staged copy of the block where there is one.
-/// k, v: [head_dim], shared, after RoPE.
+/// Writes one position's key or value of a KV head to its page. By a warp. x: [head_dim], shared, a key after RoPE.
 template <KvFormat kFormat>
-GPU_DEVICE void append_block(unsigned char* block_at, unsigned char* staged, const KvPlan& plan, const float* k,
-                             const float* v, uint32_t head_dim, uint32_t t, RowScratch& scratch) {
+GPU_DEVICE void append_vector(unsigned char* block_at, const KvPlan& plan, bool is_value, const float* x,
+                              uint32_t head_dim, uint32_t t) {
+  const uint32_t lane = thread() % kWarp;
+  unsigned char* to = block_at + (is_value ? plan.v_offset : 0);
+  const auto place = [&](uint32_t d) { return is_value ? t * head_dim + d : d * kPagePositions + t; };
   if constexpr (kFormat == KvFormat::kQ8) {
-    const auto store = [&](uint32_t offset, auto value) {
-      *reinterpret_cast<decltype(value)*>(block_at + offset) = value;
-      if (staged != nullptr) *reinterpret_cast<decltype(value)*>(staged + offset) = value;
-    };
-    for (uint32_t which = 0; which < 2; ++which) {
-      const float* x = which == 0 ? k : v;
-      uint32_t largest = bits_of(1e-5f);
-      for (uint32_t d = thread(); d < head_dim; d += threads()) largest = larger(largest, bits_of(x[d]) & 0x7fffffffu);
-      largest = largest_in_block(largest, scratch);
-      const float s = float_of(largest), factor = 127.0f / s;
-      const bool finite = largest < kInfinityBits;
-      for (uint32_t d = thread(); d < head_dim; d += threads()) {
-        const auto value = static_cast<int8_t>(finite ? quantized(x[d], factor) : 0);
-        store(which == 0 ? (d / 4 * kPagePositions + t) * 4 + d % 4 : plan.v_offset + t * head_dim + d, value);
-      }
-      if (thread() == 0) store((which == 0 ? plan.k_scale_offset : plan.v_scale_offset) + t * 4, s);
-      sync_block();
+    uint32_t largest = bits_of(1e-5f);
+    for (uint32_t d = lane; d < head_dim; d += kWarp) largest = larger(largest, bits_of(x[d]) & 0x7fffffffu);
+    largest = largest_in_warp(largest);
+    const float s = float_of(largest), factor = 127.0f / s;
+    const bool finite = largest < kInfinityBits;
+    for (uint32_t d = lane; d < head_dim; d += kWarp) {
+      const auto value = static_cast<int8_t>(finite ? quantized(x[d], factor) : 0);
+      to[is_value ? place(d) : (d / 4 * kPagePositions + t) * 4 + d % 4] = static_cast<unsigned char>(value);
     }
+    if (lane == 0)
+      *reinterpret_cast<float*>(block_at + (is_value ? plan.v_scale_offset : plan.k_scale_offset) + t * 4) = s;
+  } else if constexpr (kFormat == KvFormat::kF16) {
+    for (uint32_t d = lane; d < head_dim; d += kWarp)
+      reinterpret_cast<uint16_t*>(to)[place(d)] = float_to_half(x[d] > 65504.0f    ? 65504.0f
+                                                                : x[d] < -65504.0f ? -65504.0f
+                                                                                   : x[d]);
   } else {
-    for (uint32_t d = thread(); d < head_dim; d += threads()) {
-      const uint32_t k_at = d * kPagePositions + t, v_at = t * head_dim + d;
-      if constexpr (kFormat == KvFormat::kF32) {
-        reinterpret_cast<float*>(block_at)[k_at] = k[d];
-        reinterpret_cast<float*>(block_at + plan.v_offset)[v_at] = v[d];
-        if (staged != nullptr) {
-          reinterpret_cast<float*>(staged)[k_at] = k[d];
-          reinterpret_cast<float*>(staged + plan.v_offset)[v_at] = v[d];
-        }
-      } else {
-        const auto rounded = [](float x) {
-          return float_to_half(x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x);
-        };
-        const uint16_t key = rounded(k[d]), value = rounded(v[d]);
-        reinterpret_cast<uint16_t*>(block_at)[k_at] = key;
-        reinterpret_cast<uint16_t*>(block_at + plan.v_offset)[v_at] = value;
-        if (staged != nullptr) {
-          reinterpret_cast<uint16_t*>(staged)[k_at] = key;
-          reinterpret_cast<uint16_t*>(staged + plan.v_offset)[v_at] = value;
-        }
-      }
-    }
+    for (uint32_t d = lane; d < head_dim; d += kWarp) reinterpret_cast<float*>(to)[place(d)] = x[d];
   }
 }
 

@@ -40,23 +40,34 @@ struct NormArgs {
 };
 
 /// A row's elements as a block's threads hold them, each those of its lane (docs/numerics.md, 3): in registers up to
-/// kEach each, or, kEach 0, in shared memory.
+/// kEach each, or, kEach 0, in shared memory. The k-th of a thread is kRowThreads · k behind its first.
 template <class T, uint32_t kEach>
 struct HeldRow {
   T v[kEach];
+  /// call(kRowThreads · k, v[k]) for what is in the row; left: elements of the row from this thread's first one on.
   template <class Call>
-  GPU_DEVICE void each(uint32_t n, Call call) {
+  GPU_DEVICE void each(uint32_t left, Call call) {
     GPU_UNROLL_ALL
     for (uint32_t k = 0; k < kEach; ++k)
-      if (k * kRowThreads + thread() < n) call(k * kRowThreads + thread(), v[k]);
+      if (k * kRowThreads < left) call(k * kRowThreads, v[k]);
+  }
+  /// The same, and also for what is not in the row.
+  template <class Call>
+  GPU_DEVICE void all(uint32_t /*left*/, Call call) {
+    GPU_UNROLL_ALL
+    for (uint32_t k = 0; k < kEach; ++k) call(k * kRowThreads, v[k]);
   }
 };
 template <class T>
 struct HeldRow<T, 0> {
   T* v;
   template <class Call>
-  GPU_DEVICE void each(uint32_t n, Call call) {
-    for (uint32_t i = thread(); i < n; i += kRowThreads) call(i, v[i]);
+  GPU_DEVICE void each(uint32_t left, Call call) {
+    for (uint32_t at = 0; at < left; at += kRowThreads) call(at, v[at]);
+  }
+  template <class Call>
+  GPU_DEVICE void all(uint32_t left, Call call) {
+    each(left, call);
   }
 };
 
@@ -64,87 +75,110 @@ GPU_DEVICE bool is_finite(float x) {
   return (bits_of(x) & 0x7fffffffu) < kInfinityBits;
 }
 
-/// x of a row, with the product that is still to be added.
+/// x of a row, with the product that is still to be added; zeros behind its end. i: this thread's first element.
 template <uint32_t kEach>
-GPU_DEVICE void take_row(HeldRow<float, kEach>& held, float* x, uint32_t n, const ProductRows& added,
-                         const DeviceMatrix& matrix, uint32_t row) {
+GPU_DEVICE void take_row(HeldRow<float, kEach>& held, float* x, uint32_t left, const ProductRows& added,
+                         const DeviceMatrix& matrix, uint32_t row, uint32_t i) {
+  held.all(left, [](uint32_t, float& value) { value = 0.0f; });
+  x += i;
   if (added.sums == nullptr) {
-    held.each(n, [&](uint32_t i, float& value) { value = x[i]; });
+    held.each(left, [&](uint32_t at, float& value) { value = x[at]; });
     return;
   }
-  int32_t* sums = added.sums + static_cast<uint64_t>(row) * added.stride;
+  int32_t* sums = added.sums + static_cast<uint64_t>(row) * added.stride + i;
   const float s = added.s[row];
   const int32_t offset = added.sum[row];
-  held.each(n, [&](uint32_t i, float& value) { value = x[i] + product_value(sums[i], offset, matrix.scale(i), s); });
-  held.each(n, [&](uint32_t i, float& value) {
-    x[i] = value;
-    if (added.clear != 0) sums[i] = 0;
-  });
+  if (matrix.scales == nullptr) {
+    const float scale = matrix.one_scale;
+    held.each(left, [&](uint32_t at, float& value) { value = x[at] + product_value(sums[at], offset, scale, s); });
+  } else {
+    const float* scales = matrix.scales + i;
+    held.each(left, [&](uint32_t at, float& value) { value = x[at] + product_value(sums[at], offset, scales[at], s); });
+  }
+  held.each(left, [&](uint32_t at, float& value) { x[at] = value; });
+  if (added.clear != 0) held.each(left, [&](uint32_t at, float&) { sums[at] = 0; });
 }
 
-/// x becomes its norm. finite: of both; largest: the largest magnitude, as bits.
+/// Weights of a norm, known before the row is: in registers where there are enough for both.
+inline constexpr uint32_t kMostHeldWeights = 12;
 template <uint32_t kEach>
-GPU_DEVICE void normalise(HeldRow<float, kEach>& x, HeldRow<float, kEach>& weight, uint32_t n, float inverse,
-                          bool& finite, uint32_t& largest) {
-  const auto one = [&](float& value, float w) {
-    const float normed = value * inverse * w;
-    finite = finite && is_finite(value) && is_finite(normed);
-    largest = larger(largest, bits_of(normed) & 0x7fffffffu);
-    value = normed;
-  };
-  if constexpr (kEach == 0) {
-    x.each(n, [&](uint32_t i, float& value) { one(value, weight.v[i]); });
-  } else {
-    GPU_UNROLL_ALL
-    for (uint32_t k = 0; k < kEach; ++k)
-      if (k * kRowThreads + thread() < n) one(x.v[k], weight.v[k]);
+struct NormWeights {
+  const float* from;  // from this thread's first element on
+  HeldRow<float, kEach <= kMostHeldWeights ? kEach : 0> held;
+  GPU_DEVICE void take(uint32_t left) {
+    if constexpr (kEach > kMostHeldWeights) return;
+    held.all(left, [](uint32_t, float& value) { value = 0.0f; });
+    held.each(left, [&](uint32_t at, float& value) { value = from[at]; });
   }
+  GPU_DEVICE float of(uint32_t at) const {
+    if constexpr (kEach > kMostHeldWeights) return from[at];
+    return held.v[kEach == 0 ? at : at / kRowThreads];
+  }
+};
+
+/// x becomes its norm. Returns the largest magnitude, as bits.
+template <uint32_t kEach>
+GPU_DEVICE uint32_t normalise(HeldRow<float, kEach>& x, const NormWeights<kEach>& weights, uint32_t left,
+                              float inverse) {
+  uint32_t largest = bits_of(1e-5f);
+  x.each(left, [&](uint32_t at, float& value) {
+    value = value * inverse * weights.of(at);
+    largest = larger(largest, bits_of(value) & 0x7fffffffu);
+  });
+  return largest;
 }
 
 /// RMSNorm of a row and its quantisation for products with blocks of kCode. Shared: RowScratch, row_bytes, and for
 /// kEach 0 two rows of n floats.
 template <Code kCode, uint32_t kEach>
-GPU_KERNEL(kRowThreads, 2)
+GPU_KERNEL(kRowThreads, kEach <= kMostHeldWeights ? 4 : 2)
 norm_rows(GPU_ARGUMENT NormArgs a) {
   auto& scratch = *reinterpret_cast<RowScratch*>(shared_memory());
   auto* bytes = reinterpret_cast<int8_t*>(shared_memory() + sizeof(RowScratch));
-  HeldRow<float, kEach> held, weight;
+  HeldRow<float, kEach> held;
+  NormWeights<kEach> weights;
+  const uint32_t i = thread(), left = i < a.n ? a.n - i : 0;
   if constexpr (kEach == 0) {
-    held.v = reinterpret_cast<float*>(bytes + a.row_bytes);
-    weight.v = held.v + a.n;
+    held.v = reinterpret_cast<float*>(bytes + a.row_bytes) + i;
+    weights.held.v = held.v + a.n;
   }
-  weight.each(a.n, [&](uint32_t i, float& value) { value = a.weight[i]; });
+  weights.from = a.weight + i;
+  weights.take(left);
   wait_for_earlier();
   let_next_begin();
   const uint32_t row = a.row_list != nullptr ? a.row_list[block()] : block();
-  take_row<kEach>(held, a.x + static_cast<uint64_t>(row) * a.n, a.n, a.added, a.matrix, row);
+  take_row<kEach>(held, a.x + static_cast<uint64_t>(row) * a.n, left, a.added, a.matrix, row, i);
   float sum = 0.0f;
-  held.each(a.n, [&](uint32_t, float& x) { sum = std::fma(x, x, sum); });
+  held.all(left, [&](uint32_t, float& x) { sum = std::fma(x, x, sum); });
   scratch.lanes[thread()] = sum;
   sync_block();
   const float inverse = 1.0f / std::sqrt(halve_lanes(scratch.lanes) / static_cast<float>(a.n) + a.epsilon);
-  bool finite = true;
-  uint32_t largest = bits_of(1e-5f);
-  normalise(held, weight, a.n, inverse, finite, largest);
-  if (a.y != nullptr) held.each(a.n, [&](uint32_t i, float& y) { a.y[static_cast<uint64_t>(block()) * a.n + i] = y; });
-  if (a.problems != nullptr && !finite) a.problems->residual = 1;
-
+  // Where an element is not finite its norm is not: infinities make `inverse` zero.
+  uint32_t largest = normalise(held, weights, left, inverse);
+  if (a.y != nullptr) {
+    float* y = a.y + static_cast<uint64_t>(block()) * a.n + i;
+    held.each(left, [&](uint32_t at, float& value) { y[at] = value; });
+  }
   largest = largest_in_block(largest, scratch);
   const bool sound = largest < kInfinityBits;
   const float s = float_of(largest), factor = 127.0f / s;
   int32_t quantized_sum = 0;
-  held.each(a.n, [&](uint32_t i, float& y) {
+  // From one of a thread's elements to the next.
+  constexpr bool kWholeUnits = kCode == Code::kQ8 || kRowThreads % (kColumns<kCode> * kUnitBlocks) == 0;
+  const uint32_t place = chunk_place<kCode>(i);
+  held.each(left, [&](uint32_t at, float& y) {
     const int32_t v = sound ? quantized(y, factor) : 0;
     quantized_sum += v;
-    bytes[chunk_place<kCode>(i)] = static_cast<int8_t>(v);
+    bytes[kWholeUnits ? at + place : chunk_place<kCode>(at + i)] = static_cast<int8_t>(v);
   });
-  for (uint32_t i = a.n + thread(); i < a.row_bytes; i += kRowThreads) bytes[chunk_place<kCode>(i)] = 0;
+  for (uint32_t at = a.n + i; at < a.row_bytes; at += kRowThreads) bytes[chunk_place<kCode>(at)] = 0;
   quantized_sum = sum_in_block(quantized_sum, scratch);
-  for (uint32_t i = thread() * 16; i < a.row_bytes; i += kRowThreads * 16)
-    *reinterpret_cast<uint4*>(quantized_at(a.out, block(), i)) = *reinterpret_cast<const uint4*>(bytes + i);
-  if (thread() == 0) {
+  for (uint32_t at = i * 16; at < a.row_bytes; at += kRowThreads * 16)
+    *reinterpret_cast<uint4*>(quantized_at(a.out, block(), at)) = *reinterpret_cast<const uint4*>(bytes + at);
+  if (i == 0) {
     a.out.s[block()] = s / 127.0f;
     a.out.sum[block()] = quantized_sum;
+    if (a.problems != nullptr && !sound) a.problems->residual = 1;
   }
 }
 
@@ -190,49 +224,79 @@ struct PlaceArgs {
   uint32_t layer;
 };
 
-/// Queries get their position; keys and values theirs, and their place in the cache. A block a row and KV head. Shared:
-/// RowScratch, then 2 · head_dim floats.
+/// Queries get their position; keys and values theirs, and their place in the cache. A block a row. Shared: keys, then
+/// values, [kv_heads][head_dim] floats each.
 template <KvFormat kFormat>
 GPU_KERNEL(kRowThreads, 1)
 place_rows(GPU_ARGUMENT PlaceArgs argument) {
   const auto& a = argument_of(argument);
-  auto& scratch = *reinterpret_cast<RowScratch*>(shared_memory());
-  auto* k = reinterpret_cast<float*>(shared_memory() + sizeof(RowScratch));
   const auto& c = a.shape;
-  float* v = k + c.head_dim;
-  const uint32_t index = block() / c.kv_heads, kv_head = block() % c.kv_heads;
+  auto* k = reinterpret_cast<float*>(shared_memory());
+  float* v = k + c.kv_heads * c.head_dim;
+  const uint32_t index = block(), half = c.head_dim / 2;
   const Row row = a.step.rows[index];
-  const uint32_t half = c.head_dim / 2, group = c.heads / c.kv_heads;
+  const Sequence& sequence = a.step.sequences[row.sequence];
+  const uint32_t page = a.step.pages[sequence.first_page + row.position / kPagePositions];
   const float* cos = a.rope_cos + static_cast<uint64_t>(row.position) * half;
   const float* sin = a.rope_sin + static_cast<uint64_t>(row.position) * half;
+  const float scales[3] = {a.matrix[0].one_scale, a.matrix[1].one_scale, a.matrix[2].one_scale};
   wait_for_earlier();
   let_next_begin();
   const float s = a.product.s[index];
   const int32_t offset = a.product.sum[index];
   int32_t* sums = a.product.sums + static_cast<uint64_t>(index) * a.product.stride;
-  /// Element `at` of what matrix `which` gives, whose sums begin at `first`.
-  const auto take = [&](uint32_t which, uint32_t first, uint32_t at) {
-    const float value = product_value(sums[first + at], offset, a.matrix[which].scale(at), s);
-    if (a.product.clear != 0) sums[first + at] = 0;
-    return value;
+  /// Element `at` of what matrix `which` gives.
+  const auto value = [&](int32_t sum, uint32_t which, uint32_t at) {
+    const DeviceMatrix& matrix = a.matrix[which];
+    return product_value(sum, offset, matrix.scales == nullptr ? scales[which] : matrix.scales[at], s);
   };
   float* to = a.qkv.values + static_cast<uint64_t>(index) * a.qkv.stride;
-  for (uint32_t i = thread(); i < (group + 1) * half; i += kRowThreads) {
-    const uint32_t head = i / half, d = i % half;
-    const bool is_key = head == group;
-    const uint32_t at = (is_key ? kv_head : kv_head * group + head) * c.head_dim + d;
-    const uint32_t which = is_key ? 1 : 0, first = is_key ? a.qkv.k_first : 0;
-    const float low = take(which, first, at), high = take(which, first, at + half);
-    const Rotated r = rotate(low, high, cos[d], sin[d]);
-    float* out = is_key ? k + d : to + at;
-    out[0] = r.low;
-    out[half] = r.high;
+  // A thread has the same pair of elements of every so many heads, first of queries, then of keys. Loads of several are
+  // under way before anything is written.
+  constexpr uint32_t kPairs = 8;
+  const uint32_t heads = c.heads + c.kv_heads, first_head = thread() / half;
+  const uint32_t each = half < kRowThreads ? kRowThreads / half : 1;
+  for (uint32_t d = thread() % half; d < half && first_head < each; d += kRowThreads) {
+    const float x = cos[d], y = sin[d];
+    for (uint32_t begin = first_head; begin < heads; begin += kPairs * each) {
+      int32_t low[kPairs], high[kPairs];
+      const auto visit = [&](auto call) {
+        GPU_UNROLL_ALL
+        for (uint32_t j = 0; j < kPairs; ++j) {
+          const uint32_t head = begin + j * each;
+          if (head < heads) call(j, head < c.heads ? head : head - c.heads, head >= c.heads);
+        }
+      };
+      const auto sums_of = [&](uint32_t head, bool is_key) {
+        return sums + (is_key ? a.qkv.k_first : 0) + head * c.head_dim + d;
+      };
+      visit([&](uint32_t j, uint32_t head, bool is_key) {
+        low[j] = sums_of(head, is_key)[0];
+        high[j] = sums_of(head, is_key)[half];
+      });
+      if (a.product.clear != 0)
+        visit([&](uint32_t, uint32_t head, bool is_key) {
+          sums_of(head, is_key)[0] = 0;
+          sums_of(head, is_key)[half] = 0;
+        });
+      visit([&](uint32_t j, uint32_t head, bool is_key) {
+        const uint32_t at = head * c.head_dim + d, which = is_key ? 1 : 0;
+        const Rotated r = rotate(value(low[j], which, at), value(high[j], which, at + half), x, y);
+        float* out = is_key ? k : to;
+        out[at] = r.low;
+        out[at + half] = r.high;
+      });
+    }
   }
-  for (uint32_t d = thread(); d < c.head_dim; d += kRowThreads) v[d] = take(2, a.qkv.v_first, kv_head * c.head_dim + d);
+  int32_t* v_sums = sums + a.qkv.v_first;
+  GPU_UNROLL(4)
+  for (uint32_t at = thread(); at < c.kv_heads * c.head_dim; at += kRowThreads) v[at] = value(v_sums[at], 2, at);
+  if (a.product.clear != 0)
+    for (uint32_t at = thread(); at < c.kv_heads * c.head_dim; at += kRowThreads) v_sums[at] = 0;
   sync_block();
-  const Sequence& sequence = a.step.sequences[row.sequence];
-  unsigned char* at = a.kv.at(a.step.pages[sequence.first_page + row.position / kPagePositions], a.layer, kv_head);
-  append_block<kFormat>(at, nullptr, a.kv, k, v, c.head_dim, row.position % kPagePositions, scratch);
+  for (uint32_t i = thread() / kWarp; i < 2 * c.kv_heads; i += kRowThreads / kWarp)
+    append_vector<kFormat>(a.kv.at(page, a.layer, i / 2), a.kv, i % 2 != 0, (i % 2 != 0 ? v : k) + i / 2 * c.head_dim,
+                           c.head_dim, row.position % kPagePositions);
 }
 
 /// One KV block for one row, all heads of a KV head.

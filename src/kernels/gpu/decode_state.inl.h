@@ -43,8 +43,9 @@ struct DecodeArgs {
   Tagged *qkv, *attended, *output, *gated, *down;  // rows of products, a layer's over the last one's
   Tagged *parts, *part_scales;                     // [heads][part_stride][head_dim]; [heads][part_stride] of m and l
   uint32_t part_stride;
-  float* normed;     // [hidden]: for a head that another kernel computes
-  uint32_t* ticket;  // zero between passes
+  uint32_t split_kv;  // 0: a KV head's context is one block's
+  float* normed;      // [hidden]: for a head that another kernel computes
+  uint32_t* ticket;   // zero between passes
   Problems* problems;
   float* logits;          // [vocabulary]
   uint64_t* best;         // the largest logit's key
@@ -148,8 +149,10 @@ class Decode {
     uint32_t layer, in_layer, kv_head, kv_block;
   };
   GPU_DEVICE Task task(uint32_t n) const {
-    const uint32_t each = state().kv_tasks, count = state().kv_count, at = block() + n % each * blocks();
-    return {n / each, n % each, at / count, at % count};
+    const uint32_t each = state().kv_tasks, count = state().kv_count, in_layer = n % each;
+    if (a_.split_kv == 0) return {n / each, in_layer, block(), in_layer};
+    const uint32_t at = block() + in_layer * blocks();
+    return {n / each, in_layer, at / count, at % count};
   }
   GPU_DEVICE unsigned char* kv_of(const Task& t) const { return a_.model.kv.at(page(t.kv_block), t.layer, t.kv_head); }
   GPU_DEVICE void order_kv(uint32_t n, bool values) const;
@@ -207,6 +210,7 @@ GPU_DEVICE void Decode::divide() const {
   state().kv_count = blocks_of(a_.position + 1);
   const uint32_t tasks = state().kv_count * a_.model.shape.kv_heads;
   state().kv_tasks = tasks > block() ? (tasks - block() - 1) / blocks() + 1 : 0;
+  if (a_.split_kv == 0) state().kv_tasks = block() < a_.model.shape.kv_heads ? state().kv_count : 0;
   begin(&state().keys_here);
   begin(&state().values_here);
 }

@@ -13,7 +13,7 @@ namespace onebit::gpu {
 
 /// Of this header and of what it hands over: a program and a module that differ in it do not belong together. Raise it
 /// with each change.
-inline constexpr char kInterface[] = "1bit-gpu-3";
+inline constexpr char kInterface[] = "1bit-gpu-4";
 
 enum class KvFormat : uint32_t { kF32, kF16, kQ8 };
 
@@ -61,6 +61,7 @@ struct EngineOptions {
   uint64_t kv_bytes = 0;     // memory for pages; 0: what 64 full contexts take, at most a quarter of what is free
   uint32_t most_rows = 512;  // of a step
   bool in_place = true;      // weights, where host and device share memory; else, and where that fails, copied
+  bool split_kv = true;      // of one token's attention; else a block of threads walks over a KV head's whole context
 };
 
 struct Failure {

@@ -283,8 +283,7 @@ void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& pl
   const auto& c = shape_;
   const auto rows = static_cast<uint32_t>(step.rows.size());
   const auto& w = layers_[i];
-  launch(&place_rows<kFormat>,
-         {rows * c.kv_heads, kRowThreads, sizeof(RowScratch) + uint64_t{2} * c.head_dim * 4, false, true}, stream_,
+  launch(&place_rows<kFormat>, {rows, kRowThreads, uint64_t{2} * c.kv_heads * c.head_dim * 4, false, true}, stream_,
          outcome_,
          PlaceArgs{c,
                    model_.kv,

@@ -113,6 +113,7 @@ inline void DeviceEngine::make_decode_buffers() {
   d.problems = problems_;
   d.logits = logits_;
   d.answer = answer_;
+  d.split_kv = options_.split_kv || decode_blocks_ < c.kv_heads ? 1 : 0;
   forget_tags();
 }
 
