@@ -214,35 +214,6 @@ GPU_FUNCTION void fold_results(const Results& from, uint32_t from_stride, uint32
   sync_block();
 }
 
-/// Writes one position's key or value of a KV head to its page. By a warp. x: [head_dim], shared, a key after RoPE.
-template <KvFormat kFormat>
-GPU_DEVICE void append_vector(unsigned char* block_at, const KvPlan& plan, bool is_value, const float* x,
-                              uint32_t head_dim, uint32_t t) {
-  const uint32_t lane = thread() % kWarp;
-  unsigned char* to = block_at + (is_value ? plan.v_offset : 0);
-  const auto place = [&](uint32_t d) { return is_value ? t * head_dim + d : d * kPagePositions + t; };
-  if constexpr (kFormat == KvFormat::kQ8) {
-    uint32_t largest = bits_of(1e-5f);
-    for (uint32_t d = lane; d < head_dim; d += kWarp) largest = larger(largest, bits_of(x[d]) & 0x7fffffffu);
-    largest = largest_in_warp(largest);
-    const float s = float_of(largest), factor = 127.0f / s;
-    const bool finite = largest < kInfinityBits;
-    for (uint32_t d = lane; d < head_dim; d += kWarp) {
-      const auto value = static_cast<int8_t>(finite ? quantized(x[d], factor) : 0);
-      to[is_value ? place(d) : (d / 4 * kPagePositions + t) * 4 + d % 4] = static_cast<unsigned char>(value);
-    }
-    if (lane == 0)
-      *reinterpret_cast<float*>(block_at + (is_value ? plan.v_scale_offset : plan.k_scale_offset) + t * 4) = s;
-  } else if constexpr (kFormat == KvFormat::kF16) {
-    for (uint32_t d = lane; d < head_dim; d += kWarp)
-      reinterpret_cast<uint16_t*>(to)[place(d)] = float_to_half(x[d] > 65504.0f    ? 65504.0f
-                                                                : x[d] < -65504.0f ? -65504.0f
-                                                                                   : x[d]);
-  } else {
-    for (uint32_t d = lane; d < head_dim; d += kWarp) reinterpret_cast<float*>(to)[place(d)] = x[d];
-  }
-}
-
 /// Quantises a group's queries in place: floats become int8. One warp a head.
 GPU_DEVICE void quantize_queries(const AttendShared& s, uint32_t group, uint32_t head_dim) {
   const uint32_t lane = thread() % kWarp, warps = threads() / kWarp;

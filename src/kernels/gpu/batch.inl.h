@@ -2,20 +2,10 @@
 #pragma once
 
 #include "kernels/gpu/attention.inl.h"
-#include "kernels/gpu/products.inl.h"
+#include "kernels/gpu/place.inl.h"
 
 namespace onebit::gpu {
 namespace {
-
-inline constexpr uint32_t kRowThreads = 256;
-
-/// A step's rows and sequences, in device memory.
-struct StepView {
-  const Row* rows;
-  const Sequence* sequences;
-  const uint32_t* pages;
-  bool operator==(const StepView&) const = default;
-};
 
 /// x [rows][hidden].
 GPU_KERNEL(kRowThreads, 1)
@@ -206,97 +196,6 @@ finish_rows(GPU_ARGUMENT FinishArgs a) {
     finite = finite && is_finite(value);
   }
   if (!finite) a.problems->residual = 1;
-}
-
-/// Queries, keys and values of the rows as the QKV product leaves them, k_first and v_first floats into a row.
-struct QkvRows {
-  float* values;  // [rows][stride]
-  uint32_t stride, k_first, v_first;
-};
-struct PlaceArgs {
-  Shape shape;
-  KvPlan kv;
-  StepView step;
-  ProductRows product;     // of the three matrices
-  DeviceMatrix matrix[3];  // of queries, keys, values
-  QkvRows qkv;             // of which only queries are written
-  const float *rope_cos, *rope_sin;
-  uint32_t layer;
-};
-
-/// Queries get their position; keys and values theirs, and their place in the cache. A block a row. Shared: keys, then
-/// values, [kv_heads][head_dim] floats each.
-template <KvFormat kFormat>
-GPU_KERNEL(kRowThreads, 1)
-place_rows(GPU_ARGUMENT PlaceArgs argument) {
-  const auto& a = argument_of(argument);
-  const auto& c = a.shape;
-  auto* k = reinterpret_cast<float*>(shared_memory());
-  float* v = k + c.kv_heads * c.head_dim;
-  const uint32_t index = block(), half = c.head_dim / 2;
-  const Row row = a.step.rows[index];
-  const Sequence& sequence = a.step.sequences[row.sequence];
-  const uint32_t page = a.step.pages[sequence.first_page + row.position / kPagePositions];
-  const float* cos = a.rope_cos + static_cast<uint64_t>(row.position) * half;
-  const float* sin = a.rope_sin + static_cast<uint64_t>(row.position) * half;
-  const float scales[3] = {a.matrix[0].one_scale, a.matrix[1].one_scale, a.matrix[2].one_scale};
-  wait_for_earlier();
-  let_next_begin();
-  const float s = a.product.s[index];
-  const int32_t offset = a.product.sum[index];
-  int32_t* sums = a.product.sums + static_cast<uint64_t>(index) * a.product.stride;
-  /// Element `at` of what matrix `which` gives.
-  const auto value = [&](int32_t sum, uint32_t which, uint32_t at) {
-    const DeviceMatrix& matrix = a.matrix[which];
-    return product_value(sum, offset, matrix.scales == nullptr ? scales[which] : matrix.scales[at], s);
-  };
-  float* to = a.qkv.values + static_cast<uint64_t>(index) * a.qkv.stride;
-  // A thread has the same pair of elements of every so many heads, first of queries, then of keys. Loads of several are
-  // under way before anything is written.
-  constexpr uint32_t kPairs = 8;
-  const uint32_t heads = c.heads + c.kv_heads, first_head = thread() / half;
-  const uint32_t each = half < kRowThreads ? kRowThreads / half : 1;
-  for (uint32_t d = thread() % half; d < half && first_head < each; d += kRowThreads) {
-    const float x = cos[d], y = sin[d];
-    for (uint32_t begin = first_head; begin < heads; begin += kPairs * each) {
-      int32_t low[kPairs], high[kPairs];
-      const auto visit = [&](auto call) {
-        GPU_UNROLL_ALL
-        for (uint32_t j = 0; j < kPairs; ++j) {
-          const uint32_t head = begin + j * each;
-          if (head < heads) call(j, head < c.heads ? head : head - c.heads, head >= c.heads);
-        }
-      };
-      const auto sums_of = [&](uint32_t head, bool is_key) {
-        return sums + (is_key ? a.qkv.k_first : 0) + head * c.head_dim + d;
-      };
-      visit([&](uint32_t j, uint32_t head, bool is_key) {
-        low[j] = sums_of(head, is_key)[0];
-        high[j] = sums_of(head, is_key)[half];
-      });
-      if (a.product.clear != 0)
-        visit([&](uint32_t, uint32_t head, bool is_key) {
-          sums_of(head, is_key)[0] = 0;
-          sums_of(head, is_key)[half] = 0;
-        });
-      visit([&](uint32_t j, uint32_t head, bool is_key) {
-        const uint32_t at = head * c.head_dim + d, which = is_key ? 1 : 0;
-        const Rotated r = rotate(value(low[j], which, at), value(high[j], which, at + half), x, y);
-        float* out = is_key ? k : to;
-        out[at] = r.low;
-        out[at + half] = r.high;
-      });
-    }
-  }
-  int32_t* v_sums = sums + a.qkv.v_first;
-  GPU_UNROLL(4)
-  for (uint32_t at = thread(); at < c.kv_heads * c.head_dim; at += kRowThreads) v[at] = value(v_sums[at], 2, at);
-  if (a.product.clear != 0)
-    for (uint32_t at = thread(); at < c.kv_heads * c.head_dim; at += kRowThreads) v_sums[at] = 0;
-  sync_block();
-  for (uint32_t i = thread() / kWarp; i < 2 * c.kv_heads; i += kRowThreads / kWarp)
-    append_vector<kFormat>(a.kv.at(page, a.layer, i / 2), a.kv, i % 2 != 0, (i % 2 != 0 ? v : k) + i / 2 * c.head_dim,
-                           c.head_dim, row.position % kPagePositions);
 }
 
 /// One KV block for one row, all heads of a KV head.

@@ -132,7 +132,7 @@ class DeviceEngine final : public Engine {
   template <Finish kFinish, uint32_t kTiles, uint32_t kParts>
   static uint32_t product_blocks(const ProductArgs& args);
   void plan_products(uint32_t rows);
-  uint32_t splits_of(uint32_t blocks, uint32_t chunks) const;
+  uint32_t splits_of(uint32_t blocks, uint32_t chunks, bool many_tokens) const;
   ProductRows rows_of(const ProductBuffer& buffer, const QuantizedRows& x) const;
   template <Code kCode>
   void layer_of(uint32_t i, const Step& step, const StepPlan& plan);

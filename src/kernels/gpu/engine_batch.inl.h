@@ -188,12 +188,16 @@ inline ProductRows DeviceEngine::rows_of(const ProductBuffer& buffer, const Quan
 }
 
 /// How many times a product's columns are divided: so that its blocks of threads fill the device, in the last wave too.
-inline uint32_t DeviceEngine::splits_of(uint32_t blocks, uint32_t chunks) const {
+/// Sums that are added up cost a block as much time as some units of columns; by how many tokens it has, that was
+/// measured.
+inline uint32_t DeviceEngine::splits_of(uint32_t blocks, uint32_t chunks, bool many_tokens) const {
   uint32_t best = 1;
   double least = 0;
   for (uint32_t splits = 1; splits <= 8 && splits * 4 <= chunks + 3; ++splits) {
     const uint32_t waves = (blocks * splits + device_.multiprocessors - 1) / device_.multiprocessors;
-    const double time = static_cast<double>(waves) / splits + 0.02 * splits;
+    const double columns = static_cast<double>(chunks) / splits;
+    const double time =
+        many_tokens ? waves * (columns + (splits > 1 ? 3.5 : 0)) : waves * columns + 0.02 * splits * chunks;
     if (splits == 1 || time < least) best = splits, least = time;
   }
   return best;
@@ -270,7 +274,7 @@ inline void DeviceEngine::plan_products(uint32_t rows) {
     with_code([&](auto code) { tokens = tile_tokens<code.value>(rows); });
     const uint32_t each = tokens == 128 ? kProductGroups<1> : kProductGroups<2>;
     buffer.splits = splits_of((groups + each - 1) / each * ((rows + tokens - 1) / tokens),
-                              (blocks + kUnitBlocks - 1) / kUnitBlocks);
+                              (blocks + kUnitBlocks - 1) / kUnitBlocks, tokens == 128);
     if (buffer.splits > 1) fill_zero(buffer.sums, uint64_t{rows} * buffer.stride * 4, stream_, outcome_);
   };
   plan(qkv_sums_, w.attn_q.groups + w.attn_k.groups + w.attn_v.groups, w.attn_q.blocks);
@@ -283,17 +287,19 @@ void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& pl
   const auto& c = shape_;
   const auto rows = static_cast<uint32_t>(step.rows.size());
   const auto& w = layers_[i];
-  launch(&place_rows<kFormat>, {rows, kRowThreads, uint64_t{2} * c.kv_heads * c.head_dim * 4, false, true}, stream_,
-         outcome_,
-         PlaceArgs{c,
-                   model_.kv,
-                   view_,
-                   rows_of(qkv_sums_, q_),
-                   {w.attn_q, w.attn_k, w.attn_v},
-                   qkv_rows_,
-                   model_.rope_cos,
-                   model_.rope_sin,
-                   i});
+  const PlaceArgs place{
+      c,         model_.kv,       view_,           rows, rows_of(qkv_sums_, q_), {w.attn_q, w.attn_k, w.attn_v},
+      qkv_rows_, model_.rope_cos, model_.rope_sin, i};
+  const auto place_by = [&](auto each) {
+    const auto kernel = &place_rows<kFormat, each.value>;
+    const uint64_t shared = uint64_t{2} * each.value * c.kv_heads * c.head_dim * 4;
+    if (shared > (48 << 10)) allow_shared(kernel, shared, outcome_);
+    launch(kernel, {(rows + each.value - 1) / each.value, kRowThreads, shared, false, true}, stream_, outcome_, place);
+  };
+  if (rows > kFewTokens && uint64_t{8} * c.kv_heads * c.head_dim * 4 <= device_.shared_bytes)
+    place_by(std::integral_constant<uint32_t, 4>{});
+  else
+    place_by(std::integral_constant<uint32_t, 1>{});
   if (!plan.tiles.empty()) {
     const uint32_t warps = tile_warps(), bytes = tile_layout_for(warps).bytes;
     if (bytes > (48 << 10)) allow_shared(&attend_tiles<kFormat>, bytes, outcome_);
