@@ -485,6 +485,8 @@ GPU_DEVICE void AttendTileKernel<kFormat>::finish_super(uint32_t super, bool las
 template <KvFormat kFormat>
 GPU_KERNEL(kTileThreads, 1)
 attend_tiles(GPU_ARGUMENT TileArgs argument) {
+  wait_for_earlier();
+  let_next_begin();
   AttendTileKernel<kFormat>(argument_of(argument)).run();
 }
 

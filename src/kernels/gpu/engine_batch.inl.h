@@ -303,8 +303,9 @@ void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& pl
   if (!plan.tiles.empty()) {
     const uint32_t warps = tile_warps(), bytes = tile_layout_for(warps).bytes;
     if (bytes > (48 << 10)) allow_shared(&attend_tiles<kFormat>, bytes, outcome_);
-    launch(&attend_tiles<kFormat>, {static_cast<uint32_t>(plan.tiles.size()) * c.kv_heads, warps * kWarp, bytes},
-           stream_, outcome_, TileArgs{c, model_.kv, view_, qkv_rows_, i, tiles_, attended_});
+    launch(&attend_tiles<kFormat>,
+           {static_cast<uint32_t>(plan.tiles.size()) * c.kv_heads, warps * kWarp, bytes, false, true}, stream_,
+           outcome_, TileArgs{c, model_.kv, view_, qkv_rows_, i, tiles_, attended_});
   }
   if (plan.tasks.empty()) return;
   const uint64_t floats = attend_shared_floats(group(), c.head_dim);
