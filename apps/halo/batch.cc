@@ -19,7 +19,8 @@ using server::ApiError;
 
 struct BatchArguments {
   ModelArguments model;
-  std::string in, out;
+  std::string in, out, model_name;
+  bool any_model = false;
   uint32_t parallel = 64;
 };
 
@@ -210,9 +211,10 @@ Status batch(const BatchArguments& a) {
   std::error_code code;
   if (std::filesystem::equivalent(a.in, a.out, code)) return fail("{}: is the input, too", a.out);
   ASSIGN_OR_RETURN(auto model, a.model.open());
-  const auto name = model.file().provenance("name");
-  const server::ApiContext context{model.tokenizer(), model.file().config(),
-                                   name.empty() ? "1bit" : utf8_replace_invalid(name)};
+  const auto own = model.file().provenance("name");
+  const auto name = !a.model_name.empty() ? a.model_name : own.empty() ? "1bit" : std::string(own);
+  const server::ApiContext context{
+      model.tokenizer(), model.file().config(), utf8_replace_invalid(name), {}, a.any_model};
   ASSIGN_OR_RETURN(auto reader, BatchReader::open(a.in, context));
   ASSIGN_OR_RETURN(auto writer, BatchWriter::open(a.out, reader, context.model_name));
   catch_interrupt();
@@ -237,6 +239,11 @@ void add_batch(CLI::App& app, int& exit_code) {
   command->add_option("-o,--output", a->out, "Where answers go, in the order of the requests")
       ->required()
       ->type_name("OUT.jsonl");
+  command
+      ->add_option("--model-name", a->model_name,
+                   "The model's name in requests and answers; the file's own where absent")
+      ->type_name("NAME");
+  command->add_flag("--any-model", a->any_model, "Requests may name any model: they were written for another service");
   command->add_option("--parallel", a->parallel, "Requests that share steps")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1024u));

@@ -9,43 +9,35 @@
 #include <nlohmann/json.hpp>
 
 #include "base/hash.h"
+#include "server/json_body.h"
 
 namespace onebit::halo {
 namespace {
 
 using Json = nlohmann::ordered_json;
 using server::ApiError;
+using server::dump;
+using server::too_deep;
 
 /// Beyond this a line is no request of a person's making; the server's default for bodies is a fraction of it.
 constexpr size_t kMostBytes = size_t{64} << 20;
 
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+/// The next line without its end; of one that is longer than kMostBytes, so much and a byte. False at the input's end.
+bool read_line(std::istream& in, std::string& text) {
+  text.clear();
+  auto* from = in.rdbuf();
+  bool any = false;
+  for (int c = from->sbumpc(); c != std::istream::traits_type::eof(); c = from->sbumpc()) {
+    any = true;
+    if (c == '\n') return true;
+    if (text.size() <= kMostBytes) text += static_cast<char>(c);
+  }
+  in.setstate(std::ios::eofbit);
+  return any;
 }
 
 ApiError bad_line(std::string message) {
   return {.message = std::move(message), .code = "invalid_line"};
-}
-
-/// Nesting is counted before anything is parsed: the parser would follow it down the stack.
-bool too_deep(std::string_view text) {
-  constexpr int kMostDepth = 64;
-  int depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '\\') ++i;
-      if (c == '"') quoted = false;
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > kMostDepth) return true;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
 }
 
 /// What the line asks for; `line` gets its id on the way.
@@ -126,7 +118,7 @@ Result<std::optional<BatchLine>> BatchReader::skip() {
 
 Result<std::optional<BatchLine>> BatchReader::read(bool whole) {
   std::istream& in = file_ ? static_cast<std::istream&>(*file_) : std::cin;
-  for (std::string text; std::getline(in, text);) {
+  for (std::string text; read_line(in, text);) {
     ++number_;
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
     BatchLine line{.number = number_, .custom_id = {}, .call = tl::unexpected(ApiError{})};
@@ -141,8 +133,9 @@ Result<std::optional<BatchLine>> BatchReader::read(bool whole) {
 Result<BatchWriter> BatchWriter::open(const std::string& path, BatchReader& reader, const std::string& model_name) {
   BatchWriter writer(path);
   uint64_t bytes = 0;  // of whole lines
-  if (std::ifstream old(path, std::ios::binary); old) {
-    for (std::string text; std::getline(old, text) && !old.eof();) {
+  std::error_code code;
+  if (std::ifstream old(path, std::ios::binary); old && std::filesystem::is_regular_file(path, code)) {
+    for (std::string text; read_line(old, text) && !old.eof();) {
       const auto other = [&] {
         return fail("{}: line {} does not answer the input's: name another file, or remove this one", path,
                     writer.found_ + 1);
@@ -159,8 +152,7 @@ Result<BatchWriter> BatchWriter::open(const std::string& path, BatchReader& read
       bytes += text.size() + 1;
       ++writer.found_;
     }
-    std::error_code code;
-    if (std::filesystem::is_regular_file(path, code) && std::filesystem::file_size(path, code) > bytes)
+    if (std::filesystem::file_size(path, code) > bytes)
       std::filesystem::resize_file(path, bytes, code);  // a line that was being written
     if (code) return fail("{}: cannot cut off a line that is not whole: {}", path, code.message());
   }

@@ -3,15 +3,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/utf8.h"
+#include "server/json_body.h"
 
 namespace onebit::server {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 std::string event(const Json& json) {
   return "data: " + dump(json) + "\n\n";

@@ -29,6 +29,7 @@ struct ApiContext {
   const ModelConfig& config;
   std::string model_name;
   ApiLimits limits{};
+  bool any_model = false;  // a request may name another model, and gets this one
 };
 
 /// One HTTP request that generates: `requests` in the order of the answer's choices.
@@ -45,6 +46,8 @@ struct ApiCall {
 
 /// POST /v1/chat/completions and /v1/completions.
 ApiResult<ApiCall> read_chat(std::string_view body, const ApiContext& context);
+/// The same of a body that was parsed, or made of another protocol's.
+ApiResult<ApiCall> read_chat_object(const nlohmann::json& root, const ApiContext& context);
 ApiResult<ApiCall> read_completion(std::string_view body, const ApiContext& context);
 
 /// POST /tokenize, /detokenize, /apply-template; GET /tokenizer_info: the answer's body.
