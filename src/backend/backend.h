@@ -38,7 +38,7 @@ struct KvUsage {
   uint64_t most_pages = 0;      // that there can be; 0: as many as there is memory for
 };
 
-/// Which logits a forward pass returns.
+/// Of which of an item's tokens a forward pass returns a row.
 enum class LogitRows { kNone, kLast, kAll };
 
 /// The most that BatchItem::best may ask for.
@@ -49,10 +49,12 @@ struct BatchItem {
   KvCache* kv = nullptr;
   std::span<const TokenId> tokens;  // at least one
   LogitRows rows = LogitRows::kLast;
-  uint32_t best = 0;  // with kLast: instead of the row, so many of its largest logits; 0: the row
+  uint32_t best = 0;                    // with kLast: instead of the row, so many of its largest logits; 0: the row
+  LogitRows states = LogitRows::kNone;  // rows of what the head is given; where the backend gives_states()
 };
 
-/// Logits of a step: the wanted rows of each item, or the best of its last row, in the order of the batch.
+/// Logits of a step: the wanted rows of each item, or the best of its last row, in the order of the batch. Beside them
+/// the states that were asked for.
 struct Logits {
   struct Candidate {
     TokenId id;
@@ -64,6 +66,9 @@ struct Logits {
   std::vector<uint32_t> first_row;   // of each item; one more entry at the end, the number of rows
   std::vector<Candidate> best;       // item by item
   std::vector<uint32_t> first_best;  // as first_row
+  std::vector<float> states{};       // [rows][hidden]: the residual stream after the output norm
+  std::vector<uint32_t> first_state{};
+  uint32_t hidden = 0;
 
   std::span<const float> row(size_t item, size_t i = 0) const {
     return std::span(values).subspan((first_row[item] + i) * vocabulary, vocabulary);
@@ -71,6 +76,9 @@ struct Logits {
   /// Descending, ties to the lower id; as many as were asked for, or the whole vocabulary where it is smaller.
   std::span<const Candidate> best_of(size_t item) const {
     return std::span(best).subspan(first_best[item], first_best[item + 1] - first_best[item]);
+  }
+  std::span<const float> state(size_t item, size_t i = 0) const {
+    return std::span(states).subspan((first_state[item] + i) * hidden, hidden);
   }
 };
 
@@ -88,9 +96,11 @@ class Backend {
   /// One step: appends every item's tokens to its cache and computes the wanted logits. Splitting tokens
   /// over steps or sharing a step with other sequences changes no bit. Errors leave the caches as they
   /// were: a token id outside the vocabulary, a sequence past the context length, more than kMostBest or the best of
-  /// other rows than the last, a non-finite value in the residual stream or the logits (of all tokens, also where the
-  /// best are wanted), a model file that was cut short while it is in use.
+  /// other rows than the last, states of a backend that gives none, a non-finite value in the residual stream or the
+  /// logits (of all tokens, also where the best are wanted), a model file that was cut short while it is in use.
   virtual Status forward(std::span<const BatchItem> batch, Logits& logits) = 0;
+  /// Whether BatchItem::states may be asked for.
+  virtual bool gives_states() const { return false; }
   /// The device is gone for good: forward() has failed and will from now on. What its caches held can be computed again
   /// by another backend, with the same bits. By any thread.
   virtual bool lost() const { return false; }
