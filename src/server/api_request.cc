@@ -103,14 +103,6 @@ void refuse_unsupported(Fields& fields) {
                    "unsupported_parameter");
 }
 
-void check_model(Fields& fields, const ApiContext& context) {
-  const auto model = fields.string("model", context.model_name);
-  if (model != context.model_name && !context.any_model)
-    fields.fault("model",
-                 fmt::format("the model '{}' does not exist: there is '{}'", printable(model), context.model_name), 404,
-                 "model_not_found");
-}
-
 constexpr size_t kLongestStop = 1024;
 
 /// What both kinds share.
@@ -189,9 +181,17 @@ std::vector<ChatMessage> read_messages(Fields& fields) {
 
 /// Their prompt, or the fault.
 std::vector<TokenId> read_chat_prompt(Fields& fields, const ApiContext& context, bool open_answer) {
-  const auto messages = read_messages(fields);
+  auto messages = read_messages(fields);
+  const bool goes_on = fields.boolean("continue_final_message", false);  // an answer's beginning is its last message
   if (fields.error()) return {};
+  std::string beginning;
+  if (goes_on && messages.back().role == "assistant") {
+    beginning = std::move(messages.back().content);
+    messages.pop_back();
+    open_answer = true;
+  }
   auto prompt = encode_chat(context.tokenizer, messages, open_answer);
+  if (prompt) context.tokenizer.encode(beginning, SpecialTokens::kAsText, *prompt);
   if (prompt) return *std::move(prompt);
   fields.fault("messages", prompt.error().message);
   return {};
@@ -281,6 +281,14 @@ ApiResult<ApiCall> finish(Fields& fields, ApiCall call) {
 
 }  // namespace
 
+void check_model(Fields& fields, const ApiContext& context) {
+  const auto model = fields.string("model", context.model_name);
+  if (model != context.model_name && !context.any_model)
+    fields.fault("model",
+                 fmt::format("the model '{}' does not exist: there is '{}'", printable(model), context.model_name), 404,
+                 "model_not_found");
+}
+
 ApiResult<ApiCall> read_chat(std::string_view body, const ApiContext& context) {
   const auto root = parse_body(body);
   if (!root) return tl::unexpected(root.error());
@@ -307,9 +315,13 @@ ApiResult<ApiCall> read_chat_object(const json& root, const ApiContext& context)
 }
 
 ApiResult<ApiCall> read_completion(std::string_view body, const ApiContext& context) {
-  auto root = parse_body(body);
+  const auto root = parse_body(body);
   if (!root) return tl::unexpected(root.error());
-  Fields fields(*root);
+  return read_completion_object(*root, context);
+}
+
+ApiResult<ApiCall> read_completion_object(const json& root, const ApiContext& context) {
+  Fields fields(root);
   ApiCall call;
   call.kind = ApiCall::Kind::kCompletion;
   auto request = read_common(fields, context, call);

@@ -17,9 +17,14 @@ namespace onebit::server {
 
 struct ServerOptions {
   std::string host = "127.0.0.1";
-  uint16_t port = 8080;  // 0: any that is free
-  std::string model_path;
+  uint16_t port = 8080;    // 0: any that is free
+  std::string model_path;  // of the model that is always there; may be empty where there are others
   std::string model_name;  // as clients see it; empty: the file's own
+  std::vector<std::pair<std::string, std::string>> more_models;  // name and file, loaded when they are asked for
+  std::string models_folder;                                     // likewise each .h1b file in it, by its name
+  bool any_model = false;                                        // a name that is none of them means the first
+  uint64_t models_bytes = 0;                                     // memory of all that are loaded; 0: no limit
+  std::chrono::milliseconds model_idle{300'000};                 // unused for so long, one is unloaded; 0: never
   ModelOptions model{};
   EngineLoopOptions engine{};
   ApiLimits api{};
