@@ -191,7 +191,11 @@ asio::awaitable<void> Handlers::generate(Connection& c, const Protocol& protocol
 
 asio::awaitable<void> Handlers::embed(Connection& c, const Protocol& protocol) {
   const auto client = std::make_shared<Client>();
-  const Connection::Watch watch(c, [client] { client->leave(); });
+  const auto group_client = std::make_shared<std::shared_ptr<Client>>();  // of the group at hand
+  const Connection::Watch watch(c, [client, group_client] {
+    client->leave();
+    if (*group_client) (*group_client)->leave();
+  });
   const auto found = co_await service_of(c, client);
   if (client->gone) co_return c.set_status(kClientGone);
   if (!found) co_return co_await c.refuse(found.error());
@@ -209,7 +213,8 @@ asio::awaitable<void> Handlers::embed(Connection& c, const Protocol& protocol) {
     group.kind = call->kind;
     const auto some = std::span(call->requests).subspan(at, std::min(most, call->requests.size() - at));
     group.requests.assign(some.begin(), some.end());
-    Flight flight(group, nullptr, metrics_, client);
+    *group_client = std::make_shared<Client>();
+    Flight flight(group, nullptr, metrics_, *group_client);
     auto error = flight.submit(service.engine, co_await asio::this_coro::executor);
     if (!error) error = co_await collect(flight, deadline);
     if (client->gone) co_return c.set_status(kClientGone);

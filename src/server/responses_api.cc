@@ -322,13 +322,14 @@ std::string ResponsesFormat::event(const char* type, Json fields) {
 
 std::string ResponsesFormat::begin(uint32_t /*choice*/) {
   const auto response = response_json(head_, call_, "in_progress", Json::array(), nullptr);
-  return event("response.created", {{"response", response}}) + event("response.in_progress", {{"response", response}}) +
-         event("response.output_item.added",
-               {{"output_index", 0}, {"item", item_json(head_, "in_progress", Json::array())}}) +
-         event("response.content_part.added", {{"item_id", message_id(head_)},
-                                               {"output_index", 0},
-                                               {"content_index", 0},
-                                               {"part", part_json(tokenizer_, {})}});
+  auto out = event("response.created", {{"response", response}});  // one after another: events are numbered
+  out += event("response.in_progress", {{"response", response}});
+  out += event("response.output_item.added",
+               {{"output_index", 0}, {"item", item_json(head_, "in_progress", Json::array())}});
+  return out + event("response.content_part.added", {{"item_id", message_id(head_)},
+                                                     {"output_index", 0},
+                                                     {"content_index", 0},
+                                                     {"part", part_json(tokenizer_, {})}});
 }
 
 std::string ResponsesFormat::piece(uint32_t /*choice*/, const ChoiceText& piece) {
@@ -350,9 +351,10 @@ std::string ResponsesFormat::end(uint32_t /*choice*/, const Outcome& outcome, co
   text["text"] = part["text"];
   text["logprobs"] = part["logprobs"];
   whole["part"] = part;
-  return event("response.output_text.done", std::move(text)) + event("response.content_part.done", std::move(whole)) +
-         event("response.output_item.done",
-               {{"output_index", 0}, {"item", item_json(head_, status_of(reason_), Json::array({part}))}});
+  auto out = event("response.output_text.done", std::move(text));
+  out += event("response.content_part.done", std::move(whole));
+  return out + event("response.output_item.done",
+                     {{"output_index", 0}, {"item", item_json(head_, status_of(reason_), Json::array({part}))}});
 }
 
 std::string ResponsesFormat::finish(const ApiUsage& usage) {
