@@ -132,11 +132,13 @@ asio::awaitable<Handlers::Found> Handlers::service_of(const Connection& c, std::
   std::string name;
   if (models_.several()) {
     const auto& body = c.request().body();
-    name = body.empty() ? std::string(c.query("model")) : co_await on_worker([&] { return model_in(body); });
+    name = c.query("model");
+    if (!body.empty()) name = co_await on_worker([&] { return model_in(body); });
     if (models_.find(name) == nullptr) name = without_tag(name);
   }
-  co_return co_await models_.get(std::move(name), Clock::now() + options_.request_time,
-                                 [client] { return client->gone.load(); });
+  const auto deadline = Clock::now() + options_.request_time;
+  const std::function<bool()> gone = [client] { return client->gone.load(); };  // not in the co_await: see api_error()
+  co_return co_await models_.get(name, deadline, gone);
 }
 
 asio::awaitable<void> Handlers::answer_text(Connection& c, TextRoute make) {

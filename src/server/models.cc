@@ -64,7 +64,7 @@ Status Models::add(std::string name, const std::string& path, bool stays) {
   if (name.empty()) name = "1bit";
   name = utf8_replace_invalid(name);
   if (find(name) != nullptr) return fail("{}: there is another model of the name '{}'", path, printable(name));
-  auto entry = std::make_unique<Entry>();
+  auto entry = std::make_shared<Entry>();
   entry->name = std::move(name);
   entry->path = path;
   entry->facts = facts_of(file);
@@ -112,14 +112,14 @@ void Models::first_is(std::shared_ptr<Service> service) {
   if (service != nullptr) loaded(*entries_.front(), std::move(service), 0);
 }
 
-Models::Entry* Models::find_entry(std::string_view name) {
-  if (name.empty() && !entries_.empty()) return entries_.front().get();
+std::shared_ptr<Models::Entry> Models::find_entry(std::string_view name) const {
+  if (name.empty() && !entries_.empty()) return entries_.front();
   const auto it = std::find_if(entries_.begin(), entries_.end(), [&](const auto& e) { return e->name == name; });
-  return it == entries_.end() ? nullptr : it->get();
+  return it == entries_.end() ? nullptr : *it;
 }
 
 const Models::Entry* Models::find(std::string_view name) const {
-  return const_cast<Models*>(this)->find_entry(name);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+  return find_entry(name).get();
 }
 
 uint64_t Models::memory_in_use() const {
@@ -142,8 +142,7 @@ bool Models::make_room(const Entry& entry) {
   const auto had_its_turn = [&](const Entry* other) { return now - other->loaded >= kTurn; };
   for (Entry* other : others) {
     if (needed <= options_.models_bytes) break;
-    const bool idle = other->service.use_count() == 1 && had_its_turn(other);
-    if (!idle) continue;
+    if (!other->idle()) continue;
     needed -= other->cost;
     unload(*other);
   }
@@ -198,20 +197,23 @@ void Models::unload(Entry& entry) {
 
 asio::awaitable<ApiResult<std::shared_ptr<Service>>> Models::get(std::string name, Clock::time_point deadline,
                                                                  std::function<bool()> gone) {
-  Entry* entry = find_entry(name);
-  if (entry == nullptr && options_.any_model) entry = entries_.front().get();
+  auto entry = find_entry(name);
+  if (entry == nullptr && options_.any_model) entry = entries_.front();
   if (entry == nullptr) {
     ApiError error = api_error(404, "model_not_found", fmt::format("the model '{}' does not exist", printable(name)));
     error.param = "model";
     co_return tl::unexpected(std::move(error));
   }
   uint64_t staying = 0;
-  for (const auto& other : entries_) staying += other->stays && other.get() != entry ? other->cost : 0;
+  for (const auto& other : entries_) staying += other->stays && other != entry ? other->cost : 0;
   if (options_.models_bytes > 0 && !entry->stays && staying + entry->cost > options_.models_bytes)
     co_return tl::unexpected(api_error(503, "model_too_large",
                                        fmt::format("the model '{}' needs {} MB, more than there are for models",
                                                    printable(entry->name), entry->cost / 1000000)));
   asio::steady_timer timer(io_);
+  ++entry->waiting;
+  const auto waited = [](Entry* e) { --e->waiting; };
+  const std::unique_ptr<Entry, decltype(waited)> waiting(entry.get(), waited);
   const uint64_t attempts = entry->attempts;
   while (true) {
     if (entry->service != nullptr && !entry->closing) {
@@ -240,10 +242,9 @@ asio::awaitable<void> Models::watch_idle() {
     const auto now = Clock::now();
     for (auto& entry : entries_) {
       if (entry->service == nullptr || entry->stays) continue;
-      const bool idle = entry->service.use_count() == 1;
-      if (!idle) entry->used = now;
+      if (!entry->idle()) entry->used = now;
       const bool too_long = options_.model_idle.count() > 0 && now - entry->used >= options_.model_idle;
-      if (idle && (entry->closing || too_long)) unload(*entry);
+      if (entry->service.use_count() == 1 && (entry->closing || too_long)) unload(*entry);
     }
   }
 }

@@ -39,6 +39,7 @@ class Models {
 
     std::shared_ptr<Service> service;  // while it is loaded
     bool loading = false;
+    uint32_t waiting = 0;            // requests that wait for it
     bool closing = false;            // others wait for its memory: it takes no new requests
     Clock::time_point loaded, used;  // since when; last by a request
     uint64_t attempts = 0;           // to load it that have ended
@@ -46,6 +47,8 @@ class Models {
     int64_t created = 0;             // Unix time of the first loading
 
     const char* state() const;
+    /// It is loaded, and nobody uses it or is about to.
+    bool idle() const { return service.use_count() == 1 && waiting == 0; }
   };
 
   /// Opens every file that the options name and sees what it is; loads none. By any thread, before all else. Errors: a
@@ -63,7 +66,7 @@ class Models {
                                                            std::function<bool()> gone);
   /// Null where there is none.
   const Entry* find(std::string_view name) const;
-  const std::vector<std::unique_ptr<Entry>>& entries() const { return entries_; }
+  const std::vector<std::shared_ptr<Entry>>& entries() const { return entries_; }
   /// More than one name.
   bool several() const { return entries_.size() > 1; }
 
@@ -77,7 +80,7 @@ class Models {
   asio::awaitable<void> watch_idle();
 
  private:
-  Entry* find_entry(std::string_view name);
+  std::shared_ptr<Entry> find_entry(std::string_view name) const;
   Status add(std::string name, const std::string& path, bool stays);
   Status add_folder();
   Result<std::shared_ptr<Service>> load(const std::string& name, const std::string& path) const;
@@ -91,8 +94,8 @@ class Models {
   Metrics& metrics_;
   asio::io_context& io_;
   LogSink log_;
-  std::vector<std::unique_ptr<Entry>> entries_;
-  EngineStats gone_;  // of services that were
+  std::vector<std::shared_ptr<Entry>> entries_;  // shared: a request that waits may be the last to go
+  EngineStats gone_;                             // of services that were
   bool draining_ = false;
   asio::thread_pool loader_{1};  // loads and unloads, one after another: what was to go is gone before another comes
 };
