@@ -106,6 +106,8 @@ void add_model(CLI::App& app, Settings& s, Words& words) {
          "Memory for keys and values in MB, of each device; 0: enough for four full contexts (GPUs: 64, at most "
          "a quarter of what is free)")
       ->capture_default_str();
+  app.add_option("--kv-folder", o.kv_folder, "Where /kv/save keeps conversations; without it there are no such files")
+      ->type_name("FOLDER");
   app.add_option("--max-running", o.engine.scheduler.most_running, "Requests that share steps")
       ->check(CLI::Range(1, 512))
       ->capture_default_str();

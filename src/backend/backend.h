@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -101,6 +102,13 @@ class Backend {
   virtual Status forward(std::span<const BatchItem> batch, Logits& logits) = 0;
   /// Whether BatchItem::states may be asked for.
   virtual bool gives_states() const { return false; }
+  /// Pages of a cache as bytes, for files: how these are laid out, and page after page, each of kv_usage().page_bytes.
+  /// A cache that is read must not be written to meanwhile. By any thread. Errors: this backend's pages are not for
+  /// files (kv_page_layout() is 0), no memory, what `page` says.
+  virtual uint64_t kv_page_layout() const { return 0; }
+  virtual Status write_kv(const KvCache& kv, const std::function<Status(std::span<const std::byte> page)>& page) const;
+  virtual Result<std::unique_ptr<KvCache>> read_kv(uint32_t length,
+                                                   const std::function<Status(std::span<std::byte> page)>& page);
   /// The device is gone for good: forward() has failed and will from now on. What its caches held can be computed again
   /// by another backend, with the same bits. By any thread.
   virtual bool lost() const { return false; }

@@ -27,6 +27,21 @@ class CpuBackend final : public Backend {
 
   bool gives_states() const override { return true; }
 
+  uint64_t kv_page_layout() const override { return m_.kv.identity(); }
+  Status write_kv(const KvCache& kv, const std::function<Status(std::span<const std::byte>)>& page) const override {
+    const auto& cache = static_cast<const PagedKv&>(kv);
+    for (uint32_t i = 0; i < cache.pages(); ++i) RETURN_IF_ERROR(page(cache.page(i).bytes(m_.kv)));
+    return {};
+  }
+  Result<std::unique_ptr<KvCache>> read_kv(uint32_t length,
+                                           const std::function<Status(std::span<std::byte>)>& page) override {
+    auto cache = std::make_unique<PagedKv>(m_.kv);
+    RETURN_IF_ERROR(cache->reserve(length));
+    for (uint32_t i = 0; i < cache->pages(); ++i) RETURN_IF_ERROR(page(cache->page(i).bytes(m_.kv)));
+    cache->extend(length);
+    return cache;
+  }
+
   Status forward(std::span<const BatchItem> batch, Logits& logits) override {
     RETURN_IF_ERROR(check_batch(m_.config, batch, true));
     const auto rows = rows_of(m_.config, batch, logits);

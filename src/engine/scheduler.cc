@@ -377,7 +377,7 @@ std::vector<SlotInfo> Scheduler::slots() const {
   };
   for (const auto& job : running_) tell(*job, true);
   for (const auto& job : queue_) tell(*job, false);
-  std::stable_sort(all.begin(), all.end(), [](const SlotInfo& a, const SlotInfo& b) {
+  std::sort(all.begin(), all.end(), [](const SlotInfo& a, const SlotInfo& b) {
     return a.running != b.running ? a.running : a.number < b.number;
   });
   return all;

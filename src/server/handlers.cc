@@ -15,8 +15,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// As proxies call it: the client is gone.
-constexpr int kClientGone = 499;
 /// Inputs of one request for embeddings that the engine gets at once.
 constexpr size_t kInputsAtOnce = 64;
 
@@ -48,6 +46,8 @@ std::span<const Handlers::Route> Handlers::routes() {
                                       {"/apply-template", true, Does::kText, apply_template},
                                       {"/tokenizer_info", false, Does::kTokenizerInfo},
                                       {"/slots", false, Does::kSlots},
+                                      {"/kv/save", true, Does::kSaveKv},
+                                      {"/kv/restore", true, Does::kRestoreKv},
                                       {"/api/chat", true, Does::kGenerate, nullptr, &kOllamaChatProtocol},
                                       {"/api/generate", true, Does::kGenerate, nullptr, &kOllamaGenerateProtocol},
                                       {"/api/embed", true, Does::kEmbed, nullptr, &kOllamaEmbedProtocol},
@@ -103,6 +103,9 @@ asio::awaitable<void> Handlers::handle_route(Connection& c, const Route& route, 
       co_return co_await answer_text(c, route.text);
     case Does::kTokenizerInfo:
       co_return co_await answer_tokenizer_info(c);
+    case Does::kSaveKv:
+    case Does::kRestoreKv:
+      co_return co_await answer_kv(c, route.does == Does::kSaveKv);
     case Does::kShow:
       co_return co_await show(c);
     case Does::kModels:

@@ -33,6 +33,7 @@ class Handlers {
   static std::vector<std::pair<std::string_view, bool>> all_routes();
 
  private:
+  static constexpr int kClientGone = 499;  // as proxies call it
   using TextRoute = ApiResult<std::string> (*)(std::string_view body, const ApiContext& context);
   enum class Does {
     kHealth,
@@ -46,7 +47,9 @@ class Handlers {
     kTags,
     kLoaded,
     kShow,
-    kVersion
+    kVersion,
+    kSaveKv,
+    kRestoreKv
   };
   struct Route {
     std::string_view path;
@@ -76,6 +79,11 @@ class Handlers {
   std::string ollama_models(bool only_loaded) const;
   asio::awaitable<void> show(Connection& connection);
   asio::awaitable<std::string> slots_json();
+
+  // Of conversations in files (kv_routes.cc).
+  asio::awaitable<void> answer_kv(Connection& connection, bool save);
+  asio::awaitable<ApiResult<std::string>> save_kv(Service& service, std::string body);
+  asio::awaitable<ApiResult<std::string>> restore_kv(Service& service, std::string body);
 
   /// Runs what could hold up other connections elsewhere, and comes back with its result.
   template <class Work>

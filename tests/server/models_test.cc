@@ -227,6 +227,49 @@ TEST_F(ModelsTest, SlotsTellNumbersOfWhatIsUnderWayAndNoWords) {
   EXPECT_EQ(slots.dump().find("Once"), std::string::npos);
 }
 
+TEST_F(ModelsTest, AConversationIsSavedAndGoesOnInAnotherServer) {
+  auto o = options();
+  o.kv_folder = folder_.path("kv");
+  std::filesystem::create_directory(o.kv_folder);
+  json body{
+      {"model", "a"}, {"prompt", std::string(500, 'x')}, {"max_tokens", 20}, {"temperature", 0}, {"ignore_eos", true}};
+  const auto cached = [](const json& answer) {
+    return answer["usage"]["prompt_tokens_details"]["cached_tokens"].get<int>();
+  };
+  json before;
+  {
+    const Running server(o);
+    auto wish = body;
+    wish["file"] = "talk-1";
+    EXPECT_TRUE(server.post("/kv/save", wish).starts_with("HTTP/1.1 404")) << "nothing is remembered";
+    before = body_of(server.post("/v1/completions", body));
+    EXPECT_EQ(cached(before), 0);
+    const auto saved = body_of(server.post("/kv/save", wish));
+    EXPECT_GE(saved.value("saved", 0), 448) << saved;
+    for (const char* name : {"", "../x", "a/b", ".x", "x y"}) {
+      wish["file"] = name;
+      EXPECT_TRUE(server.post("/kv/save", wish).starts_with("HTTP/1.1 400")) << name;
+    }
+  }
+  const Running server(o);
+  const auto restored = body_of(server.post("/kv/restore", {{"model", "a"}, {"file", "talk-1"}}));
+  EXPECT_GE(restored.value("restored", 0), 448) << restored;
+  const auto after = body_of(server.post("/v1/completions", body));
+  EXPECT_GE(cached(after), 448);
+  EXPECT_EQ(after["choices"], before["choices"]);
+  EXPECT_TRUE(server.post("/kv/restore", {{"model", "a"}, {"file", "none"}}).starts_with("HTTP/1.1 404"));
+  const auto other = server.post("/kv/restore", {{"model", "b"}, {"file", "talk-1"}});
+  EXPECT_TRUE(other.starts_with("HTTP/1.1 422")) << other;
+  EXPECT_NE(other.find("another model"), std::string::npos) << other;
+  std::filesystem::resize_file(o.kv_folder + "/talk-1.kv", 5000);
+  EXPECT_TRUE(server.post("/kv/restore", {{"model", "a"}, {"file", "talk-1"}}).starts_with("HTTP/1.1 422"));
+  std::filesystem::remove_all(o.kv_folder);
+  body["file"] = "talk-2";
+  EXPECT_TRUE(server.post("/kv/save", body).starts_with("HTTP/1.1 500"));
+  const Running without(options());
+  EXPECT_TRUE(without.post("/kv/save", body).starts_with("HTTP/1.1 403"));
+}
+
 TEST_F(ModelsTest, NoRouteWithoutAKeyButHealth) {
   const Running server(options(), {"its-key"});
   for (const auto& [path, post] : Handlers::all_routes()) {
