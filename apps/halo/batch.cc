@@ -49,10 +49,10 @@ class Bell {
 class Work {
  public:
   Work(BatchLine line, const Tokenizer& tokenizer, server::ApiHead head, Bell& bell)
-      : line_(std::move(line)), format_(*line_.call, tokenizer, std::move(head)), bell_(bell) {
+      : line_(std::move(line)), format_(line_.protocol->format(*line_.call, tokenizer, std::move(head))), bell_(bell) {
     choices_.resize(line_.call->requests.size());
     outcomes_.resize(choices_.size());
-    for (uint32_t i = 0; line_.call->echo && i < choices_.size(); ++i) choices_[i] = format_.echo(i, {});
+    for (uint32_t i = 0; line_.call->echo && i < choices_.size(); ++i) choices_[i] = format_->echo(i, {});
   }
   Work(const Work&) = delete;
   Work& operator=(const Work&) = delete;
@@ -65,12 +65,16 @@ class Work {
   /// After ended().
   bool failed() const { return error_.has_value(); }
   std::string text() const {
-    return error_ ? error_line(line_, *error_) : answer_line(line_, format_.whole(choices_, outcomes_, usage_));
+    return error_ ? error_line(line_, *error_) : answer_line(line_, format_->whole(choices_, outcomes_, usage_));
   }
 
   void on_prompt(uint32_t choice, std::vector<GeneratedToken> tokens) {
     const std::lock_guard lock(mutex_);
-    choices_[choice] = format_.echo(choice, std::move(tokens));
+    choices_[choice] = format_->echo(choice, std::move(tokens));
+  }
+  void on_embedding(uint32_t choice, std::vector<float> embedding) {
+    const std::lock_guard lock(mutex_);
+    choices_[choice].embedding = std::move(embedding);
   }
   void on_token(uint32_t choice, Answer::Piece piece) {
     const std::lock_guard lock(mutex_);
@@ -88,7 +92,7 @@ class Work {
 
  private:
   BatchLine line_;
-  server::ApiFormat format_;
+  std::unique_ptr<server::ApiFormat> format_;
   Bell& bell_;
   mutable std::mutex mutex_;
   std::vector<server::ChoiceText> choices_;
@@ -102,6 +106,7 @@ class ChoiceOfWork final : public RequestListener {
  public:
   ChoiceOfWork(std::shared_ptr<Work> work, uint32_t choice) : work_(std::move(work)), choice_(choice) {}
   void on_prompt(std::vector<GeneratedToken> tokens) override { work_->on_prompt(choice_, std::move(tokens)); }
+  void on_embedding(std::vector<float> embedding) override { work_->on_embedding(choice_, std::move(embedding)); }
   void on_token(Answer::Piece piece) override { work_->on_token(choice_, std::move(piece)); }
   void on_end(const Outcome& outcome, std::string rest) override { work_->on_end(choice_, outcome, rest); }
 
@@ -165,10 +170,9 @@ class Batch {
       ++tally_.refused;
       return {error_line(line, line.call.error()), nullptr};
     }
-    const char* prefix = line.call->kind == server::ApiCall::Kind::kChat ? "chatcmpl-" : "cmpl-";
     const auto now =
         std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
-    server::ApiHead head{prefix + line_id(line), now.count(), context_.model_name, converter_name()};
+    server::ApiHead head{line.protocol->id_prefix + line_id(line), now.count(), context_.model_name, converter_name()};
     auto work = std::make_shared<Work>(std::move(line), model_.tokenizer(), std::move(head), bell_);
     std::vector<std::shared_ptr<RequestListener>> listeners;
     for (uint32_t i = 0; i < work->line().call->requests.size(); ++i)
@@ -249,12 +253,11 @@ void add_batch(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(1u, 1024u));
   a->model.add_to(*command);
   command->footer(
-      "A request is {\"custom_id\": …, \"method\": \"POST\", \"url\": \"/v1/chat/completions\" or "
-      "\"/v1/completions\",\n"
-      "\"body\": …}; its answer has the same custom_id, and response or error. A request that is refused has its "
-      "line,\n"
-      "too. Where OUT.jsonl has answers already, they are kept and the rest follows: after an interruption, the same\n"
-      "command goes on.");
+      "A request is {\"custom_id\": …, \"method\": \"POST\", \"url\": …, \"body\": …}; its url is "
+      "/v1/chat/completions,\n"
+      "/v1/completions, /v1/responses or /v1/embeddings. Its answer has the same custom_id, and response or error: a\n"
+      "request that is refused has its line, too. Where OUT.jsonl has answers already, they are kept and the rest\n"
+      "follows: after an interruption, the same command goes on.");
   command->callback([a, &exit_code] {
     if (auto status = batch(*a); !status) exit_code = report(status.error());
   });

@@ -40,6 +40,13 @@ ApiError bad_line(std::string message) {
   return {.message = std::move(message), .code = "invalid_line"};
 }
 
+const server::Protocol* protocol_of(std::string_view url) {
+  if (url == "/v1/chat/completions") return &server::kChatProtocol;
+  if (url == "/v1/completions") return &server::kCompletionProtocol;
+  if (url == "/v1/responses") return &server::kResponsesProtocol;
+  return url == "/v1/embeddings" ? &server::kEmbeddingsProtocol : nullptr;
+}
+
 /// What the line asks for; `line` gets its id on the way.
 server::ApiResult<server::ApiCall> read_call(const std::string& text, const server::ApiContext& context,
                                              BatchLine& line, std::unordered_set<std::string>& ids) {
@@ -58,13 +65,14 @@ server::ApiResult<server::ApiCall> read_call(const std::string& text, const serv
   const auto url = text_of("url");
   const auto body = json.find("body");
   if (text_of("method") != "POST") return fault("method must be \"POST\"");
-  if (url != "/v1/chat/completions" && url != "/v1/completions")
-    return fault("url must be \"/v1/chat/completions\" or \"/v1/completions\"");
+  const auto* protocol = protocol_of(url.value_or(""));
+  if (protocol == nullptr)
+    return fault("url must be /v1/chat/completions, /v1/completions, /v1/responses or /v1/embeddings");
   if (body == json.end() || !body->is_object()) return fault("body must be an object");
   line.is_request = true;
   const auto request = body->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  auto call =
-      url == "/v1/completions" ? server::read_completion(request, context) : server::read_chat(request, context);
+  line.protocol = protocol;
+  auto call = protocol->read(request, context);
   if (call && call->stream)
     return tl::unexpected(ApiError{.message = "a batch has no streams", .param = "stream", .code = "invalid_value"});
   return call;

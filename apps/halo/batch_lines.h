@@ -8,7 +8,7 @@
 #include <unordered_set>
 
 #include "base/result.h"
-#include "server/api_request.h"
+#include "server/protocol.h"
 
 namespace onebit::halo {
 
@@ -18,6 +18,7 @@ struct BatchLine {
   std::optional<std::string> custom_id;  // where the line has one
   bool is_request = false;  // a JSON object with a method, a url and a body; otherwise the error is of the line
   server::ApiResult<server::ApiCall> call;
+  const server::Protocol* protocol = nullptr;  // where is_request
 };
 
 /// Reads requests one after another.

@@ -23,23 +23,31 @@ stable() { jq -c 'del(.response.body | .timings, .created, .usage.prompt_tokens_
   line stream /v1/completions '{"prompt": "x", "stream": true}'
   line model /v1/completions '{"prompt": "x", "model": "another"}'
   line several /v1/completions '{"prompt": ["a", "b"], "n": 2, "max_tokens": 3, "seed": 1, "logprobs": 1, "echo": true}'
+  line vectors /v1/embeddings '{"input": ["Paris", "Rome"]}'
+  line packed /v1/embeddings '{"input": "Paris", "encoding_format": "base64"}'
+  line response /v1/responses '{"input": "What is the capital of France?", "temperature": 0}'
+  line none /v1/embeddings '{"input": []}'
   echo '{"custom_id": "deep", "method": "POST", "url": "/v1/completions", "body": '"$(printf '[%.0s' {1..5000})"
   printf '{"custom_id": "no line end", "method": "POST", "url": "/v1/completions", "body": {"prompt": "x", "max_tokens": 1}}'
 } >"$work/in"
 halo batch "$work/in" -o "$work/answers"
 expect_status 0
 expect_no_out
-expect_err '^4 answered, 10 refused, [0-9]+ tokens in '
+expect_err '^7 answered, 11 refused, [0-9]+ tokens in '
 cp "$work/answers" "$out"
 expect_same "$(jq -c .custom_id "$out" | paste -sd ' ')" \
-  '"long" "one" null null null "one" "get" "where" "field" "stream" "model" "several" null "no line end"'
-expect_json -s 'map(.response.status_code) == [200, 200, null, null, null, null, null, null, 400, 400, 404, 200, null, 200]'
-expect_json -s 'all(.[]; (.error == null) == (.response != null)) and (map(.id) | unique | length == 14)'
+  '"long" "one" null null null "one" "get" "where" "field" "stream" "model" "several" "vectors" "packed" "response" "none" null "no line end"'
+expect_json -s 'map(.response.status_code) == [200, 200, null, null, null, null, null, null, 400, 400, 404, 200, 200, 200, 200, 400, null, 200]'
+expect_json -s 'all(.[]; (.error == null) == (.response != null)) and (map(.id) | unique | length == 18)'
 expect_json -s '.[1].response.body | .choices[0].message.content == "The capital of France is Paris." and .object == "chat.completion"'
 expect_json -s '.[0].response.body | .usage.completion_tokens == 60 and .object == "text_completion"'
 expect_json -s '.[5].error | .code == "invalid_line" and (.message | test("^line 7: custom_id is that of an earlier line"))'
 expect_json -s '.[8].response.body.error | .param == "temperature" and .type == "invalid_request_error"'
 expect_json -s '.[11].response.body.choices | length == 4 and all(.[]; (.logprobs.tokens | length) == (.logprobs.token_logprobs | length))'
+
+expect_json -s '.[12].response.body | .object == "list" and (.data | length) == 2 and (.data[0].embedding | length) > 100'
+expect_json -s '.[13].response.body.data[0].embedding | type == "string"'
+expect_json -s '.[14].response.body | .object == "response" and .output[0].content[0].text == "The capital of France is Paris."'
 
 # The same answers as the server's other words: halo run.
 halo run -n 60 --ignore-eos --temp 0 'Once upon a time'
@@ -49,7 +57,7 @@ expect_same "$(cat "$out")" "$(jq -rs '.[0].response.body.choices[0].text' "$wor
 cp "$work/answers" "$work/before"
 halo batch "$work/in" -o "$work/answers"
 expect_status 0
-expect_err '^14 were there, 0 answered, 0 refused'
+expect_err '^18 were there, 0 answered, 0 refused'
 cmp "$work/before" "$work/answers"
 chat other x >"$work/other"
 halo batch "$work/other" -o "$work/answers"
