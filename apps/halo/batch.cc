@@ -217,8 +217,10 @@ Status batch(const BatchArguments& a) {
   ASSIGN_OR_RETURN(auto model, a.model.open());
   const auto own = model.file().provenance("name");
   const auto name = !a.model_name.empty() ? a.model_name : own.empty() ? "1bit" : std::string(own);
-  const server::ApiContext context{
-      model.tokenizer(), model.file().config(), utf8_replace_invalid(name), {}, a.any_model};
+  const server::ApiContext context{.tokenizer = model.tokenizer(),
+                                   .config = model.file().config(),
+                                   .model_name = utf8_replace_invalid(name),
+                                   .any_model = a.any_model};
   ASSIGN_OR_RETURN(auto reader, BatchReader::open(a.in, context));
   ASSIGN_OR_RETURN(auto writer, BatchWriter::open(a.out, reader, context.model_name));
   catch_interrupt();

@@ -75,7 +75,7 @@ Result<KvFile> read(std::span<const std::byte> bytes, uint64_t model, Backend& b
   file.tokens.resize(h.tokens);
   const auto tokens = bytes.subspan(sizeof(h), h.tokens * sizeof(TokenId));
   std::memcpy(file.tokens.data(), tokens.data(), tokens.size());
-  if (h.tokens_hash != xxh3(tokens)) return fail("its tokens are damaged");
+  if (h.tokens_hash != xxh3(std::as_bytes(std::span(file.tokens)))) return fail("its tokens are damaged");
   const auto in_vocabulary = [&](TokenId id) {
     return id >= 0 && static_cast<uint32_t>(id) < backend.config().vocabulary;
   };

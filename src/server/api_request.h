@@ -31,6 +31,12 @@ struct ApiContext {
   std::string model_name;
   ApiLimits limits{};
   bool any_model = false;  // a request may name another model, and gets this one
+
+  /// The same with another config, which must outlive it.
+  ApiContext with(const ModelConfig& other) const {
+    return {
+        .tokenizer = tokenizer, .config = other, .model_name = model_name, .limits = limits, .any_model = any_model};
+  }
 };
 
 /// One HTTP request that generates: `requests` in the order of the answer's choices.

@@ -224,8 +224,7 @@ ApiResult<ApiCall> read_messages_call(std::string_view body, const ApiContext& c
 ApiResult<std::string> count_tokens(std::string_view body, const ApiContext& context) {
   auto config = context.config;
   config.context = UINT32_MAX;
-  const auto call =
-      read(body, {context.tokenizer, config, context.model_name, context.limits, context.any_model}, true);
+  const auto call = read(body, context.with(config), true);
   if (!call) return tl::unexpected(call.error());
   return dump(Json{{"input_tokens", call->requests.front().prompt.size()}});
 }

@@ -44,7 +44,11 @@ int64_t now_unix() {
 Service::Service(Model loaded, std::string its_name, const ServerOptions& options)
     : model(std::move(loaded)),
       name(std::move(its_name)),
-      api{model.tokenizer(), model.file().config(), name, options.api, options.any_model},
+      api{.tokenizer = model.tokenizer(),
+          .config = model.file().config(),
+          .model_name = name,
+          .limits = options.api,
+          .any_model = options.any_model},
       engine(model.backends(), model.tokenizer(), with_spare(options.engine, model)) {}
 
 const char* Models::Entry::state() const {

@@ -56,7 +56,7 @@ void check_format(const Protocol& protocol, const ApiCall& call, const ApiContex
   ApiUsage usage;
   auto stream = format->begin(0);
   std::string whole;
-  for (size_t at = 0, i = 0; at < text.size(); ++i) {
+  for (size_t at = 0; at < text.size();) {
     const auto piece = std::string(text.substr(at, 1 + (at + text.size()) % 7));
     at += piece.size();
     stream += format->piece(0, {piece, {}, 0});
