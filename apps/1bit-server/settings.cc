@@ -29,12 +29,51 @@ std::string device_error(const std::string& text) {
 struct Words {
   std::string kv = "f16", engine = "gen-2", device = "auto", fallback = "cpu", weights = "auto";
   bool open = false, print_config = false;
-  uint64_t kv_megabytes = 0;
+  uint64_t kv_megabytes = 0, models_megabytes = 0;
+  int64_t model_idle = 300;
+  std::vector<std::string> more_models;  // NAME=FILE
 };
+
+void add_models(CLI::App& app, Settings& s, Words& words) {
+  auto& o = s.options;
+  app.add_option("--models", o.models_folder,
+                 "A folder: each .h1b file in it is a model, loaded when it is asked for by name")
+      ->envname("ONEBIT_MODELS")
+      ->type_name("FOLDER");
+  app.add_option("--add-model", words.more_models,
+                 "Another model, loaded when it is asked for by this name (several: again)")
+      ->type_name("NAME=FILE");
+  app.add_flag("--any-model", o.any_model, "A name of no model means the first one, for clients that insist on theirs");
+  app.add_option("--models-memory", words.models_megabytes,
+                 "MB for all models that are loaded, with their keys and values; who was not used for longest goes; 0: "
+                 "no limit")
+      ->capture_default_str();
+  app.add_option("--model-idle", words.model_idle,
+                 "Unused for so long, a model that was loaded on demand goes; 0: never")
+      ->check(CLI::Range(int64_t{0}, int64_t{31'536'000}))
+      ->capture_default_str()
+      ->type_name("SECONDS");
+}
+
+/// Empty, or what is wrong.
+std::string take_models(Settings& s, const Words& words) {
+  for (const auto& text : words.more_models) {
+    const size_t at = text.find('=');
+    if (at == std::string::npos || at == 0 || at + 1 == text.size())
+      return fmt::format("--add-model: '{}' is not NAME=FILE", text);
+    s.options.more_models.emplace_back(text.substr(0, at), text.substr(at + 1));
+  }
+  s.options.models_bytes = words.models_megabytes * 1000000;
+  s.options.model_idle = std::chrono::seconds(words.model_idle);
+  const auto& o = s.options;
+  if (o.model_path.empty() && o.more_models.empty() && o.models_folder.empty())
+    return "--model is required (or --add-model, or --models); --help lists all settings";
+  return {};
+}
 
 void add_model(CLI::App& app, Settings& s, Words& words) {
   auto& o = s.options;
-  app.add_option("-m,--model", o.model_path, "The model, an .h1b file (required)")
+  app.add_option("-m,--model", o.model_path, "The model that is always there, an .h1b file")
       ->envname("ONEBIT_MODEL")
       ->type_name("FILE");
   app.add_option("--model-name", o.model_name, "Its name as clients see it; the file's own where absent")
@@ -67,6 +106,8 @@ void add_model(CLI::App& app, Settings& s, Words& words) {
          "Memory for keys and values in MB, of each device; 0: enough for four full contexts (GPUs: 64, at most "
          "a quarter of what is free)")
       ->capture_default_str();
+  app.add_option("--kv-folder", o.kv_folder, "Where /kv/save keeps conversations; without it there are no such files")
+      ->type_name("FOLDER");
   app.add_option("--max-running", o.engine.scheduler.most_running, "Requests that share steps")
       ->check(CLI::Range(1, 512))
       ->capture_default_str();
@@ -136,6 +177,7 @@ ParsedSettings parse_settings(int argc, char** argv) {
   app.allow_config_extras(CLI::config_extras_mode::error);  // a name that is mistyped
   app.add_flag("--print-config", words.print_config, "Print all settings as such a file, and end")->configurable(false);
   add_model(app, s, words);
+  add_models(app, s, words);
   add_network(app, s, words);
   add_limits(app, s);
   app.footer(
@@ -158,8 +200,8 @@ ParsedSettings parse_settings(int argc, char** argv) {
   if (words.print_config) {
     fmt::print("{}", without_absent(app.config_to_str(true, true)));
     parsed.exit_code = 0;
-  } else if (o.model_path.empty()) {
-    fmt::print(stderr, "1bit-server: --model is required; --help lists all settings\n");
+  } else if (const auto wrong = take_models(s, words); !wrong.empty()) {
+    fmt::print(stderr, "1bit-server: {}\n", wrong);
     parsed.exit_code = 2;
   } else if (std::find(s.api_keys.begin(), s.api_keys.end(), "") != s.api_keys.end()) {
     fmt::print(stderr, "1bit-server: --api-key: an empty key\n");

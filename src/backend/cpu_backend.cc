@@ -25,15 +25,32 @@ class CpuBackend final : public Backend {
   }
   KvUsage kv_usage() const override { return {m_.kv.pool->taken(), m_.kv.page_bytes, kKvPagePositions}; }
 
+  bool gives_states() const override { return true; }
+
+  uint64_t kv_page_layout() const override { return m_.kv.identity(); }
+  Status write_kv(const KvCache& kv, const std::function<Status(std::span<const std::byte>)>& page) const override {
+    const auto& cache = static_cast<const PagedKv&>(kv);
+    for (uint32_t i = 0; i < cache.pages(); ++i) RETURN_IF_ERROR(page(cache.page(i).bytes(m_.kv)));
+    return {};
+  }
+  Result<std::unique_ptr<KvCache>> read_kv(uint32_t length,
+                                           const std::function<Status(std::span<std::byte>)>& page) override {
+    auto cache = std::make_unique<PagedKv>(m_.kv);
+    RETURN_IF_ERROR(cache->reserve(length));
+    for (uint32_t i = 0; i < cache->pages(); ++i) RETURN_IF_ERROR(page(cache->page(i).bytes(m_.kv)));
+    cache->extend(length);
+    return cache;
+  }
+
   Status forward(std::span<const BatchItem> batch, Logits& logits) override {
-    RETURN_IF_ERROR(check_batch(m_.config, batch));
+    RETURN_IF_ERROR(check_batch(m_.config, batch, true));
     const auto rows = rows_of(m_.config, batch, logits);
     const bool some_best = logits.first_best.back() > 0;
     auto& computed = some_best ? computed_ : logits.values;
     computed.resize(logit_rows(rows) * m_.config.vocabulary);
     std::vector<uint32_t> lengths;
     for (const auto& item : batch) lengths.push_back(item.kv->length());
-    auto status = forward_rows(rows, computed.data());
+    auto status = forward_rows(rows, computed.data(), logits.states.data());
     if (auto readable = m_.weights.file->check_readable(); !readable) status = std::move(readable);
     if (!status)
       for (size_t i = 0; i < batch.size(); ++i) batch[i].kv->truncate(lengths[i]);
@@ -43,18 +60,20 @@ class CpuBackend final : public Backend {
   }
 
  private:
-  /// In steps of bounded size; that changes no bit. `out` gets [rows that want logits][vocabulary].
-  Status forward_rows(std::span<const StepRow> rows, float* out) {
+  /// In steps of bounded size; that changes no bit. `out` gets [rows that want logits][vocabulary],
+  /// `states` [rows that want one][hidden].
+  Status forward_rows(std::span<const StepRow> rows, float* out, float* states) {
     for (size_t at = 0; at < rows.size();) {
       const auto part = rows.subspan(at, std::min<size_t>(CpuStep::kMostRows, rows.size() - at));
       at += part.size();
       for (const auto& row : part) RETURN_IF_ERROR(cache_of(row).reserve(row.position + 1));
       auto& step = idle_step();
-      step.prepare(part, out);
+      step.prepare(part, out, states);
       pool_.run(step);
       for (const auto& row : part) {
         cache_of(row).extend(row.position + 1);
         if (row.wants_logits) out += m_.config.vocabulary;
+        if (row.wants_state) states += m_.config.hidden;
       }
       if (step.problem() != CpuStep::Problem::kNone)
         return fail("a value of {} is not a finite number: the model file is damaged or unfit",

@@ -61,14 +61,19 @@ CpuStep::CpuStep(const CpuModel& model, unsigned threads, StepProfile* profile)
   tile_.resize(threads, scratch);
 }
 
-void CpuStep::prepare(std::span<const StepRow> rows, float* logits) {
+void CpuStep::prepare(std::span<const StepRow> rows, float* logits, float* states) {
   const auto& c = m_.config;
   rows_.assign(rows.begin(), rows.end());
   logits_ = logits;
   problem_ = Problem::kNone;
   wanted_ = 0;
   logits_row_.clear();
-  for (const auto& row : rows) logits_row_.push_back(row.wants_logits ? int64_t{wanted_++} : -1);
+  state_.clear();
+  for (const auto& row : rows) {
+    logits_row_.push_back(row.wants_logits ? int64_t{wanted_++} : -1);
+    state_.push_back(row.wants_state ? states : nullptr);
+    if (row.wants_state) states += c.hidden;
+  }
   const size_t n = rows.size();
   x_.resize(n, c.hidden);
   q_.resize(n, c.query_width());
@@ -283,6 +288,7 @@ void CpuStep::output_norm(uint32_t row, unsigned thread) {
   check(x_.row(row), c.hidden, Problem::kResidual);
   m_.kernels.rms_norm(x_.row(row), m_.weights.output_norm.data(), c.rms_epsilon, c.hidden, y);
   check(y, c.hidden, Problem::kResidual);
+  if (state_[row] != nullptr) std::copy_n(y, c.hidden, state_[row]);
   if (at >= 0) lq_.set(m_.kernels, static_cast<size_t>(at), y, c.hidden);
 }
 

@@ -39,8 +39,9 @@ class CpuStep final : public Program {
   /// Rows of a step; more tokens take several steps.
   static constexpr uint32_t kMostRows = 512;
 
-  /// Before each run. The rows' caches have room reserved; `logits` gets [rows that want them][vocabulary].
-  void prepare(std::span<const StepRow> rows, float* logits);
+  /// Before each run. The rows' caches have room reserved; `logits` gets [rows that want them][vocabulary],
+  /// `states` [rows that want them][hidden].
+  void prepare(std::span<const StepRow> rows, float* logits, float* states);
 
   /// What a run met that is not a finite number.
   enum class Problem : uint32_t { kNone, kResidual, kLogits };
@@ -84,6 +85,7 @@ class CpuStep final : public Program {
   std::chrono::steady_clock::time_point since_;  // of thread 0: the last phase's end
   std::vector<StepRow> rows_;
   std::vector<int64_t> logits_row_;  // of each row: where its logits go, or -1
+  std::vector<float*> state_;        // of each row: where its state goes, or null
   uint32_t wanted_ = 0;              // rows that want logits
   float* logits_ = nullptr;
   std::atomic<Problem> problem_{Problem::kNone};

@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/hash.h"
+
 namespace onebit {
 namespace {
 
@@ -48,6 +50,17 @@ KvLayout::KvLayout(const ModelConfig& config, KvType type)
   block_bytes = v_scale_offset + scales;
   page_bytes = block_bytes * layers * kv_heads;
   pool = std::make_shared<KvPagePool>(page_bytes);
+}
+
+uint64_t KvLayout::identity() const {
+  constexpr uint64_t kVersion = 1;  // of how kernels fill a block
+  const uint64_t all[] = {kVersion,       static_cast<uint64_t>(format),
+                          layers,         kv_heads,
+                          head_dim,       kKvPagePositions,
+                          v_offset,       k_scale_offset,
+                          v_scale_offset, block_bytes,
+                          page_bytes};
+  return xxh3(std::as_bytes(std::span(all)));
 }
 
 KvPagePool::KvPagePool(size_t page_bytes) : page_bytes_(page_bytes), mapped_bytes_(mapped_bytes_for(page_bytes)) {

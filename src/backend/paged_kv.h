@@ -49,6 +49,8 @@ struct KvLayout {
   size_t block_bytes, page_bytes;
   std::shared_ptr<KvPagePool> pool;
 
+  /// Files that say the same have pages that are laid out like these.
+  uint64_t identity() const;
   size_t block_offset(uint32_t layer, uint32_t kv_head) const {
     return (size_t{layer} * kv_heads + kv_head) * block_bytes;
   }
@@ -59,6 +61,7 @@ class KvPage {
   /// Null where there is no memory.
   static std::shared_ptr<KvPage> create(const KvLayout& layout);
   std::shared_ptr<KvPage> copy(const KvLayout& layout) const;
+  std::span<std::byte> bytes(const KvLayout& layout) const { return {data_.get(), layout.page_bytes}; }
 
   std::byte* block(const KvLayout& layout, uint32_t layer, uint32_t kv_head) const {
     return data_.get() + layout.block_offset(layer, kv_head);
@@ -88,6 +91,7 @@ class PagedKv final : public KvCache {
   void extend(uint32_t length) { length_ = length; }
 
   const KvPage& page(uint32_t index) const { return *pages_[index]; }
+  uint32_t pages() const { return static_cast<uint32_t>(pages_.size()); }
 
  private:
   const KvLayout& layout_;  // the backend's

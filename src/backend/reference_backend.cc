@@ -38,8 +38,10 @@ class ReferenceBackend final : public Backend {
             w_.config.context};
   }
 
+  bool gives_states() const override { return true; }
+
   Status forward(std::span<const BatchItem> batch, Logits& logits) override {
-    RETURN_IF_ERROR(check_batch(w_.config, batch));
+    RETURN_IF_ERROR(check_batch(w_.config, batch, true));
     std::vector<uint32_t> lengths;
     for (const auto& item : batch) lengths.push_back(item.kv->length());
     auto status = forward_rows(rows_of(w_.config, batch, logits), logits);
@@ -92,6 +94,9 @@ class ReferenceBackend final : public Backend {
     }
     norm(x, w_.output_norm, h);
     RETURN_IF_ERROR(observe("output_norm", h));
+    auto state = logits.states.begin();
+    for (size_t i = 0; i < n; ++i)
+      if (rows[i].wants_state) state = std::copy(h.row(i).begin(), h.row(i).end(), state);
     return head(rows, h, logits);
   }
 

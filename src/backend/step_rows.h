@@ -13,13 +13,14 @@ struct StepRow {
   uint32_t position;
   bool wants_logits;
   uint32_t best = 0;  // of the logits, where not all are wanted; 0: all
+  bool wants_state = false;
 };
 
 /// Everything an item can have wrong, before anything changes.
-Status check_batch(const ModelConfig& config, std::span<const BatchItem> batch);
+Status check_batch(const ModelConfig& config, std::span<const BatchItem> batch, bool gives_states = false);
 
-/// The rows in the order of the batch; those of one sequence stand together. Fills all of `logits` but its values and
-/// its best, which is emptied.
+/// The rows in the order of the batch; those of one sequence stand together. Fills all of `logits` but its values, its
+/// best and its states, which have room for what is wanted or are empty.
 std::vector<StepRow> rows_of(const ModelConfig& config, std::span<const BatchItem> batch, Logits& logits);
 
 }  // namespace onebit

@@ -58,6 +58,8 @@ class Answer {
   bool ended() const { return ended_; }
   FinishReason finish_reason() const { return finish_reason_; }
   uint32_t tokens() const { return tokens_; }
+  /// The stop string that ended it; empty where another reason did.
+  const std::string& stop_string() const { return stops_.match(); }
   /// Text that was held back, once nothing more will be taken.
   std::string rest();
 

@@ -114,6 +114,32 @@ EngineLoop::Ticket EngineLoop::submit(std::vector<Request> requests,
   return ticket;
 }
 
+size_t EngineLoop::ask_each(const Task& task) {
+  const std::lock_guard lock(mutex_);
+  size_t asked = 0;
+  for (auto& worker : workers_) {
+    if (worker->lost || stop_) continue;
+    worker->tasks.push_back(task);
+    worker->wake.notify_one();
+    ++asked;
+  }
+  return asked;
+}
+
+bool EngineLoop::ask_nearest(std::span<const TokenId> tokens, Task task) {
+  const std::lock_guard lock(mutex_);
+  Worker* nearest = nullptr;
+  for (auto& worker : workers_) {
+    if (worker->lost || stop_) continue;
+    if (nearest == nullptr || worker->scheduler.known(tokens) > nearest->scheduler.known(tokens))
+      nearest = worker.get();
+  }
+  if (nearest == nullptr) return false;
+  nearest->tasks.push_back(std::move(task));
+  nearest->wake.notify_one();
+  return true;
+}
+
 void EngineLoop::drain() {
   const std::lock_guard lock(mutex_);
   draining_ = true;
@@ -167,8 +193,11 @@ void EngineLoop::run(Worker& worker) {
     take_arrivals(worker);
     worker.busy = true;
     const bool all = std::exchange(worker.cancel_all, false);
+    auto tasks = std::exchange(worker.tasks, {});
     lock.unlock();
     if (all) worker.scheduler.end_all();
+    for (const auto& task : tasks) task(worker.scheduler);
+    tasks.clear();  // with what they hold, before the lock is taken again
     const bool more = worker.scheduler.step();
     lock.lock();
     worker.busy = more;
@@ -185,6 +214,7 @@ void EngineLoop::run(Worker& worker) {
 void EngineLoop::lose(Worker& worker, const Error& loss) {
   worker.lost = true;
   worker.busy = false;
+  worker.tasks.clear();
   take_arrivals(worker);
   auto jobs = worker.scheduler.release();
   std::string where = "go on with the other devices";

@@ -52,6 +52,13 @@ class EngineLoop {
   /// Several at once are taken all or not at all (choices of one request); those of one prompt share a device.
   Ticket submit(std::vector<Request> requests, const std::vector<std::shared_ptr<RequestListener>>& listeners);
 
+  using Task = std::function<void(Scheduler&)>;
+  /// Calls `task` between two steps of each device that computes, on its thread; returns how many will. It must not
+  /// block, and must not call the engine. Destroyed without a call where the device is lost or the engine ends before.
+  size_t ask_each(const Task& task);
+  /// The same, of the device that remembers most of `tokens`; false where there is none.
+  bool ask_nearest(std::span<const TokenId> tokens, Task task);
+
   /// Takes nothing new from now on; idle() once what there was has ended.
   void drain();
   bool idle() const;
@@ -72,12 +79,13 @@ class EngineLoop {
   struct Worker {
     Worker(Backend& backend, const Tokenizer& tokenizer, const SchedulerOptions& options)
         : scheduler(backend, tokenizer, options) {}
-    bool wanted() const { return cancel_all || busy || !arrivals.empty() || !moved.empty(); }
+    bool wanted() const { return cancel_all || busy || !arrivals.empty() || !moved.empty() || !tasks.empty(); }
     uint64_t waiting() const { return arrivals.size() + moved.size() + scheduler.stats().queued; }
 
     Scheduler scheduler;  // of the thread, but for check(), known() and stats()
     std::vector<Arrival> arrivals;
     Scheduler::Jobs moved;  // from devices that were lost
+    std::vector<Task> tasks;
     bool busy = false, cancel_all = false, lost = false;
     std::condition_variable wake;
     std::thread thread;

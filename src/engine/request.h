@@ -11,17 +11,22 @@
 
 namespace onebit {
 
+/// What becomes of the states of a prompt's tokens (docs/numerics.md, 9).
+enum class Pooling { kNone, kMean, kLast };
+
 struct Request {
   std::vector<TokenId> prompt;
   GenerateParams params{};
-  bool prompt_logprobs = false;  // of the prompt's tokens too, with params.top_logprobs others beside each
-  bool prompt_only = false;      // nothing is generated
+  bool prompt_logprobs = false;      // of the prompt's tokens too, with params.top_logprobs others beside each
+  bool prompt_only = false;          // nothing is generated
+  Pooling pooling = Pooling::kNone;  // other than none: nothing is generated, and the prompt's embedding is told
 };
 
 /// How a request ended.
 struct Outcome {
   FinishReason reason = FinishReason::kStop;
   std::optional<Error> error;  // where it failed
+  std::string stop_string{};   // that ended it, if one did
   uint32_t prompt_tokens = 0;
   uint32_t cached_tokens = 0;  // of the prompt, that were known from before
   uint32_t answer_tokens = 0;
@@ -36,6 +41,8 @@ class RequestListener {
   virtual ~RequestListener() = default;
   /// Before the first token, where asked for: the prompt's tokens from the second on.
   virtual void on_prompt(std::vector<GeneratedToken> /*tokens*/) {}  // NOLINT(performance-unnecessary-value-param)
+  /// Before the end, where asked for: [hidden], of length 1.
+  virtual void on_embedding(std::vector<float> /*embedding*/) {}  // NOLINT(performance-unnecessary-value-param)
   virtual void on_token(Answer::Piece piece) = 0;
   /// Last of all. `rest`: text that was held back.
   virtual void on_end(const Outcome& outcome, std::string rest) = 0;

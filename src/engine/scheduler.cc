@@ -37,10 +37,13 @@ Scheduler::Scheduler(Backend& backend, const Tokenizer& tokenizer, const Schedul
 
 Status Scheduler::check(const Request& request) const {
   RETURN_IF_ERROR(check_request(request.prompt, request.params, backend_.config()));
+  if (request.pooling != Pooling::kNone && !backend_.gives_states())
+    return fail("this device gives no embeddings yet: serve them with --device cpu");
   const uint32_t room = backend_.config().context - static_cast<uint32_t>(request.prompt.size());
   const uint32_t answer = request.params.max_tokens == 0 ? room : std::min(request.params.max_tokens, room);
   const auto usage = backend_.kv_usage();
-  const uint64_t pages = pages_for(request.prompt.size() + (request.prompt_only ? 0 : answer), usage);
+  const uint64_t pages =
+      pages_for(request.prompt.size() + (request.prompt_only || request.pooling != Pooling::kNone ? 0 : answer), usage);
   if (pages > most_pages_)
     return fail("{} tokens of prompt and up to {} of answer need {} KV pages, and this server has {}",
                 request.prompt.size(), answer, pages, most_pages_);
@@ -53,6 +56,7 @@ void Scheduler::add(Request request, std::shared_ptr<RequestListener> listener,
   job->tokens = request.prompt;
   job->answer = std::make_unique<Answer>(tokenizer_, backend_.config(), request.params, request.prompt);
   job->outcome.prompt_tokens = static_cast<uint32_t>(request.prompt.size());
+  job->pool = Pool(request.pooling);
   job->request = std::move(request);
   job->listener = std::move(listener);
   job->cancelled = std::move(cancelled);
@@ -80,6 +84,7 @@ void Scheduler::tell_end(Job& job, FinishReason reason, std::optional<Error> err
   o.reason = reason;
   o.error = std::move(error);
   o.answer_tokens = job.answer->tokens();
+  o.stop_string = job.answer->stop_string();
   const bool spoke = job.answer->tokens() > 0;
   o.queued_seconds = seconds_between(job.added, job.begun ? job.started : now);
   o.prompt_seconds = job.begun ? seconds_between(job.started, spoke ? job.first_token : now) : 0.0;
@@ -162,7 +167,7 @@ void Scheduler::admit() {
     }
     if (!fits(job)) return;  // nobody overtakes it: it would never find room
     // The last token is computed again even if it is known, since its logits are wanted; for log-probabilities all are.
-    const auto wanted = std::span(job.tokens).first(job.wants_prompt_logprobs() ? 0 : job.tokens.size() - 1);
+    const auto wanted = std::span(job.tokens).first(job.wants_all_tokens() ? 0 : job.tokens.size() - 1);
     if (options_.prefix_cache) job.kv = cache_.find(wanted);
     if (job.kv == nullptr) job.kv = backend_.new_kv_cache();
     if (!job.begun) job.outcome.cached_tokens = job.kv->length();
@@ -241,6 +246,7 @@ void Scheduler::preempt(Job& job) {
 void Scheduler::forget_computed(Job& job) {
   job.kv.reset();
   job.prompt_logprobs.clear();  // if they were not told yet, they are computed again
+  job.pool.clear();
 }
 
 bool Scheduler::step() {
@@ -262,10 +268,12 @@ void Scheduler::forward(std::span<const Part> parts) {
   std::vector<BatchItem> batch;
   for (const auto& [job, tokens] : parts) {
     const auto from = std::span<const TokenId>(job->tokens).subspan(job->kv->length(), tokens);
-    const auto rows = job->wants_prompt_logprobs() ? LogitRows::kAll
-                      : tokens == job->waiting()   ? LogitRows::kLast
-                                                   : LogitRows::kNone;
-    batch.push_back({job->kv.get(), from, rows, rows == LogitRows::kLast ? job->answer->candidates() : 0});
+    const auto last = tokens == job->waiting() ? LogitRows::kLast : LogitRows::kNone;
+    const auto rows = job->embeds() ? LogitRows::kNone : job->wants_prompt_logprobs() ? LogitRows::kAll : last;
+    const auto states = !job->embeds()                           ? LogitRows::kNone
+                        : job->request.pooling == Pooling::kMean ? LogitRows::kAll
+                                                                 : last;
+    batch.push_back({job->kv.get(), from, rows, rows == LogitRows::kLast ? job->answer->candidates() : 0, states});
     if (!job->begun) job->started = begin;
     job->begun = true;
   }
@@ -305,6 +313,15 @@ void Scheduler::take_prompt_logprobs(Job& job, uint32_t tokens, size_t item) {
         with_logprobs(job.tokens[end - tokens + i + 1], logits_.row(item, i), job.request.params.top_logprobs));
 }
 
+/// What a step gave a request for an embedding, which ends with the last of them.
+void Scheduler::take_states(Job& job, size_t item) {
+  const uint32_t rows = logits_.first_state[item + 1] - logits_.first_state[item];
+  for (uint32_t i = 0; i < rows; ++i) job.pool.add(logits_.state(item, i));
+  if (job.waiting() > 0) return;
+  job.listener->on_embedding(job.pool.embedding());
+  end(job, FinishReason::kStop);
+}
+
 /// The last token again.
 Status Scheduler::compute_logits(const Job& job) {
   job.kv->truncate(static_cast<uint32_t>(job.tokens.size()) - 1);
@@ -315,6 +332,7 @@ Status Scheduler::compute_logits(const Job& job) {
 /// What a step gave a request.
 void Scheduler::take(Job& job, uint32_t tokens, size_t item) {
   if (job.answer->tokens() == 0) stats_.prompt_tokens += tokens;
+  if (job.embeds()) return take_states(job, item);
   const bool all_rows = job.wants_prompt_logprobs();
   if (all_rows) take_prompt_logprobs(job, tokens, item);
   if (job.waiting() > 0) return;
@@ -342,6 +360,27 @@ void Scheduler::take(Job& job, uint32_t tokens, size_t item) {
   job.tokens.push_back(piece.token.id);
   job.listener->on_token(std::move(piece));
   if (job.answer->ended()) end(job, job.answer->finish_reason());
+}
+
+std::vector<SlotInfo> Scheduler::slots() const {
+  std::vector<SlotInfo> all;
+  const auto now = Clock::now();
+  const auto tell = [&](const Job& job, bool running) {
+    all.push_back({.number = job.number,
+                   .running = running,
+                   .prompt_tokens = job.outcome.prompt_tokens,
+                   .cached_tokens = job.outcome.cached_tokens,
+                   .computed_tokens = job.kv != nullptr ? job.kv->length() : 0,
+                   .answer_tokens = job.answer->tokens(),
+                   .most_answer_tokens = job.request.params.max_tokens,
+                   .seconds = seconds_between(job.added, now)});
+  };
+  for (const auto& job : running_) tell(*job, true);
+  for (const auto& job : queue_) tell(*job, false);
+  std::sort(all.begin(), all.end(), [](const SlotInfo& a, const SlotInfo& b) {
+    return a.running != b.running ? a.running : a.number < b.number;
+  });
+  return all;
 }
 
 SchedulerStats& SchedulerStats::operator+=(const SchedulerStats& other) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "engine/pooling.h"
 #include "engine/prefix_cache.h"
 #include "engine/prompt_pace.h"
 #include "engine/request.h"
@@ -52,6 +53,16 @@ struct SchedulerStats {
   SchedulerStats& operator+=(const SchedulerStats& other);
 };
 
+/// A request as it is seen from outside: numbers, never its text.
+struct SlotInfo {
+  uint64_t number = 0;  // by arrival
+  bool running = false;
+  uint32_t prompt_tokens = 0, cached_tokens = 0;
+  uint32_t computed_tokens = 0;  // of the prompt and the answer, those whose keys and values are held
+  uint32_t answer_tokens = 0, most_answer_tokens = 0;  // the latter 0: what the context holds
+  double seconds = 0;                                  // since its arrival
+};
+
 /// For one thread, but for check(), known() and stats().
 class Scheduler {
  public:
@@ -68,6 +79,13 @@ class Scheduler {
 
   /// One forward pass for all; false where nobody wants anything.
   bool step();
+  /// All requests, those that run first, each group by arrival.
+  std::vector<SlotInfo> slots() const;
+  /// Keys and values of the longest beginning of `tokens` that is remembered; null where nothing of it is.
+  std::unique_ptr<KvCache> remembered(std::span<const TokenId> tokens) { return cache_.find(tokens); }
+  /// From now on the whole pages of `kv`, which holds `tokens` and came from this scheduler's backend, are remembered.
+  void remember(std::span<const TokenId> tokens, const KvCache& kv) { cache_.insert(tokens, kv); }
+  Backend& backend() { return backend_; }
   /// Nobody wants anything for a while: gives back to the system what was kept for the next step. Prefixes stay.
   void rest();
   /// Ends all requests.
@@ -96,7 +114,8 @@ class Scheduler {
     std::unique_ptr<Answer> answer;
     std::unique_ptr<KvCache> kv;  // null while queued
     std::vector<GeneratedToken> prompt_logprobs;
-    uint64_t number = 0;  // by arrival, of all schedulers
+    Pool pool{Pooling::kNone};  // of the states so far, where an embedding is wanted
+    uint64_t number = 0;        // by arrival, of all schedulers
     Outcome outcome;
     Clock::time_point added, started, first_token;
     bool begun = false;  // was in a step
@@ -104,6 +123,9 @@ class Scheduler {
 
     /// Tokens that are not computed yet; more than one: a prompt.
     uint32_t waiting() const { return static_cast<uint32_t>(tokens.size()) - kv->length(); }
+    bool embeds() const { return request.pooling != Pooling::kNone; }
+    /// Nothing of the prompt may be taken from what is remembered: something of each token is wanted.
+    bool wants_all_tokens() const { return wants_prompt_logprobs() || request.pooling == Pooling::kMean; }
     bool prompt_told = false;  // its log-probabilities
     /// Every token's logits are wanted while this holds.
     bool wants_prompt_logprobs() const {
@@ -133,6 +155,7 @@ class Scheduler {
   void forward(std::span<const Part> parts);
   void measure(std::span<const Part> parts, double seconds);
   void take(Job& job, uint32_t tokens, size_t item);
+  void take_states(Job& job, size_t item);
   Status compute_logits(const Job& job);
   void take_prompt_logprobs(Job& job, uint32_t tokens, size_t item);
   void publish();

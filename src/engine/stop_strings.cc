@@ -13,7 +13,12 @@ std::string StopStrings::push(std::string_view piece) {
   if (matched_) return {};
   held_ += piece;
   size_t first = std::string::npos;  // of the earliest complete stop string
-  for (const auto& stop : stops_) first = std::min(first, held_.find(stop));
+  for (const auto& stop : stops_) {
+    const size_t at = held_.find(stop);
+    if (at >= first) continue;
+    first = at;
+    match_ = stop;
+  }
   if (first != std::string::npos) {
     matched_ = true;
     held_.resize(first);

@@ -19,9 +19,12 @@ class StopStrings {
   /// What was held back, when the answer ends without a match.
   std::string finish();
   bool matched() const { return matched_; }
+  /// The string that ended it; of several that begin at the same place the first that was given. Empty without a match.
+  const std::string& match() const { return match_; }
 
  private:
   std::vector<std::string> stops_;
+  std::string match_;
   std::string held_;  // a proper prefix of a stop string, plus the piece at hand
   bool matched_ = false;
 };

@@ -3,15 +3,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/utf8.h"
+#include "server/json_body.h"
 
 namespace onebit::server {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 std::string event(const Json& json) {
   return "data: " + dump(json) + "\n\n";
@@ -39,14 +36,7 @@ Json chat_logprob(const Tokenizer& tokenizer, TokenId id, float logprob) {
 }
 
 Json chat_logprobs(const Tokenizer& tokenizer, const std::vector<GeneratedToken>& tokens) {
-  Json content = Json::array();
-  for (const auto& token : tokens) {
-    auto entry = chat_logprob(tokenizer, token.id, token.logprob);
-    entry["top_logprobs"] = Json::array();
-    for (const auto& top : token.top) entry["top_logprobs"].push_back(chat_logprob(tokenizer, top.id, top.logprob));
-    content.push_back(std::move(entry));
-  }
-  return {{"content", std::move(content)}};
+  return {{"content", logprobs_json(tokenizer, tokens)}};
 }
 
 /// The logprobs of /v1/completions. A NaN stands for "none": the first token of an echoed prompt.
@@ -103,6 +93,17 @@ const char* stream_object(const ApiCall& call) {
 
 }  // namespace
 
+Json logprobs_json(const Tokenizer& tokenizer, const std::vector<GeneratedToken>& tokens) {
+  Json content = Json::array();
+  for (const auto& token : tokens) {
+    auto entry = chat_logprob(tokenizer, token.id, token.logprob);
+    entry["top_logprobs"] = Json::array();
+    for (const auto& top : token.top) entry["top_logprobs"].push_back(chat_logprob(tokenizer, top.id, top.logprob));
+    content.push_back(std::move(entry));
+  }
+  return content;
+}
+
 void ApiUsage::add(const Outcome& o, bool with_prompt) {
   if (with_prompt) {
     prompt_tokens += o.prompt_tokens;
@@ -112,6 +113,15 @@ void ApiUsage::add(const Outcome& o, bool with_prompt) {
   prompt_ms = std::max(prompt_ms, o.prompt_seconds * 1e3);
   first_token_ms = std::max(first_token_ms, (o.queued_seconds + o.prompt_seconds) * 1e3);
   answer_ms = std::max(answer_ms, o.answer_seconds * 1e3);
+}
+
+void ApiUsage::add(const ApiUsage& other) {
+  prompt_tokens += other.prompt_tokens;
+  cached_tokens += other.cached_tokens;
+  answer_tokens += other.answer_tokens;
+  prompt_ms += other.prompt_ms;
+  first_token_ms += other.first_token_ms;
+  answer_ms += other.answer_ms;
 }
 
 ChoiceText ApiFormat::echo(uint32_t choice, std::vector<GeneratedToken> prompt_logprobs) const {
@@ -149,7 +159,9 @@ std::string ApiFormat::whole(const std::vector<ChoiceText>& choices, const std::
   return dump(root);
 }
 
-std::string ApiFormat::role(uint32_t choice) const {
+/// Of a chat, the role.
+std::string ApiFormat::begin(uint32_t choice) {
+  if (call_.kind != ApiCall::Kind::kChat) return {};
   auto root = head_json(head_, stream_object(call_));
   root["choices"] = Json::array({{{"index", choice},
                                   {"delta", {{"role", "assistant"}, {"content", ""}}},
@@ -191,12 +203,18 @@ std::string ApiFormat::end(uint32_t choice, const Outcome& outcome, const ApiUsa
   return event(root);
 }
 
-std::string ApiFormat::usage(const ApiUsage& usage) const {
+std::string ApiFormat::error(const ApiError& error) const {
+  return "data: " + error.json() + "\n\n";
+}
+
+std::string ApiFormat::finish(const ApiUsage& usage) {
+  constexpr const char* kDone = "data: [DONE]\n\n";
+  if (!call_.include_usage) return kDone;
   auto root = head_json(head_, stream_object(call_));
   root["choices"] = Json::array();
   root["usage"] = usage_json(usage);
   root["timings"] = timings(usage);
-  return event(root);
+  return event(root) + kDone;
 }
 
 }  // namespace onebit::server

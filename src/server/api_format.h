@@ -1,6 +1,7 @@
 // From the engine's answers to the JSON of OpenAI's API.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct ChoiceText {
   std::string text;
   std::vector<GeneratedToken> tokens;  // with logprobs where asked for
   size_t echoed = 0;                   // so many of them are the prompt's
+  std::vector<float> embedding{};      // in place of all that
 };
 
 /// Sums over an answer's choices.
@@ -30,30 +32,37 @@ struct ApiUsage {
   double prompt_ms = 0, first_token_ms = 0, answer_ms = 0;
 
   void add(const Outcome& outcome, bool with_prompt);
+  /// Of another part of the same answer, after this one.
+  void add(const ApiUsage& other);
 };
 
-/// Writes the answers to one call.
+/// Log-probabilities of tokens as chats tell them: an array of {"token", "logprob", "bytes", "top_logprobs"}.
+nlohmann::ordered_json logprobs_json(const Tokenizer& tokenizer, const std::vector<GeneratedToken>& tokens);
+
+/// Writes the answers to one call: here as OpenAI's completions; other protocols are classes of their own.
 class ApiFormat {
  public:
   ApiFormat(const ApiCall& call, const Tokenizer& tokenizer, ApiHead head)
       : call_(call), tokenizer_(tokenizer), head_(std::move(head)), offsets_(call.requests.size()) {}
+  ApiFormat(const ApiFormat&) = delete;
+  ApiFormat& operator=(const ApiFormat&) = delete;
+  virtual ~ApiFormat() = default;
 
   /// Where echo is on: what stands before the answer.
   ChoiceText echo(uint32_t choice, std::vector<GeneratedToken> prompt_logprobs) const;
 
   /// The whole answer.
-  std::string whole(const std::vector<ChoiceText>& choices, const std::vector<Outcome>& outcomes,
-                    const ApiUsage& usage) const;
+  virtual std::string whole(const std::vector<ChoiceText>& choices, const std::vector<Outcome>& outcomes,
+                            const ApiUsage& usage) const;
 
-  /// Events of a stream, as "data: …\n\n".
-  std::string role(uint32_t choice) const;  // a chat's first
-  std::string piece(uint32_t choice, const ChoiceText& piece);
-  std::string end(uint32_t choice, const Outcome& outcome, const ApiUsage* timings);
-  std::string usage(const ApiUsage& usage) const;
-  static std::string error(const std::string& json) { return "data: " + json + "\n\n"; }
-  static std::string done() { return "data: [DONE]\n\n"; }
+  /// Events of a stream, as they are sent ("data: …\n\n").
+  virtual std::string begin(uint32_t choice);  // before all else of a choice
+  virtual std::string piece(uint32_t choice, const ChoiceText& piece);
+  virtual std::string end(uint32_t choice, const Outcome& outcome, const ApiUsage* timings);  // with the last: timings
+  virtual std::string finish(const ApiUsage& usage);                                          // after all choices
+  virtual std::string error(const ApiError& error) const;                                     // in place of the rest
 
- private:
+ protected:
   const ApiCall& call_;
   const Tokenizer& tokenizer_;
   ApiHead head_;

@@ -10,38 +10,13 @@
 
 #include "base/utf8.h"
 #include "server/fields.h"
+#include "server/json_body.h"
 #include "tokenizer/chat_layout.h"
 
 namespace onebit::server {
 namespace {
 
 using nlohmann::json;
-
-/// Deeper than any request needs; what copies JSON recurses.
-constexpr int kDeepest = 64;
-
-/// Of arrays and objects within each other, strings left out.
-bool too_deep(std::string_view body) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < body.size(); ++i) {
-    const char c = body[i];
-    if (c == '"') in_string = !in_string;
-    if (in_string && c == '\\') ++i;
-    if (!in_string && (c == '[' || c == '{') && ++depth > kDeepest) return true;
-    if (!in_string && (c == ']' || c == '}')) --depth;
-  }
-  return false;
-}
-
-ApiResult<json> parse(std::string_view body) {
-  if (too_deep(body))
-    return tl::unexpected(ApiError{.message = fmt::format("the body has more than {} levels", kDeepest)});
-  auto root = json::parse(body, nullptr, false);
-  if (root.is_discarded()) return tl::unexpected(ApiError{.message = "the body is not valid JSON"});
-  if (!root.is_object()) return tl::unexpected(ApiError{.message = "the body must be a JSON object"});
-  return root;
-}
 
 uint64_t draw_seed() {
   std::random_device device;
@@ -150,12 +125,7 @@ Request read_common(Fields& fields, const ApiContext& context, ApiCall& call) {
       if (const auto* error = inner.error()) fields.fault("stream_options.include_usage", error->message);
     }
   }
-  const auto model = fields.string("model", context.model_name);
-  if (model != context.model_name)
-    fields.fault(
-        "model",
-        fmt::format("the model '{}' does not exist: this server has '{}'", printable(model), context.model_name), 404,
-        "model_not_found");
+  check_model(fields, context);
   refuse_unsupported(fields);
   return request;
 }
@@ -211,9 +181,17 @@ std::vector<ChatMessage> read_messages(Fields& fields) {
 
 /// Their prompt, or the fault.
 std::vector<TokenId> read_chat_prompt(Fields& fields, const ApiContext& context, bool open_answer) {
-  const auto messages = read_messages(fields);
+  auto messages = read_messages(fields);
+  const bool goes_on = fields.boolean("continue_final_message", false);  // an answer's beginning is its last message
   if (fields.error()) return {};
+  std::string beginning;
+  if (goes_on && messages.back().role == "assistant") {
+    beginning = std::move(messages.back().content);
+    messages.pop_back();
+    open_answer = true;
+  }
   auto prompt = encode_chat(context.tokenizer, messages, open_answer);
+  if (prompt) context.tokenizer.encode(beginning, SpecialTokens::kAsText, *prompt);
   if (prompt) return *std::move(prompt);
   fields.fault("messages", prompt.error().message);
   return {};
@@ -303,10 +281,22 @@ ApiResult<ApiCall> finish(Fields& fields, ApiCall call) {
 
 }  // namespace
 
+void check_model(Fields& fields, const ApiContext& context) {
+  const auto model = fields.string("model", context.model_name);
+  if (model != context.model_name && !context.any_model)
+    fields.fault("model",
+                 fmt::format("the model '{}' does not exist: there is '{}'", printable(model), context.model_name), 404,
+                 "model_not_found");
+}
+
 ApiResult<ApiCall> read_chat(std::string_view body, const ApiContext& context) {
-  auto root = parse(body);
+  const auto root = parse_body(body);
   if (!root) return tl::unexpected(root.error());
-  Fields fields(*root);
+  return read_chat_object(*root, context);
+}
+
+ApiResult<ApiCall> read_chat_object(const json& root, const ApiContext& context) {
+  Fields fields(root);
   ApiCall call;
   auto request = read_common(fields, context, call);
   call.logprobs = request.params.logprobs = fields.boolean("logprobs", false);
@@ -325,9 +315,13 @@ ApiResult<ApiCall> read_chat(std::string_view body, const ApiContext& context) {
 }
 
 ApiResult<ApiCall> read_completion(std::string_view body, const ApiContext& context) {
-  auto root = parse(body);
+  const auto root = parse_body(body);
   if (!root) return tl::unexpected(root.error());
-  Fields fields(*root);
+  return read_completion_object(*root, context);
+}
+
+ApiResult<ApiCall> read_completion_object(const json& root, const ApiContext& context) {
+  Fields fields(root);
   ApiCall call;
   call.kind = ApiCall::Kind::kCompletion;
   auto request = read_common(fields, context, call);
@@ -353,7 +347,7 @@ ApiResult<ApiCall> read_completion(std::string_view body, const ApiContext& cont
 }
 
 ApiResult<std::string> tokenize(std::string_view body, const ApiContext& context) {
-  auto root = parse(body);
+  auto root = parse_body(body);
   if (!root) return tl::unexpected(root.error());
   Fields fields(*root);
   const bool special = fields.boolean("parse_special", true);
@@ -381,7 +375,7 @@ ApiResult<std::string> tokenize(std::string_view body, const ApiContext& context
 }
 
 ApiResult<std::string> detokenize(std::string_view body, const ApiContext& context) {
-  auto root = parse(body);
+  auto root = parse_body(body);
   if (!root) return tl::unexpected(root.error());
   const auto it = root->find("tokens");
   std::vector<TokenId> ids;
@@ -396,7 +390,7 @@ ApiResult<std::string> detokenize(std::string_view body, const ApiContext& conte
 }
 
 ApiResult<std::string> apply_template(std::string_view body, const ApiContext& context) {
-  auto root = parse(body);
+  auto root = parse_body(body);
   if (!root) return tl::unexpected(root.error());
   Fields fields(*root);
   const bool open_answer = fields.boolean("add_generation_prompt", true);

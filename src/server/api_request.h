@@ -18,6 +18,7 @@ namespace onebit::server {
 struct ApiLimits {
   uint32_t choices = 16;       // n
   uint32_t answers = 128;      // prompts of one completion times n
+  uint32_t inputs = 2048;      // of one request for embeddings
   uint32_t top_logprobs = 20;  // beside each token
   uint32_t max_tokens = 0;     // of an answer; 0: what the context holds
   uint32_t pieces = 1 << 17;   // told by /tokenize, each with its text
@@ -29,22 +30,37 @@ struct ApiContext {
   const ModelConfig& config;
   std::string model_name;
   ApiLimits limits{};
+  bool any_model = false;  // a request may name another model, and gets this one
+
+  /// The same with another config, which must outlive it.
+  ApiContext with(const ModelConfig& other) const {
+    return {
+        .tokenizer = tokenizer, .config = other, .model_name = model_name, .limits = limits, .any_model = any_model};
+  }
 };
 
 /// One HTTP request that generates: `requests` in the order of the answer's choices.
 struct ApiCall {
-  enum class Kind { kChat, kCompletion };
+  enum class Kind { kChat, kCompletion, kEmbedding };
   Kind kind = Kind::kChat;
   std::vector<Request> requests;
   bool stream = false;
   bool include_usage = false;
   bool logprobs = false;
   bool echo = false;
+  std::string details;                         // what another protocol's answer needs of the request
   std::vector<uint32_t> hidden_prompt_tokens;  // of each request: a BOS that we put before the prompt
 };
 
 /// POST /v1/chat/completions and /v1/completions.
 ApiResult<ApiCall> read_chat(std::string_view body, const ApiContext& context);
+/// The same of a body that was parsed, or made of another protocol's.
+ApiResult<ApiCall> read_chat_object(const nlohmann::json& root, const ApiContext& context);
+ApiResult<ApiCall> read_completion_object(const nlohmann::json& root, const ApiContext& context);
+
+class Fields;
+/// A fault where the field "model" names another model than there is.
+void check_model(Fields& fields, const ApiContext& context);
 ApiResult<ApiCall> read_completion(std::string_view body, const ApiContext& context);
 
 /// POST /tokenize, /detokenize, /apply-template; GET /tokenizer_info: the answer's body.

@@ -35,6 +35,7 @@ asio::awaitable<bool> Connection::read_header() {
   parser_->body_limit(limits_.body_bytes);
   request_ = {};
   extra_.clear();
+  error_form_ = plain_error;
   status_ = 0;
   unread_ = true;
   stream_.expires_after(std::exchange(first_, false) ? std::min(limits_.first, limits_.idle) : limits_.idle);
@@ -95,6 +96,18 @@ std::string_view Connection::path() const {
   return target.substr(0, target.find('?'));
 }
 
+std::string_view Connection::query(std::string_view name) const {
+  auto rest = view(request_.target());
+  rest.remove_prefix(std::min(rest.size(), rest.find('?')));
+  while (!rest.empty()) {
+    rest.remove_prefix(1);  // ? or &
+    const auto field = rest.substr(0, rest.find('&'));
+    if (field.starts_with(name) && field.substr(name.size()).starts_with('=')) return field.substr(name.size() + 1);
+    rest.remove_prefix(field.size());
+  }
+  return {};
+}
+
 bool Connection::lost(boost::system::error_code error) {
   if (error) keep_alive_ = false;  // what else it sent is not worth an answer, and writing again would only wait
   return bool{error};
@@ -128,9 +141,9 @@ asio::awaitable<void> Connection::refuse_and_close(int status, std::string messa
   co_await refuse(api_error(status, "", std::move(message)));
 }
 
-asio::awaitable<bool> Connection::begin_stream() {
+asio::awaitable<bool> Connection::begin_stream(const char* type) {
   http::response<http::empty_body> message(http::status::ok, 11);
-  message.set(http::field::content_type, "text/event-stream");
+  message.set(http::field::content_type, type);
   message.set(http::field::cache_control, "no-cache");
   for (const auto& [name, value] : extra_) message.set(name, value);
   status_ = 200;

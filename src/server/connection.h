@@ -33,10 +33,6 @@ inline HttpResponse json_response(std::string body, int status = 200, int retry_
   return {.status = status, .body = std::move(body), .retry_after = retry_after};
 }
 
-inline HttpResponse error_response(const ApiError& error) {
-  return json_response(error.json(), error.status, error.retry_after);
-}
-
 struct ConnectionLimits {
   uint64_t body_bytes = 8 << 20;
   uint32_t header_bytes = 16 << 10;
@@ -62,16 +58,26 @@ class Connection {
   /// The request's path without its query.
   std::string_view path() const;
 
+  /// The value of a field of the query, as it stands there; empty where it is absent.
+  std::string_view query(std::string_view name) const;
+
+  /// How this request's refusals are written; from the next header on as ApiError::json() does.
+  void set_error_form(std::string (*form)(const ApiError& error)) { error_form_ = form; }
+  HttpResponse error_response(const ApiError& error) const {
+    return json_response(error_form_(error), error.status, error.retry_after);
+  }
+
   /// Headers that every answer of this connection has.
   void add_header(std::string name, std::string value) { extra_.emplace_back(std::move(name), std::move(value)); }
   asio::awaitable<bool> respond(HttpResponse response);
+  asio::awaitable<void> answer(HttpResponse response) { co_await respond(std::move(response)); }
   asio::awaitable<void> refuse(const ApiError& error);
   /// How the last request ended, for the log: the status that was sent, or what set_status() says came of it.
   int status() const { return status_; }
   void set_status(int status) { status_ = status; }
 
   /// A stream of events; false once the client is gone or takes nothing for too long.
-  asio::awaitable<bool> begin_stream();
+  asio::awaitable<bool> begin_stream(const char* type = "text/event-stream");
   asio::awaitable<bool> write(const std::string& events);
   asio::awaitable<bool> end_stream();
 
@@ -108,6 +114,8 @@ class Connection {
   std::shared_ptr<Parser> parser_;
   HttpRequest request_;
   std::vector<std::pair<std::string, std::string>> extra_;
+  static std::string plain_error(const ApiError& error) { return error.json(); }
+  std::string (*error_form_)(const ApiError& error) = plain_error;
   bool keep_alive_ = true;
   bool chunked_ = true;
   bool unread_ = false;  // of the request, its body

@@ -17,13 +17,16 @@ namespace asio = boost::asio;
 struct PromptEvent {
   std::vector<GeneratedToken> tokens;
 };
+struct EmbeddingEvent {
+  std::vector<float> values;
+};
 struct EndEvent {
   Outcome outcome;
   std::string rest;
 };
 struct Event {
   uint32_t choice;
-  std::variant<PromptEvent, Answer::Piece, EndEvent> what;
+  std::variant<PromptEvent, EmbeddingEvent, Answer::Piece, EndEvent> what;
 };
 
 /// Of one call, whose choices all write into it. Outlives the coroutine that reads it.
@@ -57,6 +60,9 @@ class ChoiceListener final : public RequestListener {
   ChoiceListener(std::shared_ptr<EventQueue> queue, uint32_t choice) : queue_(std::move(queue)), choice_(choice) {}
   void on_prompt(std::vector<GeneratedToken> tokens) override {
     queue_->push({choice_, PromptEvent{std::move(tokens)}});
+  }
+  void on_embedding(std::vector<float> embedding) override {
+    queue_->push({choice_, EmbeddingEvent{std::move(embedding)}});
   }
   void on_token(Answer::Piece piece) override { queue_->push({choice_, std::move(piece)}); }
   void on_end(const Outcome& outcome, std::string rest) override {

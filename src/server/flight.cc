@@ -21,6 +21,7 @@ class MeteredListener final : public RequestListener {
     metrics_.token();
     to_.on_token(std::move(piece));
   }
+  void on_embedding(std::vector<float> embedding) override { to_.on_embedding(std::move(embedding)); }
   void on_end(const Outcome& outcome, std::string rest) override {
     metrics_.ended(outcome);
     to_.on_end(outcome, std::move(rest));
@@ -53,15 +54,14 @@ void Client::leave() {
   if (queue) queue->wake();
 }
 
-Flight::Flight(const ApiCall& call, const Tokenizer& tokenizer, ApiHead head, Metrics& metrics,
-               std::shared_ptr<Client> client)
+Flight::Flight(const ApiCall& call, std::unique_ptr<ApiFormat> format, Metrics& metrics, std::shared_ptr<Client> client)
     : call_(call),
-      format_(call, tokenizer, std::move(head)),
+      format_(std::move(format)),
       metrics_(metrics),
       client_(std::move(client)),
       choices_(call.requests.size()),
       outcomes_(call.requests.size()) {
-  for (uint32_t i = 0; call_.echo && i < choices_.size(); ++i) choices_[i] = format_.echo(i, {});
+  for (uint32_t i = 0; call_.echo && i < choices_.size(); ++i) choices_[i] = format_->echo(i, {});
 }
 
 std::optional<ApiError> Flight::submit(EngineLoop& engine, const asio::any_io_executor& executor) {
@@ -89,7 +89,8 @@ std::optional<ApiError> Flight::end(uint32_t choice, const Outcome& outcome) {
 std::optional<ApiError> Flight::collect_one(Event& event) {
   auto& so_far = choices_[event.choice];
   if (auto* prompt = std::get_if<PromptEvent>(&event.what))
-    so_far = format_.echo(event.choice, std::move(prompt->tokens));
+    so_far = format_->echo(event.choice, std::move(prompt->tokens));
+  if (auto* embedding = std::get_if<EmbeddingEvent>(&event.what)) so_far.embedding = std::move(embedding->values);
   if (auto* piece = std::get_if<Answer::Piece>(&event.what)) {
     so_far.text += piece->text;
     if (call_.logprobs) so_far.tokens.push_back(std::move(piece->token));
@@ -109,30 +110,30 @@ std::optional<ApiError> Flight::collect(std::vector<Event> events) {
 std::string Flight::beginning() {
   std::string out;
   for (uint32_t i = 0; i < choices_.size(); ++i) {
-    if (call_.kind == ApiCall::Kind::kChat) out += format_.role(i);
-    if (call_.echo && !call_.logprobs) out += format_.piece(i, choices_[i]);
+    out += format_->begin(i);
+    if (call_.echo && !call_.logprobs) out += format_->piece(i, choices_[i]);
   }
   return out;
 }
 
 std::optional<ApiError> Flight::tell_one(Event& event, std::string& out) {
   if (auto* prompt = std::get_if<PromptEvent>(&event.what))
-    out += format_.piece(event.choice, format_.echo(event.choice, std::move(prompt->tokens)));
+    out += format_->piece(event.choice, format_->echo(event.choice, std::move(prompt->tokens)));
   if (auto* piece = std::get_if<Answer::Piece>(&event.what))
     if (call_.logprobs || !piece->text.empty())
-      out += format_.piece(event.choice, {std::move(piece->text), {std::move(piece->token)}, 0});
+      out += format_->piece(event.choice, {std::move(piece->text), {std::move(piece->token)}, 0});
   const auto* last = std::get_if<EndEvent>(&event.what);
   if (last == nullptr) return std::nullopt;
-  if (!last->rest.empty()) out += format_.piece(event.choice, {last->rest, {}, 0});
+  if (!last->rest.empty()) out += format_->piece(event.choice, {last->rest, {}, 0});
   if (auto error = end(event.choice, last->outcome)) return error;
-  out += format_.end(event.choice, last->outcome, all_ended() ? &usage_ : nullptr);
+  out += format_->end(event.choice, last->outcome, all_ended() ? &usage_ : nullptr);
   return std::nullopt;
 }
 
 std::optional<ApiError> Flight::tell(std::vector<Event> events, std::string& out) {
   for (auto& event : events)
     if (auto error = tell_one(event, out)) return error;
-  if (all_ended()) out += (call_.include_usage ? format_.usage(usage_) : "") + ApiFormat::done();
+  if (all_ended()) out += format_->finish(usage_);
   return std::nullopt;
 }
 

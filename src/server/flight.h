@@ -26,9 +26,8 @@ struct Client {
 
 class Flight {
  public:
-  /// `call`, `tokenizer` and `metrics` must outlive it, the metrics also what the engine does of it.
-  Flight(const ApiCall& call, const Tokenizer& tokenizer, ApiHead head, Metrics& metrics,
-         std::shared_ptr<Client> client);
+  /// `call` and `metrics` must outlive it, the metrics also what the engine does of it.
+  Flight(const ApiCall& call, std::unique_ptr<ApiFormat> format, Metrics& metrics, std::shared_ptr<Client> client);
   Flight(const Flight&) = delete;
   Flight& operator=(const Flight&) = delete;
   /// What the engine still does of it ends with its next step.
@@ -44,11 +43,15 @@ class Flight {
 
   /// Keeps what came, for an answer in one piece; the error that ends it.
   std::optional<ApiError> collect(std::vector<Event> events);
-  std::string whole() const { return format_.whole(choices_, outcomes_, usage_); }
+  std::string whole() const { return format_->whole(choices_, outcomes_, usage_); }
+  /// After all_ended(): what came of each choice.
+  std::vector<ChoiceText>& choices() { return choices_; }
+  const ApiUsage& usage() const { return usage_; }
 
   /// The same as events of a stream, the end of the stream with the last of them.
   std::string beginning();
   std::optional<ApiError> tell(std::vector<Event> events, std::string& out);
+  std::string error(const ApiError& error) const { return format_->error(error); }
 
  private:
   std::optional<ApiError> collect_one(Event& event);
@@ -56,7 +59,7 @@ class Flight {
   std::optional<ApiError> end(uint32_t choice, const Outcome& outcome);
 
   const ApiCall& call_;
-  ApiFormat format_;
+  std::unique_ptr<ApiFormat> format_;
   Metrics& metrics_;
   std::shared_ptr<Client> client_;
   std::vector<ChoiceText> choices_;

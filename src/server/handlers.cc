@@ -1,38 +1,26 @@
 #include "server/handlers.h"
 
 #include <algorithm>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
-#include <nlohmann/json.hpp>
 #include <random>
 
-#include "base/utf8.h"
-#include "kernels/cpu/select.h"
+#include "server/embeddings_api.h"
+#include "server/json_body.h"
+#include "server/messages_api.h"
+#include "server/ollama_api.h"
+#include "server/version.h"
 
 namespace onebit::server {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// As proxies call it: the client is gone.
-constexpr int kClientGone = 499;
+/// Inputs of one request for embeddings that the engine gets at once.
+constexpr size_t kInputsAtOnce = 64;
 
 std::string random_id(const char* prefix) {
   std::random_device device;
   return fmt::format("{}{:08x}{:08x}{:08x}", prefix, device(), device(), device());
-}
-
-std::string model_name(const Model& model, const ServerOptions& options) {
-  if (!options.model_name.empty()) return options.model_name;
-  const auto name = model.file().provenance("name");
-  return name.empty() ? "1bit" : std::string(name);
-}
-
-/// The CPU takes the place of devices that are lost, unless the model's options say otherwise.
-EngineLoopOptions with_spare(EngineLoopOptions options, Model& model) {
-  options.spare = [&model] { return model.fall_back(); };
-  return options;
 }
 
 int64_t now_unix() {
@@ -41,36 +29,32 @@ int64_t now_unix() {
 
 }  // namespace
 
-Service::Service(Model loaded, const ServerOptions& options, std::string version_text)
-    : model(std::move(loaded)),
-      name(utf8_replace_invalid(model_name(model, options))),
-      fingerprint("1bit-" + version_text),
-      version(std::move(version_text)),
-      created(now_unix()),
-      api{model.tokenizer(), model.file().config(), name, options.api},
-      metrics({version, name, model.engine_name() == "cpu" ? (*cpu::chosen_kernels())->name : model.engine_name()}),
-      engine(model.backends(), model.tokenizer(), with_spare(options.engine, model)) {}
-
-enum class Does { kHealth, kMetrics, kModels, kTokenizerInfo, kChat, kCompletion, kText };
-
-struct Handlers::Route {
-  std::string_view path;
-  bool post;
-  Does does;
-  TextRoute text = nullptr;
-};
-
 std::span<const Handlers::Route> Handlers::routes() {
-  static constexpr Route kRoutes[] = {{"/v1/chat/completions", true, Does::kChat},
-                                      {"/chat/completions", true, Does::kChat},
-                                      {"/v1/completions", true, Does::kCompletion},
-                                      {"/completions", true, Does::kCompletion},
+  static constexpr Route kRoutes[] = {{"/v1/chat/completions", true, Does::kGenerate, nullptr, &kChatProtocol},
+                                      {"/chat/completions", true, Does::kGenerate, nullptr, &kChatProtocol},
+                                      {"/v1/completions", true, Does::kGenerate, nullptr, &kCompletionProtocol},
+                                      {"/completions", true, Does::kGenerate, nullptr, &kCompletionProtocol},
+                                      {"/v1/responses", true, Does::kGenerate, nullptr, &kResponsesProtocol},
+                                      {"/v1/messages", true, Does::kGenerate, nullptr, &kMessagesProtocol},
+                                      {"/v1/messages/count_tokens", true, Does::kText, count_tokens},
+                                      {"/v1/embeddings", true, Does::kEmbed, nullptr, &kEmbeddingsProtocol},
+                                      {"/embeddings", true, Does::kEmbed, nullptr, &kEmbeddingsProtocol},
                                       {"/v1/models", false, Does::kModels},
                                       {"/models", false, Does::kModels},
                                       {"/tokenize", true, Does::kText, tokenize},
                                       {"/detokenize", true, Does::kText, detokenize},
                                       {"/apply-template", true, Does::kText, apply_template},
                                       {"/tokenizer_info", false, Does::kTokenizerInfo},
+                                      {"/slots", false, Does::kSlots},
+                                      {"/kv/save", true, Does::kSaveKv},
+                                      {"/kv/restore", true, Does::kRestoreKv},
+                                      {"/api/chat", true, Does::kGenerate, nullptr, &kOllamaChatProtocol},
+                                      {"/api/generate", true, Does::kGenerate, nullptr, &kOllamaGenerateProtocol},
+                                      {"/api/embed", true, Does::kEmbed, nullptr, &kOllamaEmbedProtocol},
+                                      {"/api/tags", false, Does::kTags},
+                                      {"/api/ps", false, Does::kLoaded},
+                                      {"/api/show", true, Does::kShow},
+                                      {"/api/version", false, Does::kVersion},
                                       {"/metrics", false, Does::kMetrics},
                                       {"/health", false, Does::kHealth}};
   return kRoutes;
@@ -82,14 +66,10 @@ std::string_view Handlers::route_name(std::string_view path) {
   return it == all.end() ? "other" : it->path;
 }
 
-std::string Handlers::model_json() const {
-  const nlohmann::ordered_json model{
-      {"id", s_->name},
-      {"object", "model"},
-      {"created", s_->created},
-      {"owned_by", "1bit"},
-      {"meta", {{"context", s_->api.config.context}, {"vocabulary", s_->api.config.vocabulary}}}};
-  return model.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+std::vector<std::pair<std::string_view, bool>> Handlers::all_routes() {
+  std::vector<std::pair<std::string_view, bool>> all;
+  for (const auto& route : routes()) all.emplace_back(route.path, route.post);
+  return all;
 }
 
 asio::awaitable<void> Handlers::handle(Connection& c, size_t connections) {
@@ -98,94 +78,190 @@ asio::awaitable<void> Handlers::handle(Connection& c, size_t connections) {
   const auto route = std::find_if(all.begin(), all.end(), [&](const Route& r) { return r.path == path; });
   const bool post = c.request().method() == http::verb::post;
   const bool get = c.request().method() == http::verb::get || c.request().method() == http::verb::head;
+  constexpr std::string_view kModel = "/v1/models/";
+  if (get && path.starts_with(kModel)) {
+    const auto name = path.substr(kModel.size());
+    const auto* entry = name.empty() ? nullptr : models_.find(name);
+    if (entry != nullptr) co_return co_await c.answer(json_response(model_json(*entry)));
+  }
+  if (route == all.end()) co_return co_await c.refuse(api_error(404, "not_found", "there is nothing at this path"));
+  if (route->post ? post : get) co_return co_await handle_route(c, *route, connections);
+  auto response = c.error_response(
+      api_error(405, "method_not_allowed", fmt::format("{} takes {}", path, route->post ? "POST" : "GET")));
+  response.allow = route->post ? "POST" : "GET, HEAD";
+  co_await c.respond(std::move(response));
+}
+
+asio::awaitable<void> Handlers::handle_route(Connection& c, const Route& route, size_t connections) {
   HttpResponse response;
-  if (get && path == "/v1/models/" + s_->name) {
-    response.body = model_json();
-  } else if (route == all.end()) {
-    response = error_response(api_error(404, "not_found", "there is nothing at this path"));
-  } else if (route->post ? !post : !get) {
-    response = error_response(
-        api_error(405, "method_not_allowed", fmt::format("{} takes {}", path, route->post ? "POST" : "GET")));
-    response.allow = route->post ? "POST" : "GET, HEAD";
-  } else if (route->does == Does::kChat) {
-    co_return co_await generate(c, ApiCall::Kind::kChat);
-  } else if (route->does == Does::kCompletion) {
-    co_return co_await generate(c, ApiCall::Kind::kCompletion);
-  } else if (route->does == Does::kText) {
-    co_return co_await answer_text(c, route->text);
-  } else if (route->does == Does::kModels) {
-    response.body = fmt::format(R"({{"object":"list","data":[{}]}})", model_json());
-  } else if (route->does == Does::kTokenizerInfo) {
-    response.body = co_await on_worker([&] { return tokenizer_info(s_->api); });
-  } else {
-    response.body = s_->metrics.text(s_->engine.stats(), connections);
-    response.type = "text/plain; version=0.0.4; charset=utf-8";
+  switch (route.does) {
+    case Does::kGenerate:
+      co_return co_await generate(c, *route.protocol);
+    case Does::kEmbed:
+      co_return co_await embed(c, *route.protocol);
+    case Does::kText:
+      co_return co_await answer_text(c, route.text);
+    case Does::kTokenizerInfo:
+      co_return co_await answer_tokenizer_info(c);
+    case Does::kSaveKv:
+    case Does::kRestoreKv:
+      co_return co_await answer_kv(c, route.does == Does::kSaveKv);
+    case Does::kShow:
+      co_return co_await show(c);
+    case Does::kModels:
+      response.body = models_json();
+      break;
+    case Does::kSlots:
+      response.body = co_await slots_json();
+      break;
+    case Does::kTags:
+    case Does::kLoaded:
+      response.body = ollama_models(route.does == Does::kLoaded);
+      break;
+    case Does::kVersion:
+      response.body = fmt::format("{{\"version\":\"{}\"}}", kVersion);
+      break;
+    case Does::kMetrics:
+    case Does::kHealth:  // answered before
+      response.body = metrics_.text(models_.stats(), connections);
+      response.type = "text/plain; version=0.0.4; charset=utf-8";
   }
   co_await c.respond(std::move(response));
 }
 
-template <class Work>
-asio::awaitable<std::invoke_result_t<Work>> Handlers::on_worker(Work work) {
-  co_return co_await asio::co_spawn(
-      workers_.get_executor(), [&]() -> asio::awaitable<std::invoke_result_t<Work>> { co_return work(); },
-      asio::use_awaitable);
+/// The service of the model that the body names, or the query where there is no body. Of a single model, the reading
+/// of the request says whether it is the one.
+asio::awaitable<Handlers::Found> Handlers::service_of(const Connection& c, std::shared_ptr<Client> client) {
+  std::string name;
+  if (models_.several()) {
+    const auto& body = c.request().body();
+    name = c.query("model");
+    if (!body.empty()) name = co_await on_worker([&] { return model_in(body); });
+    if (models_.find(name) == nullptr) name = without_tag(name);
+  }
+  const auto deadline = Clock::now() + options_.request_time;
+  const std::function<bool()> gone = [client] { return client->gone.load(); };  // not in the co_await: see api_error()
+  co_return co_await models_.get(name, deadline, gone);
 }
 
 asio::awaitable<void> Handlers::answer_text(Connection& c, TextRoute make) {
-  const auto result = co_await on_worker([&] { return make(c.request().body(), s_->api); });
+  const auto client = std::make_shared<Client>();
+  const Connection::Watch watch(c, [client] { client->leave(); });
+  const auto service = co_await service_of(c, client);
+  if (client->gone) co_return c.set_status(kClientGone);
+  if (!service) co_return co_await c.refuse(service.error());
+  const auto result = co_await on_worker([&] { return make(c.request().body(), (*service)->api); });
   if (result)
     co_await c.respond(json_response(*result));
   else
     co_await c.refuse(result.error());
 }
 
-asio::awaitable<void> Handlers::generate(Connection& c, ApiCall::Kind kind) {
+asio::awaitable<void> Handlers::answer_tokenizer_info(Connection& c) {
+  const auto service = co_await service_of(c, std::make_shared<Client>());
+  if (!service) co_return co_await c.refuse(service.error());
+  auto body = co_await on_worker([&] { return tokenizer_info((*service)->api); });
+  co_await c.respond(json_response(std::move(body)));
+}
+
+ApiHead Handlers::head_of(const Protocol& protocol, const Service& service) const {
+  return {random_id(protocol.id_prefix), now_unix(), service.name, std::string("1bit-") + kVersion};
+}
+
+asio::awaitable<void> Handlers::generate(Connection& c, const Protocol& protocol) {
   const auto client = std::make_shared<Client>();
   const Connection::Watch watch(c, [client] { client->leave(); });
-  if (const auto now = s_->engine.room_for(1); now.refusal != EngineLoop::Refusal::kNone)
+  const auto found = co_await service_of(c, client);
+  if (client->gone) co_return c.set_status(kClientGone);
+  if (!found) co_return co_await c.refuse(found.error());
+  auto& service = **found;
+  if (const auto now = service.engine.room_for(1); now.refusal != EngineLoop::Refusal::kNone)
     co_return co_await c.refuse(refusal_error(now));  // before it costs anything
   const auto call = co_await on_worker([&]() -> ApiResult<ApiCall> {
     if (client->gone) return tl::unexpected(ApiError{});
-    return kind == ApiCall::Kind::kChat ? read_chat(c.request().body(), s_->api)
-                                        : read_completion(c.request().body(), s_->api);
+    return protocol.read(c.request().body(), service.api);
   });
   if (client->gone) co_return c.set_status(kClientGone);
   if (!call) co_return co_await c.refuse(call.error());
-  const char* prefix = kind == ApiCall::Kind::kChat ? "chatcmpl-" : "cmpl-";
-  ApiHead head{random_id(prefix), now_unix(), s_->name, s_->fingerprint};
-  Flight flight(*call, s_->model.tokenizer(), std::move(head), s_->metrics, client);
-  if (const auto error = flight.submit(s_->engine, co_await asio::this_coro::executor))
+  auto format = protocol.format(*call, service.model.tokenizer(), head_of(protocol, service));
+  if (call->requests.empty()) co_return co_await c.answer(json_response(format->whole({}, {}, {})));
+  Flight flight(*call, std::move(format), metrics_, client);
+  if (const auto error = flight.submit(service.engine, co_await asio::this_coro::executor))
     co_return co_await c.refuse(*error);
   if (call->stream)
-    co_await answer_stream(c, flight);
+    co_await answer_stream(c, flight, protocol);
   else
     co_await answer_whole(c, flight);
+}
+
+asio::awaitable<void> Handlers::embed(Connection& c, const Protocol& protocol) {
+  const auto client = std::make_shared<Client>();
+  const auto group_client = std::make_shared<std::shared_ptr<Client>>();  // of the group at hand
+  const Connection::Watch watch(c, [client, group_client] {
+    client->leave();
+    if (*group_client) (*group_client)->leave();
+  });
+  const auto found = co_await service_of(c, client);
+  if (client->gone) co_return c.set_status(kClientGone);
+  if (!found) co_return co_await c.refuse(found.error());
+  auto& service = **found;
+  const auto call = co_await on_worker([&] { return protocol.read(c.request().body(), service.api); });
+  if (client->gone) co_return c.set_status(kClientGone);
+  if (!call) co_return co_await c.refuse(call.error());
+  const auto deadline = Clock::now() + options_.request_time;
+  std::vector<ChoiceText> choices;
+  ApiUsage usage;
+  // In groups: what waits is bounded, and others get their turn.
+  const size_t most = std::min<size_t>(kInputsAtOnce, options_.engine.most_waiting);
+  for (size_t at = 0; at < call->requests.size(); at += most) {
+    ApiCall group;
+    group.kind = call->kind;
+    const auto some = std::span(call->requests).subspan(at, std::min(most, call->requests.size() - at));
+    group.requests.assign(some.begin(), some.end());
+    *group_client = std::make_shared<Client>();
+    Flight flight(group, nullptr, metrics_, *group_client);
+    auto error = flight.submit(service.engine, co_await asio::this_coro::executor);
+    if (!error) error = co_await collect(flight, deadline);
+    if (client->gone) co_return c.set_status(kClientGone);
+    if (error) co_return co_await c.refuse(*error);
+    std::move(flight.choices().begin(), flight.choices().end(), std::back_inserter(choices));
+    usage.add(flight.usage());
+  }
+  const auto format = protocol.format(*call, service.model.tokenizer(), head_of(protocol, service));
+  auto body = co_await on_worker([&] { return format->whole(choices, {}, usage); });
+  if (!co_await c.respond(json_response(std::move(body)))) c.set_status(kClientGone);
 }
 
 ApiError Handlers::too_long() const {
   return api_error(504, "timeout", fmt::format("the answer took more than {} s", options_.request_time.count()));
 }
 
-asio::awaitable<void> Handlers::answer_whole(Connection& c, Flight& f) {
-  const auto deadline = Clock::now() + options_.request_time;
+/// All of it, unless the client goes; the error that ended it.
+asio::awaitable<std::optional<ApiError>> Handlers::collect(Flight& f, Clock::time_point deadline) {
   std::optional<ApiError> error;
-  while (!f.all_ended() && !error) {
+  while (!f.all_ended() && !f.gone() && !error) {
     auto events = co_await f.events().take(deadline);
-    if (f.gone()) co_return c.set_status(kClientGone);
+    if (f.gone()) break;
     if (events.empty())
       error = too_long();
     else
       error = f.collect(std::move(events));
   }
+  co_return error;
+}
+
+asio::awaitable<void> Handlers::answer_whole(Connection& c, Flight& f) {
+  const auto error = co_await collect(f, Clock::now() + options_.request_time);
+  if (f.gone()) co_return c.set_status(kClientGone);
   if (error) co_return co_await c.refuse(*error);
   auto body = co_await on_worker([&] { return f.whole(); });
   if (!co_await c.respond(json_response(std::move(body)))) c.set_status(kClientGone);
 }
 
-asio::awaitable<void> Handlers::answer_stream(Connection& c, Flight& f) {
+asio::awaitable<void> Handlers::answer_stream(Connection& c, Flight& f, const Protocol& protocol) {
   const auto deadline = Clock::now() + options_.request_time;
   std::optional<ApiError> error;
-  bool there = co_await c.begin_stream() && co_await c.write(f.beginning());
+  bool there = co_await c.begin_stream(protocol.stream_type) && co_await c.write(f.beginning());
   while (there && !f.all_ended() && !error) {
     auto events = co_await f.events().take(std::min(deadline, Clock::now() + options_.keep_alive));
     if (f.gone()) break;
@@ -195,12 +271,12 @@ asio::awaitable<void> Handlers::answer_stream(Connection& c, Flight& f) {
     else if (events.empty() && Clock::now() >= deadline)
       error = too_long();
     else if (events.empty())
-      out = ": waiting\n\n";
+      out = protocol.waiting;
     else if (f.is_large())
       error = co_await on_worker([&] { return f.tell(std::move(events), out); });
     else
       error = f.tell(std::move(events), out);
-    if (error) out += ApiFormat::error(error->json());
+    if (error) out += f.error(*error);
     there = co_await c.write(out);
   }
   if (!there || f.gone()) co_return c.set_status(kClientGone);

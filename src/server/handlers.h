@@ -1,62 +1,101 @@
 // What each route does.
 #pragma once
 
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <memory>
 #include <span>
 #include <string>
 #include <type_traits>
 
-#include "engine/engine_loop.h"
-#include "engine/model.h"
-#include "server/api_request.h"
 #include "server/connection.h"
 #include "server/flight.h"
 #include "server/metrics.h"
+#include "server/models.h"
+#include "server/protocol.h"
 #include "server/server.h"
 
 namespace onebit::server {
 
-/// A model that is loaded, and everything that serves it.
-struct Service {
-  Service(Model loaded, const ServerOptions& options, std::string version);
-
-  Model model;
-  std::string name, fingerprint, version;
-  int64_t created = 0;  // when the file was made, as far as it is known
-  ApiContext api;
-  Metrics metrics;
-  EngineLoop engine;  // the last, and the first to go
-};
-
-/// Routes of a service that is ready. `workers` run what could hold up other connections.
+/// Routes of a server that is ready. `workers` run what could hold up other connections.
 class Handlers {
  public:
-  Handlers(std::shared_ptr<Service> service, const ServerOptions& options, asio::thread_pool& workers)
-      : s_(std::move(service)), options_(options), workers_(workers) {}
+  /// All must outlive it.
+  Handlers(Models& models, const ServerOptions& options, Metrics& metrics, asio::thread_pool& workers)
+      : models_(models), options_(options), metrics_(metrics), workers_(workers) {}
 
   /// Answers the request whose body was read. `connections`: how many are open, for the metrics.
   asio::awaitable<void> handle(Connection& connection, size_t connections);
   /// What the log calls a path: one of ours, or "other", since a path can hold anything.
   static std::string_view route_name(std::string_view path);
+  /// Every path, each with its method.
+  static std::vector<std::pair<std::string_view, bool>> all_routes();
 
  private:
-  struct Route;
-  static std::span<const Route> routes();
+  static constexpr int kClientGone = 499;  // as proxies call it
   using TextRoute = ApiResult<std::string> (*)(std::string_view body, const ApiContext& context);
+  enum class Does {
+    kHealth,
+    kMetrics,
+    kModels,
+    kTokenizerInfo,
+    kGenerate,
+    kEmbed,
+    kText,
+    kSlots,
+    kTags,
+    kLoaded,
+    kShow,
+    kVersion,
+    kSaveKv,
+    kRestoreKv
+  };
+  struct Route {
+    std::string_view path;
+    bool post;
+    Does does;
+    TextRoute text = nullptr;
+    const Protocol* protocol = nullptr;
+  };
+  static std::span<const Route> routes();
+  using Found = ApiResult<std::shared_ptr<Service>>;
 
-  asio::awaitable<void> generate(Connection& connection, ApiCall::Kind kind);
+  asio::awaitable<void> handle_route(Connection& connection, const Route& route, size_t connections);
+  asio::awaitable<Found> service_of(const Connection& connection, std::shared_ptr<Client> client);
+  asio::awaitable<void> generate(Connection& connection, const Protocol& protocol);
+  asio::awaitable<void> embed(Connection& connection, const Protocol& protocol);
+  asio::awaitable<std::optional<ApiError>> collect(Flight& flight, std::chrono::steady_clock::time_point deadline);
   asio::awaitable<void> answer_whole(Connection& connection, Flight& flight);
-  asio::awaitable<void> answer_stream(Connection& connection, Flight& flight);
-  ApiError too_long() const;
+  asio::awaitable<void> answer_stream(Connection& connection, Flight& flight, const Protocol& protocol);
   asio::awaitable<void> answer_text(Connection& connection, TextRoute make);
-  std::string model_json() const;
+  asio::awaitable<void> answer_tokenizer_info(Connection& connection);
+  ApiError too_long() const;
+  ApiHead head_of(const Protocol& protocol, const Service& service) const;
+
+  // Of the models (model_routes.cc).
+  std::string model_json(const Models::Entry& entry) const;
+  std::string models_json() const;
+  std::string ollama_models(bool only_loaded) const;
+  asio::awaitable<void> show(Connection& connection);
+  asio::awaitable<std::string> slots_json();
+
+  // Of conversations in files (kv_routes.cc).
+  asio::awaitable<void> answer_kv(Connection& connection, bool save);
+  asio::awaitable<ApiResult<std::string>> save_kv(Service& service, std::string body);
+  asio::awaitable<ApiResult<std::string>> restore_kv(Service& service, std::string body);
+
   /// Runs what could hold up other connections elsewhere, and comes back with its result.
   template <class Work>
-  asio::awaitable<std::invoke_result_t<Work>> on_worker(Work work);
+  asio::awaitable<std::invoke_result_t<Work>> on_worker(Work work) {
+    co_return co_await asio::co_spawn(
+        workers_.get_executor(), [&]() -> asio::awaitable<std::invoke_result_t<Work>> { co_return work(); },
+        asio::use_awaitable);
+  }
 
-  std::shared_ptr<Service> s_;
+  Models& models_;
   const ServerOptions& options_;
+  Metrics& metrics_;
   asio::thread_pool& workers_;
 };
 

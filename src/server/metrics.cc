@@ -68,7 +68,9 @@ struct Metrics::Registry {
   std::mutex text_mutex;  // of what follows the scheduler's own counts
 };
 
-Metrics::Metrics(const Build& build) : registry_(std::make_unique<Registry>()) {
+Metrics::Metrics() : registry_(std::make_unique<Registry>()) {}
+
+void Metrics::loaded(const Build& build) {
   registry_
       ->gauge("onebit_build_info", "1; what runs here",
               {{"version", build.version}, {"model", build.model}, {"isa", build.isa}})

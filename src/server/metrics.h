@@ -18,9 +18,11 @@ class Metrics {
   struct Build {
     std::string version, model, isa;
   };
-  explicit Metrics(const Build& build);
+  Metrics();
   ~Metrics();
 
+  /// A model that is or was served, and what computes it.
+  void loaded(const Build& build);
   void token();                      // generated, of any request
   void inter_token(double seconds);  // between two tokens of an answer
   void ended(const Outcome& outcome);

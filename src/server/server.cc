@@ -9,7 +9,8 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "server/handlers.h"
-#include "server/version.h"
+#include "server/models.h"
+#include "server/protocol.h"
 
 namespace onebit::server {
 namespace {
@@ -43,7 +44,11 @@ class Hold {
 
 struct Server::Impl {
   Impl(ServerOptions o, AccessKeys k, LogSink l)
-      : options(std::move(o)), keys(std::move(k)), log(std::move(l)), acceptor(io), accept_timer(io), drain_timer(io) {}
+      : options(std::move(o)), keys(std::move(k)), log(std::move(l)), acceptor(io), accept_timer(io), drain_timer(io) {
+    options.engine.on_loss = [this](const std::string& sentence) {
+      asio::post(io, [this, sentence] { log("device lost: " + sentence); });
+    };
+  }
 
   Result<uint16_t> listen();
   Status run();
@@ -63,12 +68,13 @@ struct Server::Impl {
   ServerOptions options;
   AccessKeys keys;
   LogSink log;
+  Metrics metrics;  // of use to the engines' threads until the last request is gone, and some wait in `io`
   asio::io_context io{1};
   asio::thread_pool workers{1};
   tcp::acceptor acceptor;
   asio::steady_timer accept_timer, drain_timer;
-  std::shared_ptr<Service> service;  // null while the model loads
-  std::unique_ptr<Handlers> handlers;
+  Models models{options, metrics, io, log};
+  std::unique_ptr<Handlers> handlers;  // null while the first model loads
   std::thread loader;
   Status loaded;
   uint64_t connections = 0;
@@ -111,21 +117,23 @@ Result<uint16_t> Server::Impl::listen() {
 
 void Server::Impl::load() {
   const auto begin = Clock::now();
-  options.engine.on_loss = [this](const std::string& sentence) {
-    asio::post(io, [this, sentence] { log("device lost: " + sentence); });
-  };
-  auto model = Model::open(options.model_path, options.model);
-  Status result;
-  if (!model) result = tl::unexpected(model.error());
-  std::shared_ptr<Service> ready;
-  if (model) ready = std::make_shared<Service>(*std::move(model), options, kVersion);
-  asio::post(io, [this, begin, ready = std::move(ready), status = std::move(result)]() mutable {
-    loaded = std::move(status);
-    if (!loaded) return io.stop();
+  Result<std::shared_ptr<Service>> first;
+  if (auto status = models.open_files(); !status)
+    first = tl::unexpected(std::move(status).error());
+  else
+    first = models.load_first();
+  asio::post(io, [this, begin, first = std::move(first)]() mutable {
+    if (!first) {
+      loaded = tl::unexpected(first.error());
+      return io.stop();
+    }
     if (stopping) return;
-    service = std::move(ready);
-    handlers = std::make_unique<Handlers>(service, options, workers);
-    log(fmt::format("ready model={} device={} ms={:.0f}", service->name, service->model.engine_name(),
+    const bool one = *first != nullptr;
+    const auto device = one ? (*first)->model.engine_name() : std::string("none");
+    models.first_is(*std::move(first));
+    handlers = std::make_unique<Handlers>(models, options, metrics, workers);
+    asio::co_spawn(io, models.watch_idle(), asio::detached);
+    log(fmt::format("ready model={} device={} ms={:.0f}", one ? models.entries().front()->name : "none", device,
                     milliseconds_since(begin)));
   });
 }
@@ -137,7 +145,7 @@ Status Server::Impl::run() {
   loader.join();
   workers.stop();
   workers.join();
-  if (service) service->engine.drain();
+  models.drain();
   return std::move(loaded);
 }
 
@@ -147,7 +155,7 @@ void Server::Impl::stop() {
   log(fmt::format("stopping requests={}", requests));
   boost::system::error_code ignored;
   acceptor.close(ignored);
-  if (service) service->engine.drain();
+  if (handlers != nullptr) models.drain();  // before, another thread has them
   asio::co_spawn(io, wait_for_the_rest(), asio::detached);
 }
 
@@ -155,7 +163,7 @@ asio::awaitable<void> Server::Impl::wait_for_the_rest() {
   const auto deadline = Clock::now() + options.drain;
   const auto last = deadline + std::chrono::seconds(2);  // for those that are cut to be told so
   for (bool cut = false; requests > 0 && Clock::now() < last;) {
-    if (!cut && Clock::now() >= deadline && service) service->engine.cancel_all();
+    if (!cut && Clock::now() >= deadline) models.cancel_all();
     cut = Clock::now() >= deadline;
     drain_timer.expires_after(std::chrono::milliseconds(20));
     co_await drain_timer.async_wait(kAwait);
@@ -210,6 +218,7 @@ asio::awaitable<void> Server::Impl::serve_requests(Connection& c, bool too_many)
     const auto begin = Clock::now();
     const auto route = came ? Handlers::route_name(c.path()) : "none";
     if (came) {
+      c.set_error_form(error_form_of(c.path()));
       const Hold under_way(requests);
       if (too_many) {
         c.forbid_keep_alive();
@@ -218,7 +227,7 @@ asio::awaitable<void> Server::Impl::serve_requests(Connection& c, bool too_many)
         co_await answer(c);
       }
     }
-    if (service && c.status() >= 400) service->metrics.refused(c.status());
+    if (c.status() >= 400) metrics.refused(c.status());
     log(fmt::format("request route={} status={} ms={:.1f}", route, c.status(), milliseconds_since(begin)));
   } while (c.keep_alive() && !stopping);
 }
@@ -239,22 +248,25 @@ std::optional<ApiError> Server::Impl::refuse_page(const Connection& c) const {
 std::optional<HttpResponse> Server::Impl::before_the_body(const Connection& c) {
   const bool get = c.request().method() == http::verb::get || c.request().method() == http::verb::head;
   if (get && c.path() == "/health") {
-    const bool loading = service == nullptr, lost = !loading && !service->engine.sound();
+    const bool loading = handlers == nullptr, lost = !loading && !models.sound();
     const char* word = stopping ? "shutting down" : loading ? "loading" : lost ? "device lost" : "ok";
     const bool ready = !stopping && !loading && !lost;
     return json_response(fmt::format("{{\"status\":\"{}\"}}", word), ready ? 200 : 503, ready || lost ? 0 : 1);
   }
   if (!keys.allow(key_of(c.header("Authorization"), c.header("X-API-Key"))))
-    return error_response(
+    return c.error_response(
         api_error(401, "invalid_api_key", "a valid API key is needed: Authorization: Bearer KEY, or x-api-key: KEY"));
-  if (const auto error = refuse_page(c)) return error_response(*error);
-  if (service == nullptr) return error_response(api_error(503, "loading", "the model is loading", 1));
+  if (const auto error = refuse_page(c)) return c.error_response(*error);
+  if (handlers == nullptr) return c.error_response(api_error(503, "loading", "the model is loading", 1));
   return std::nullopt;
 }
 
 asio::awaitable<void> Server::Impl::preflight(Connection& c) {
   c.add_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
-  c.add_header("Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key");
+  const auto asked =
+      c.header("Access-Control-Request-Headers");  // clients of several protocols have several of their own
+  c.add_header("Access-Control-Allow-Headers",
+               asked.empty() ? "Authorization, Content-Type, X-API-Key" : std::string(asked));
   co_await c.respond(json_response("", 204));
 }
 

@@ -73,6 +73,7 @@ TEST(StopStrings, OnlyWhatMayBecomeAStopIsHeldBack) {
   EXPECT_EQ(stops.push(" <|en"), " ");
   EXPECT_EQ(stops.push("d|> more"), "");
   EXPECT_TRUE(stops.matched());
+  EXPECT_EQ(stops.match(), "<|end|>");
   EXPECT_EQ(stops.push("ignored"), "");
   EXPECT_EQ(stops.finish(), "");
 }

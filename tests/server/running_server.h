@@ -23,13 +23,16 @@ using nlohmann::json;
 /// A server on a thread of its own.
 class Running {
  public:
-  explicit Running(ServerOptions options)
-      : server_(std::move(options), *AccessKeys::load({}, ""), [this](const std::string& line) { log_line(line); }) {
+  explicit Running(ServerOptions options, std::vector<std::string> keys = {})
+      : server_(std::move(options), *AccessKeys::load(std::move(keys), ""),
+                [this](const std::string& line) { log_line(line); }) {
     port = *server_.listen();
     thread_ = std::thread([this] { EXPECT_TRUE(server_.run()); });
     while (get("/health").find(" 200 ") == std::string::npos) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
-  ~Running() {
+  ~Running() { stop(); }
+  void stop() {
+    if (!thread_.joinable()) return;
     server_.stop();
     thread_.join();
   }

@@ -35,6 +35,36 @@ test("wrong usage and files that are no model end the program with a reason", ()
   fs.rmSync(folder, { recursive: true });
 });
 
+test("more models by flags and folders, and conversations that outlive the server", async () => {
+  assert.match(run("--add-model", "nonsense").stderr, /NAME=FILE/);
+  assert.equal(run("--add-model", "nonsense").status, 2);
+  assert.match(run("--models", "/nowhere", "--port", "0").stderr, /\/nowhere/);
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "1bit "));
+  fs.symlinkSync(path.resolve(model), path.join(folder, "linked.h1b"));
+  const flags = ["--add-model", `other=${model}`, "--models", folder, "--model-idle", "1", "--kv-folder", folder];
+  const state = async (server) => Object.fromEntries((await (await fetch(server.url + "/v1/models")).json()).data.map((m) => [m.id, m.state]));
+  const messages = [{ role: "user", content: "Tell me of the towns on the river. ".repeat(30) }];
+  const ask = (server, model) => server.json("/v1/chat/completions", { model, messages, temperature: 0, max_tokens: 5 });
+  let server = await startServer(flags);
+  assert.deepEqual(await state(server), { "tiny-bitnet": "loaded", other: "unloaded", linked: "unloaded" });
+  const first = await ask(server, "tiny-bitnet");
+  assert.deepEqual((await ask(server, "linked")).choices, first.choices);
+  assert.equal((await state(server)).linked, "loaded");
+  const saved = await server.json("/kv/save", { model: "tiny-bitnet", messages, file: "towns" });
+  assert.ok(saved.saved >= 128, JSON.stringify(saved));
+  await eventually(async () => (await state(server)).linked === "unloaded", "what is unused goes");
+  assert.equal((await ask(server, "none")).error.code, "model_not_found");
+  await server.stop();
+  server = await startServer(flags);
+  // The same file by another name is the same model.
+  assert.equal((await server.json("/kv/restore", { model: "other", file: "towns" })).restored, saved.saved);
+  const again = await ask(server, "other");
+  assert.equal(again.usage.prompt_tokens_details.cached_tokens, saved.saved);
+  assert.deepEqual(again.choices, first.choices);
+  await server.stop();
+  fs.rmSync(folder, { recursive: true });
+});
+
 test("more than may wait is refused at once, and the rest is served", async () => {
   const server = await startServer(["--max-running", "1", "--max-waiting", "3"]);
   const ask = async () => {
