@@ -172,8 +172,8 @@ class Packer {
       p_.next.resize(row + count, Program::kDead);
       for (const auto& e : s.edges)
         for (size_t b = e.low; b <= e.high; ++b) p_.next[row + classes[b]] = p_.first[r] + e.to;
-      p_.states.push_back({row, r, static_cast<uint32_t>(p_.calls.size()), s.final, !s.final && s.calls.empty(),
-                           s.edges.empty()});
+      p_.states.push_back(
+          {row, r, static_cast<uint32_t>(p_.calls.size()), s.final, !s.final && s.calls.empty(), s.edges.empty()});
       for (const auto& c : s.calls) p_.calls.push_back({p_.first[c.rule], p_.first[r] + c.to, false});
       if (!s.calls.empty()) p_.leaf.back() = false;
     }

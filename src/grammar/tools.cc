@@ -55,6 +55,11 @@ Result<Rules> tool_rules(const JsonValue& source, Budget& budget) {
     const StateId end = rule.nfa.after_call(rule.nfa.literal(rule.start, begin), *arguments);
     rule.nfa.empty(rule.nfa.literal(end, kCallEnd), rule.end);
   }
+  if (const auto* schema = source.find("schema")) {
+    const auto value = add_schema(rules, *schema, budget);
+    if (!value) return fail_in("the schema", value.error());
+    rules[root].nfa.call(rules[root].start, *value, rules[root].end);
+  }
   auto& rule = rules[root];
   StateId at = is_true(source.find("text")) ? append_text(rule.nfa, rule.start, rule.end)
                                             : rule.nfa.literal(rule.start, kCallMarker);

@@ -17,7 +17,8 @@ constexpr std::string_view kCallEnd = "}\n</tool_call>";
 constexpr uint32_t kMostCalls = 16;
 
 /// `source`: {"tools": [{"name": …, "parameters": schema}, …], "text": whether words may come before calls or in their
-/// place, "parallel": whether there may be several}. Errors: as of schemas, with the tool's name before them.
+/// place, "schema": instead of words, a value that fits it, "parallel": whether there may be several}. Errors: as of
+/// schemas, with the tool's name before them.
 Result<Rules> tool_rules(const JsonValue& source, Budget& budget);
 
 }  // namespace onebit::grammar

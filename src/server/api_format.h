@@ -6,6 +6,7 @@
 
 #include "engine/request.h"
 #include "server/api_request.h"
+#include "server/tools.h"
 
 namespace onebit::server {
 
@@ -48,9 +49,12 @@ class ApiFormat {
   /// Events of a stream, as "data: …\n\n".
   std::string role(uint32_t choice) const;  // a chat's first
   std::string piece(uint32_t choice, const ChoiceText& piece);
-  std::string end(uint32_t choice, const Outcome& outcome, const ApiUsage* timings);
+  std::string calls(uint32_t choice, const ToolCallSplitter::Piece& piece, const std::vector<GeneratedToken>& tokens);
+  std::string end(uint32_t choice, const Outcome& outcome, bool called_tools, const ApiUsage* timings);
   std::string usage(const ApiUsage& usage) const;
   static std::string error(const std::string& json) { return "data: " + json + "\n\n"; }
+  /// As OpenAI calls it; an answer that only is the call that was asked for by name has just stopped.
+  std::string_view finish_reason(const Outcome& outcome, bool called_tools) const;
   static std::string done() { return "data: [DONE]\n\n"; }
 
  private:

@@ -9,6 +9,7 @@
 
 #include "engine/request.h"
 #include "format/model_config.h"
+#include "grammar/grammar_cache.h"
 #include "server/api_error.h"
 #include "tokenizer/tokenizer.h"
 
@@ -29,6 +30,7 @@ struct ApiContext {
   const ModelConfig& config;
   std::string model_name;
   ApiLimits limits{};
+  grammar::GrammarCache* grammars = nullptr;  // where answers may be asked to follow one
 };
 
 /// One HTTP request that generates: `requests` in the order of the answer's choices.
@@ -40,6 +42,8 @@ struct ApiCall {
   bool include_usage = false;
   bool logprobs = false;
   bool echo = false;
+  bool tool_calls = false;                     // the answer's text may have calls of tools
+  bool named_tool = false;                     // it is the call of one function, which was asked for
   std::vector<uint32_t> hidden_prompt_tokens;  // of each request: a BOS that we put before the prompt
 };
 

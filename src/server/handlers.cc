@@ -47,7 +47,8 @@ Service::Service(Model loaded, const ServerOptions& options, std::string version
       fingerprint("1bit-" + version_text),
       version(std::move(version_text)),
       created(now_unix()),
-      api{model.tokenizer(), model.file().config(), name, options.api},
+      grammars(model.tokenizer()),
+      api{model.tokenizer(), model.file().config(), name, options.api, &grammars},
       metrics({version, name, model.engine_name() == "cpu" ? (*cpu::chosen_kernels())->name : model.engine_name()}),
       engine(model.backends(), model.tokenizer(), with_spare(options.engine, model)) {}
 

@@ -24,6 +24,7 @@ struct Service {
   Model model;
   std::string name, fingerprint, version;
   int64_t created = 0;  // when the file was made, as far as it is known
+  grammar::GrammarCache grammars;
   ApiContext api;
   Metrics metrics;
   EngineLoop engine;  // the last, and the first to go
