@@ -30,13 +30,13 @@ bool is_name(std::string_view name) {
 const JsonValue* function_of(Fields& fields, const JsonValue& tool, const std::string& field) {
   const auto* type = tool.find("type");
   if (type == nullptr || type->text != "function") {
-    fields.fault(field + ".type", field + ": only tools of type function are supported by this server");
+    fields.fault("tools", field + ": only tools of type function are supported by this server");
     return nullptr;
   }
   const auto* function = tool.find("function");
   const auto* name = function == nullptr ? nullptr : function->find("name");
   if (name == nullptr || !is_name(name->text)) {
-    fields.fault(field + ".function.name", field + ".function.name must be 1 to 64 letters, digits, '_', '-' and '.'");
+    fields.fault("tools", field + ".function.name must be 1 to 64 letters, digits, '_', '-' and '.'");
     return nullptr;
   }
   return function;
@@ -134,7 +134,7 @@ Tools read_tools(Fields& fields, std::string_view body) {
       const auto* function = function_of(fields, tool, field);
       if (function == nullptr) return tools;
       if (!names.insert(function->find("name")->text).second)
-        fields.fault(field, field + ": a tool of this name was there already");
+        fields.fault("tools", field + ": a tool of this name was there already");
       tools.described.push_back(tool);
     }
   read_choice(fields, root->find("tool_choice"), tools);
