@@ -1,9 +1,12 @@
 #include "grammar/grammar.h"
 
+#include <algorithm>
+
 #include "base/utf8.h"
 #include "grammar/gbnf.h"
 #include "grammar/json_schema.h"
 #include "grammar/regex.h"
+#include "grammar/stacks.h"
 #include "grammar/tools.h"
 
 namespace onebit::grammar {
@@ -66,6 +69,23 @@ Result<Rules> rules_of(Language language, std::string_view source, Budget& budge
 
 Grammar::Grammar(Program program, TokenMasks& masks) : program_(std::move(program)), masks_(masks) {
   for (RuleId r = 0; r + 1 < program_.first.size(); ++r) numbers_.push_back(masks.number_of(program_, r));
+}
+
+void Grammar::prepare_masks(std::chrono::milliseconds most) const {
+  constexpr uint32_t kMany = 32;  // bytes: what allows fewer is quick
+  const auto end = std::chrono::steady_clock::now() + most;
+  std::vector<std::pair<uint32_t, StateId>> states;
+  for (StateId s = 0; s + 1 < program_.states.size(); ++s) {
+    uint32_t bytes = 0;
+    for (uint32_t b = 0; b < 256; ++b) bytes += program_.step(s, static_cast<uint8_t>(b)) != Program::kDead;
+    if (bytes >= kMany) states.emplace_back(bytes, s);
+  }
+  std::stable_sort(states.begin(), states.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  Stacks stacks(program_);
+  for (const auto& [bytes, state] : states) {
+    if (std::chrono::steady_clock::now() > end) return;
+    (void)masks_.find(numbers_[program_.states[state].rule], program_, state, stacks);
+  }
 }
 
 Result<Program> compile(Language language, std::string_view source) {

@@ -1,6 +1,7 @@
 // Structured output: a grammar compiled once, and for each answer a matcher that says which tokens may come next.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -29,6 +30,8 @@ class Grammar {
   const Program& program() const { return program_; }
   TokenMasks& masks() const { return masks_; }
   uint64_t number_of(RuleId rule) const { return numbers_[rule]; }
+  /// Computes the masks that take long, of states that allow many bytes, for so long at most: steps then find them.
+  void prepare_masks(std::chrono::milliseconds most) const;
   uint64_t bytes() const { return program_.bytes() + numbers_.size() * sizeof(uint64_t); }
 
  private:

@@ -1,6 +1,12 @@
 #include "grammar/grammar_cache.h"
 
 namespace onebit::grammar {
+namespace {
+
+/// A first request with a grammar waits so much longer, so that no step of others does.
+constexpr std::chrono::milliseconds kPreparation{60};
+
+}  // namespace
 
 std::shared_ptr<const Grammar> GrammarCache::find(const std::string& key) {
   const std::lock_guard lock(mutex_);
@@ -37,6 +43,7 @@ Result<std::shared_ptr<const Grammar>> GrammarCache::get(Language language, std:
     masks_ = std::make_unique<TokenMasks>(*vocabulary_, limits_.mask_bytes);
   });
   auto grammar = std::make_shared<const Grammar>(std::move(program), *masks_);
+  grammar->prepare_masks(kPreparation);
   keep(std::move(key), grammar);
   return std::shared_ptr<const Grammar>(std::move(grammar));
 }

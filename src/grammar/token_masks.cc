@@ -1,6 +1,7 @@
 #include "grammar/token_masks.h"
 
 #include <algorithm>
+#include <array>
 
 #include "grammar/stacks.h"
 
@@ -133,24 +134,25 @@ uint64_t TokenMasks::bytes() const {
   return bytes_ + number_bytes_;
 }
 
-void allow_below(const Vocabulary& vocabulary, uint32_t top, uint32_t from, Stacks& stacks, TokenMask& mask) {
+void allow_below(const Vocabulary& vocabulary, std::span<const uint32_t> tops, uint32_t from, Stacks& stacks,
+                 TokenMask& mask) {
   const auto& nodes = vocabulary.nodes();
-  struct Open {
-    uint32_t end;
-    SetId set;
-  };
-  std::vector<Open> path{{nodes[top].end, from}};
-  for (uint32_t n = top + 1; n < nodes[top].end && !stacks.overflowed();) {
-    while (path.back().end <= n) path.pop_back();
-    const auto& node = nodes[n];
-    const SetId set = stacks.step(path.back().set, node.byte);
-    if (set == Stacks::kNothing) {
-      n = node.end;
-      continue;
+  std::array<SetId, 256> first{};  // after one byte: most nodes end with it
+  for (size_t b = 0; b < first.size(); ++b) first[b] = stacks.step(SetId{from}, static_cast<uint8_t>(b));
+  std::vector<SetId> at(vocabulary.deepest() + 1);  // by depth
+  for (const uint32_t top : tops) {
+    for (uint32_t n = top + 1; n < nodes[top].end && !stacks.overflowed();) {
+      const auto& node = nodes[n];
+      const bool child = node.depth == nodes[top].depth + 1;
+      const SetId set = child ? first[node.byte] : stacks.step(at[node.depth - 1], node.byte);
+      if (set == Stacks::kNothing) {
+        n = node.end;
+        continue;
+      }
+      for (uint32_t t = node.first; t < nodes[n + 1].first; ++t) allow(mask, vocabulary.tokens()[t]);
+      at[node.depth] = set;
+      ++n;
     }
-    for (uint32_t t = node.first; t < nodes[n + 1].first; ++t) allow(mask, vocabulary.tokens()[t]);
-    path.push_back({node.end, set});
-    ++n;
   }
 }
 

@@ -4,6 +4,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -63,7 +64,8 @@ class TokenMasks {
   uint64_t bytes_ = 0, number_bytes_ = 0, next_number_ = 0;
 };
 
-/// The tokens below `node` that may follow `from`, into `mask`.
-void allow_below(const Vocabulary& vocabulary, uint32_t node, uint32_t from, Stacks& stacks, TokenMask& mask);
+/// The tokens below any of `nodes` that may follow the set `from`, into `mask`.
+void allow_below(const Vocabulary& vocabulary, std::span<const uint32_t> nodes, uint32_t from, Stacks& stacks,
+                 TokenMask& mask);
 
 }  // namespace onebit::grammar
