@@ -19,7 +19,7 @@ measure() { # NAME OF-THE-VOCABULARY OPTION…
   for source in person.json any.json sums.gbnf; do
     local option=--schema
     [ "${source##*.}" = json ] || option=--gbnf
-    "$halo" grammar "$@" "$option" "$here/$source" --walks "${WALKS:-50}" --json |
+    "$halo" grammar "$@" "$option" "$here/$source" --walks "${WALKS:-20}" --json |
       jq -c --arg name "$name" --arg source "${source%.*}" '{vocabulary_name: $name, source: $source} + .'
   done
 }
