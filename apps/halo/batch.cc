@@ -217,10 +217,12 @@ Status batch(const BatchArguments& a) {
   ASSIGN_OR_RETURN(auto model, a.model.open());
   const auto own = model.file().provenance("name");
   const auto name = !a.model_name.empty() ? a.model_name : own.empty() ? "1bit" : std::string(own);
+  grammar::GrammarCache grammars(model.tokenizer());
   const server::ApiContext context{.tokenizer = model.tokenizer(),
                                    .config = model.file().config(),
                                    .model_name = utf8_replace_invalid(name),
-                                   .any_model = a.any_model};
+                                   .any_model = a.any_model,
+                                   .grammars = &grammars};
   ASSIGN_OR_RETURN(auto reader, BatchReader::open(a.in, context));
   ASSIGN_OR_RETURN(auto writer, BatchWriter::open(a.out, reader, context.model_name));
   catch_interrupt();

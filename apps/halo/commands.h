@@ -13,6 +13,7 @@ void add_burnin(CLI::App& app, int& exit_code);
 void add_gate(CLI::App& app, int& exit_code);
 void add_tokenize(CLI::App& app, int& exit_code);
 void add_detokenize(CLI::App& app, int& exit_code);
+void add_grammar(CLI::App& app, int& exit_code);
 void add_convert(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
 void add_verify(CLI::App& app, int& exit_code);

@@ -70,6 +70,7 @@ int run(int argc, char** argv) {
   add_gate(app, exit_code);
   add_tokenize(app, exit_code);
   add_detokenize(app, exit_code);
+  add_grammar(app, exit_code);
   add_convert(app, exit_code);
   add_synth(app, exit_code);
   add_inspect(app, exit_code);

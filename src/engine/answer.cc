@@ -41,10 +41,21 @@ Answer::Answer(const Tokenizer& tokenizer, const ModelConfig& config, const Gene
       decoder_(tokenizer, true),
       stops_(params.stop) {
   if (params.max_tokens > 0) limit_ = std::min(limit_, params.max_tokens);
+  if (params.grammar) matcher_.emplace(params.grammar);
+}
+
+Status Answer::prepare() {
+  if (!matcher_ || !allowed_.empty()) return {};
+  RETURN_IF_ERROR(matcher_->next(allowed_));
+  if (params_.ignore_eos && !matcher_->must_end())
+    for (const TokenId id : params_.grammar->masks().vocabulary().end_tokens()) grammar::forbid(allowed_, id);
+  if (std::all_of(allowed_.begin(), allowed_.end(), [](uint64_t word) { return word == 0; }))
+    return fail("the grammar allows no token here: it matches the empty text only, and the model has no end token");
+  return {};
 }
 
 Answer::Piece Answer::take(std::span<const float> logits, uint32_t position) {
-  const TokenId id = sampler_.sample(logits, position);
+  const TokenId id = sampler_.sample(logits, position, allowed_);
   return piece_of(params_.logprobs ? with_logprobs(id, logits, params_.top_logprobs) : GeneratedToken{id, 0.0f, {}});
 }
 
@@ -57,9 +68,15 @@ Answer::Piece Answer::piece_of(GeneratedToken token) {
   const TokenId id = token.id;
   piece.token = std::move(token);
   ++tokens_;
-  const bool stop_token = tokenizer_.is_stop(id) && !params_.ignore_eos;
+  const bool stop_token = tokenizer_.is_stop(id) && (!params_.ignore_eos || matcher_);
+  bool complete = false;  // the grammar has nothing more
+  if (matcher_ && !stop_token) {
+    (void)matcher_->accept(id);  // its mask allowed it
+    complete = matcher_->must_end();
+  }
+  allowed_.clear();
   if (!stop_token) piece.text = stops_.push(decoder_.push(id));
-  if (stop_token || stops_.matched()) {
+  if (stop_token || complete || stops_.matched()) {
     ended_ = true;
     finish_reason_ = FinishReason::kStop;
   } else {

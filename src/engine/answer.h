@@ -1,12 +1,15 @@
 // What becomes of logits: an answer's tokens and text, whoever computes the logits.
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/sampler.h"
 #include "engine/stop_strings.h"
+#include "grammar/matcher.h"
 #include "tokenizer/stream_decoder.h"
 #include "tokenizer/tokenizer.h"
 
@@ -20,6 +23,7 @@ struct GenerateParams {
   bool logprobs = false;
   uint32_t lookup = 0;        // tokens drafted from the text so far; changes speed only
   uint32_t top_logprobs = 0;  // how many of the most likely tokens to tell beside each chosen one
+  std::shared_ptr<const grammar::Grammar> grammar{};  // of the whole answer; compiled for the same tokenizer
 };
 
 enum class FinishReason { kStop, kLength, kCancelled };
@@ -47,13 +51,16 @@ class Answer {
     GeneratedToken token;
     std::string text;  // certain with this token: whole characters that no stop string can claim
   };
-  /// How many of the best logits take() may have in place of all; 0: it needs all.
-  uint32_t candidates() const { return params_.logprobs ? 0 : sampler_.candidates(); }
+  /// How many of the best logits take() may have in place of all; 0: it needs all. The best may be none that a grammar
+  /// allows.
+  uint32_t candidates() const { return params_.logprobs || matcher_ ? 0 : sampler_.candidates(); }
   /// Whether these do (Sampler::decided_by).
   bool decided_by(std::span<const Logits::Candidate> best) const { return sampler_.decided_by(best); }
   /// Chooses the token for `position` from the logits before it, or from the best of them. Not after the end.
   Piece take(std::span<const float> logits, uint32_t position);
   Piece take(std::span<const Logits::Candidate> best, uint32_t position);
+  /// Why there is no next token: the grammar is too ambiguous to follow. To be asked before take().
+  Status prepare();
 
   bool ended() const { return ended_; }
   FinishReason finish_reason() const { return finish_reason_; }
@@ -72,6 +79,8 @@ class Answer {
   Sampler sampler_;
   StreamDecoder decoder_;  // bytes to characters, and those …
   StopStrings stops_;      // … to what no stop string can claim
+  std::optional<grammar::Matcher> matcher_;
+  grammar::TokenMask allowed_;  // by the matcher; empty until it was asked
   uint32_t tokens_ = 0;
   bool ended_ = false;
   FinishReason finish_reason_ = FinishReason::kLength;

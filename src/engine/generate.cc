@@ -121,6 +121,7 @@ Result<Generation> generate(Sequence& sequence, const Tokenizer& tokenizer, cons
     if (sink && !cancelled) cancelled = !sink(piece);
   };
   while (true) {
+    RETURN_IF_ERROR(answer.prepare());
     if (!sequence.best().empty() && !answer.decided_by(sequence.best())) RETURN_IF_ERROR(sequence.compute_logits());
     auto piece = sequence.best().empty() ? answer.take(sequence.logits(), sequence.length())
                                          : answer.take(sequence.best(), sequence.length());

@@ -1,6 +1,7 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -171,6 +172,24 @@ std::vector<float> exp_below(std::span<const float> logits, float max) {
   return result;
 }
 
+/// Ids whose bits are set, ascending.
+template <class F>
+void for_each_allowed(std::span<const uint64_t> allowed, F with) {
+  for (size_t w = 0; w < allowed.size(); ++w)
+    for (uint64_t bits = allowed[w]; bits != 0; bits &= bits - 1)
+      with(64 * w + static_cast<size_t>(std::countr_zero(bits)));
+}
+
+/// The likeliest of those, ties to the lower id.
+TokenId argmax_allowed(std::span<const float> logits, std::span<const uint64_t> allowed) {
+  constexpr size_t kNone = SIZE_MAX;
+  size_t best = kNone;
+  for_each_allowed(allowed, [&](size_t id) {
+    if (best == kNone || logits[id] > logits[best]) best = id;
+  });
+  return static_cast<TokenId>(best);
+}
+
 }  // namespace
 
 Status validate(const SamplingParams& p, uint32_t vocabulary) {
@@ -285,12 +304,30 @@ TokenId Sampler::draw(std::span<const Logits::Candidate> best, uint32_t position
   return draw_of(std::move(candidates), params_, best[0].id, position);
 }
 
-TokenId Sampler::sample(std::span<const float> raw, uint32_t position) {
+/// The same of those whose bits are set: at least one.
+TokenId Sampler::draw_allowed(std::span<const float> logits, std::span<const uint64_t> allowed, TokenId most_likely,
+                              uint32_t position) const {
+  std::vector<Candidate> candidates;
+  std::vector<float> scaled;
+  for_each_allowed(allowed, [&](size_t id) {
+    scaled.push_back(logits[id] / params_.temperature);
+    candidates.push_back({static_cast<TokenId>(id), scaled.back(), 0.0f});
+  });
+  const auto weights = exp_below(scaled, logits[static_cast<size_t>(most_likely)] / params_.temperature);
+  for (size_t i = 0; i < candidates.size(); ++i) candidates[i].weight = weights[i];
+  return draw_of(std::move(candidates), params_, most_likely, position);
+}
+
+TokenId Sampler::sample(std::span<const float> raw, uint32_t position, std::span<const uint64_t> allowed) {
   std::vector<float> adjusted;
   if (adjusts()) {
     adjusted.assign(raw.begin(), raw.end());
     adjust(adjusted);
     raw = adjusted;
+  }
+  if (!allowed.empty()) {
+    const TokenId most_likely = argmax_allowed(raw, allowed);
+    return remember(greedy() ? most_likely : draw_allowed(raw, allowed, most_likely, position));
   }
   const TokenId most_likely = argmax(raw);
   return remember(greedy() ? most_likely : draw(raw, most_likely, position));

@@ -52,8 +52,9 @@ class Sampler {
   /// `params` must be valid; `prompt` counts for the repetition penalty and for DRY.
   Sampler(SamplingParams params, std::span<const TokenId> prompt);
 
-  /// The token for `position`, from the model's raw logits [vocabulary]; remembers it.
-  TokenId sample(std::span<const float> logits, uint32_t position);
+  /// The token for `position`, from the model's raw logits [vocabulary]; remembers it. Where `allowed` is not empty, a
+  /// bit for each token, the others have no part in anything: as if the vocabulary had only these.
+  TokenId sample(std::span<const float> logits, uint32_t position, std::span<const uint64_t> allowed = {});
 
   /// How many of the best logits (Logits::best_of) are enough to choose the same token, but where decided_by() finds
   /// otherwise; 0: all logits are needed. The same for every position.
@@ -71,6 +72,8 @@ class Sampler {
   void adjust(std::vector<float>& logits) const;
   void penalise_repetitions(std::vector<float>& logits) const;
   TokenId draw(std::span<const float> logits, TokenId most_likely, uint32_t position) const;
+  TokenId draw_allowed(std::span<const float> logits, std::span<const uint64_t> allowed, TokenId most_likely,
+                       uint32_t position) const;
   TokenId draw(std::span<const Logits::Candidate> best, uint32_t position) const;
   TokenId remember(TokenId chosen);
 

@@ -354,6 +354,7 @@ void Scheduler::take(Job& job, uint32_t tokens, size_t item) {
     job.prompt_told = true;
     if (job.request.prompt_only) return end(job, FinishReason::kLength);
   }
+  if (auto status = job.answer->prepare(); !status) return end(job, FinishReason::kStop, std::move(status).error());
   const auto position = static_cast<uint32_t>(job.tokens.size());
   auto piece = row.empty() ? job.answer->take(best, position) : job.answer->take(row, position);
   ++stats_.answer_tokens;

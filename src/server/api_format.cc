@@ -87,6 +87,19 @@ Json head_json(const ApiHead& head, const char* object) {
           {"system_fingerprint", head.fingerprint}};
 }
 
+/// A chat's answer, its calls of tools taken out of the text.
+Json message_json(const std::string& text, bool with_calls, bool& called) {
+  Json message{{"role", "assistant"}, {"content", text}, {"refusal", nullptr}};
+  if (!with_calls) return message;
+  const auto [content, calls] = split_calls(text);
+  called = !calls.empty();
+  message["content"] = content.empty() && called ? Json() : Json(content);
+  for (const auto& call : calls)
+    message["tool_calls"].push_back(
+        {{"id", call.id}, {"type", "function"}, {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
+  return message;
+}
+
 const char* stream_object(const ApiCall& call) {
   return call.kind == ApiCall::Kind::kChat ? "chat.completion.chunk" : "text_completion";
 }
@@ -143,15 +156,16 @@ std::string ApiFormat::whole(const std::vector<ChoiceText>& choices, const std::
   auto& list = root["choices"] = Json::array();
   for (size_t i = 0; i < choices.size(); ++i) {
     Json choice{{"index", i}};
+    bool called_tools = false;
     if (chat)
-      choice["message"] = {{"role", "assistant"}, {"content", choices[i].text}, {"refusal", nullptr}};
+      choice["message"] = message_json(choices[i].text, call_.tool_calls, called_tools);
     else
       choice["text"] = choices[i].text;
     size_t offset = 0;
     choice["logprobs"] = !call_.logprobs ? Json()
                          : chat          ? chat_logprobs(tokenizer_, choices[i].tokens)
                                          : legacy_logprobs(tokenizer_, choices[i], offset);
-    choice["finish_reason"] = name_of(outcomes[i].reason);
+    choice["finish_reason"] = finish_reason(outcomes[i], called_tools);
     list.push_back(std::move(choice));
   }
   root["usage"] = usage_json(usage);
@@ -188,14 +202,43 @@ std::string ApiFormat::piece(uint32_t choice, const ChoiceText& piece) {
   return event(root);
 }
 
-std::string ApiFormat::end(uint32_t choice, const Outcome& outcome, const ApiUsage* with_timings) {
+std::string_view ApiFormat::finish_reason(const Outcome& outcome, bool called_tools) const {
+  const bool by_calls = called_tools && outcome.reason == FinishReason::kStop && !call_.named_tool;
+  return by_calls ? "tool_calls" : name_of(outcome.reason);
+}
+
+std::string ApiFormat::calls(uint32_t choice, const ToolCallSplitter::Piece& piece,
+                             const std::vector<GeneratedToken>& tokens) {
+  Json delta = Json::object();
+  for (const auto& call : piece.calls) {
+    Json part{{"index", call.index}};
+    if (call.begins) {
+      part["id"] = call.part.id;
+      part["type"] = "function";
+      part["function"] = {{"name", call.part.name}, {"arguments", ""}};
+    } else {
+      part["function"] = {{"arguments", call.part.arguments}};
+    }
+    delta["tool_calls"].push_back(std::move(part));
+  }
+  if (!piece.content.empty()) delta["content"] = piece.content;
+  Json c{{"index", choice}, {"delta", std::move(delta)}};
+  c["logprobs"] = call_.logprobs ? chat_logprobs(tokenizer_, tokens) : Json();
+  c["finish_reason"] = nullptr;
+  auto root = head_json(head_, stream_object(call_));
+  root["choices"] = Json::array({std::move(c)});
+  if (call_.include_usage) root["usage"] = nullptr;
+  return event(root);
+}
+
+std::string ApiFormat::end(uint32_t choice, const Outcome& outcome, bool called_tools, const ApiUsage* with_timings) {
   Json c{{"index", choice}};
   if (call_.kind == ApiCall::Kind::kChat)
     c["delta"] = Json::object();
   else
     c["text"] = "";
   c["logprobs"] = nullptr;
-  c["finish_reason"] = name_of(outcome.reason);
+  c["finish_reason"] = finish_reason(outcome, called_tools);
   auto root = head_json(head_, stream_object(call_));
   root["choices"] = Json::array({std::move(c)});
   if (call_.include_usage) root["usage"] = nullptr;

@@ -7,6 +7,7 @@
 
 #include "engine/request.h"
 #include "server/api_request.h"
+#include "server/tools.h"
 
 namespace onebit::server {
 
@@ -58,9 +59,14 @@ class ApiFormat {
   /// Events of a stream, as they are sent ("data: …\n\n").
   virtual std::string begin(uint32_t choice);  // before all else of a choice
   virtual std::string piece(uint32_t choice, const ChoiceText& piece);
-  virtual std::string end(uint32_t choice, const Outcome& outcome, const ApiUsage* timings);  // with the last: timings
-  virtual std::string finish(const ApiUsage& usage);                                          // after all choices
-  virtual std::string error(const ApiError& error) const;                                     // in place of the rest
+  virtual std::string calls(uint32_t choice, const ToolCallSplitter::Piece& piece,
+                            const std::vector<GeneratedToken>& tokens);
+  virtual std::string end(uint32_t choice, const Outcome& outcome, bool called_tools,
+                          const ApiUsage* timings);        // with the last: timings
+  virtual std::string finish(const ApiUsage& usage);       // after all choices
+  virtual std::string error(const ApiError& error) const;  // in place of the rest
+  /// As OpenAI calls it; an answer that only is the call that was asked for by name has just stopped.
+  std::string_view finish_reason(const Outcome& outcome, bool called_tools) const;
 
  protected:
   const ApiCall& call_;

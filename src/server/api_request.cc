@@ -11,6 +11,8 @@
 #include "base/utf8.h"
 #include "server/fields.h"
 #include "server/json_body.h"
+#include "server/structure.h"
+#include "server/tools.h"
 #include "tokenizer/chat_layout.h"
 
 namespace onebit::server {
@@ -91,16 +93,12 @@ bool is_text_type(const json& object) {
 
 /// What this server cannot do yet is refused, not ignored: an answer without it would be the wrong one.
 void refuse_unsupported(Fields& fields) {
-  for (const char* name : {"tools", "functions", "audio", "modalities"}) {
+  for (const char* name : {"functions", "audio", "modalities"}) {
     const auto* value = fields.find(name);
     const bool harmless = value == nullptr || (value->is_array() && value->empty()) || *value == json::array({"text"});
     if (!harmless)
       fields.fault(name, fmt::format("{} is not supported by this server", name), 400, "unsupported_parameter");
   }
-  if (const auto* format = fields.find("response_format"))
-    if (!format->is_object() || !is_text_type(*format))
-      fields.fault("response_format", "response_format: only the type text is supported by this server", 400,
-                   "unsupported_parameter");
 }
 
 constexpr size_t kLongestStop = 1024;
@@ -169,18 +167,24 @@ std::vector<ChatMessage> read_messages(Fields& fields) {
     const bool silent = content == message.end() || content->is_null();
     // Clients send back what they got, and an answer that called a tool has no text.
     const bool may_be = has_role && *role == "assistant";
-    const auto text = !silent ? text_of(*content) : may_be ? std::optional<std::string>("") : std::nullopt;
+    auto text = !silent ? text_of(*content) : may_be ? std::optional<std::string>("") : std::nullopt;
+    if (may_be && text) text = with_tool_calls(fields, message, name, *std::move(text));
     if (!has_role) fields.fault(name + ".role", name + ".role must be a string");
     if (!text) fields.fault(name + ".content", name + ".content must be a string or an array of parts of type text");
     if (fields.error()) break;
     const auto word = role->get<std::string>();
-    messages.push_back({word == "developer" ? "system" : word, text.value_or("")});
+    if (word == "tool" && i > 0 && (*list)[i - 1].value("role", "") == "tool")
+      messages.back().content += "\n" + tool_response(*text);  // answers to calls of one message
+    else if (word == "tool")
+      messages.push_back({"user", tool_response(*text)});
+    else
+      messages.push_back({word == "developer" ? "system" : word, text.value_or("")});
   }
   return messages;
 }
 
 /// Their prompt, or the fault.
-std::vector<TokenId> read_chat_prompt(Fields& fields, const ApiContext& context, bool open_answer) {
+std::vector<TokenId> read_chat_prompt(Fields& fields, const ApiContext& context, const Tools& tools, bool open_answer) {
   auto messages = read_messages(fields);
   const bool goes_on = fields.boolean("continue_final_message", false);  // an answer's beginning is its last message
   if (fields.error()) return {};
@@ -190,6 +194,8 @@ std::vector<TokenId> read_chat_prompt(Fields& fields, const ApiContext& context,
     messages.pop_back();
     open_answer = true;
   }
+  if (context.tokenizer.chat_layout() != ChatLayout::kNone)
+    describe_tools(tools, context.tokenizer.chat_format().has_system, messages);
   auto prompt = encode_chat(context.tokenizer, messages, open_answer);
   if (prompt) context.tokenizer.encode(beginning, SpecialTokens::kAsText, *prompt);
   if (prompt) return *std::move(prompt);
@@ -274,6 +280,21 @@ std::vector<Prompt> read_prompts(Fields& fields, const ApiContext& context, size
   return prompts;
 }
 
+/// What the answer has to be: of a form that was asked for, or with calls of tools.
+void read_form(Fields& fields, std::string_view body, const Tools& tools, const ApiContext& context, ApiCall& call,
+               Request& request) {
+  auto form = read_structure(fields, body);
+  if (fields.error()) return;
+  if (tools.offered()) {
+    if (form && form->language != grammar::Language::kJsonSchema)
+      return fields.fault(form->field, form->field + " and tools cannot both be given");
+    form = tools.structure(form);
+    call.tool_calls = true;
+    call.named_tool = tools.choice == Tools::Choice::kNamed;
+  }
+  if (form) request.params.grammar = compile_structure(fields, *form, context.grammars);
+}
+
 ApiResult<ApiCall> finish(Fields& fields, ApiCall call) {
   if (const auto* error = fields.error()) return tl::unexpected(*error);
   return call;
@@ -292,10 +313,12 @@ void check_model(Fields& fields, const ApiContext& context) {
 ApiResult<ApiCall> read_chat(std::string_view body, const ApiContext& context) {
   const auto root = parse_body(body);
   if (!root) return tl::unexpected(root.error());
-  return read_chat_object(*root, context);
+  return read_chat_object(*root, context, body);
 }
 
-ApiResult<ApiCall> read_chat_object(const json& root, const ApiContext& context) {
+ApiResult<ApiCall> read_chat_object(const json& root, const ApiContext& context, std::string_view body) {
+  const std::string written = body.empty() ? root.dump() : std::string();
+  if (body.empty()) body = written;
   Fields fields(root);
   ApiCall call;
   auto request = read_common(fields, context, call);
@@ -307,8 +330,10 @@ ApiResult<ApiCall> read_chat_object(const json& root, const ApiContext& context)
   const int64_t most = fields.integer("max_tokens", 0, 1, INT32_MAX);
   request.params.max_tokens = limited_tokens(fields.integer("max_completion_tokens", most, 1, INT32_MAX), context);
   const auto n = static_cast<uint32_t>(fields.integer("n", 1, 1, context.limits.choices));
-  request.prompt = read_chat_prompt(fields, context, true);
+  const auto tools = read_tools(fields, body);
+  request.prompt = read_chat_prompt(fields, context, tools, true);
   if (!fields.error()) fits_context(fields, request.prompt, "messages", context);
+  if (!fields.error()) read_form(fields, body, tools, context, call, request);
   if (fields.error()) request.prompt.clear();
   add_choices(call, std::move(request), n, 0);
   return finish(fields, std::move(call));
@@ -317,10 +342,12 @@ ApiResult<ApiCall> read_chat_object(const json& root, const ApiContext& context)
 ApiResult<ApiCall> read_completion(std::string_view body, const ApiContext& context) {
   const auto root = parse_body(body);
   if (!root) return tl::unexpected(root.error());
-  return read_completion_object(*root, context);
+  return read_completion_object(*root, context, body);
 }
 
-ApiResult<ApiCall> read_completion_object(const json& root, const ApiContext& context) {
+ApiResult<ApiCall> read_completion_object(const json& root, const ApiContext& context, std::string_view body) {
+  const std::string written = body.empty() ? root.dump() : std::string();
+  if (body.empty()) body = written;
   Fields fields(root);
   ApiCall call;
   call.kind = ApiCall::Kind::kCompletion;
@@ -335,7 +362,10 @@ ApiResult<ApiCall> read_completion_object(const json& root, const ApiContext& co
   request.params.max_tokens = limited_tokens(most, context);
   const auto n = static_cast<uint32_t>(fields.integer("n", 1, 1, context.limits.choices));
   if (fields.integer("best_of", n, 1, INT32_MAX) != n) fields.fault("best_of", "best_of other than n is not supported");
+  if (fields.find("tools") != nullptr)
+    fields.fault("tools", "tools are for chats; /v1/completions has none", 400, "unsupported_parameter");
   if (!fields.string("suffix", "").empty()) fields.fault("suffix", "suffix is not supported");
+  if (!fields.error()) read_form(fields, body, {}, context, call, request);
   const auto prompts = read_prompts(fields, context, context.limits.answers / n);
   for (const auto& prompt : prompts) {
     if (fields.error()) break;
@@ -394,7 +424,8 @@ ApiResult<std::string> apply_template(std::string_view body, const ApiContext& c
   if (!root) return tl::unexpected(root.error());
   Fields fields(*root);
   const bool open_answer = fields.boolean("add_generation_prompt", true);
-  const auto ids = read_chat_prompt(fields, context, open_answer);
+  const auto tools = read_tools(fields, body);
+  const auto ids = read_chat_prompt(fields, context, tools, open_answer);
   if (const auto* error = fields.error()) return tl::unexpected(*error);
   return json{{"prompt", utf8_replace_invalid(context.tokenizer.decode(ids, false))}, {"tokens", ids}}.dump();
 }

@@ -9,6 +9,7 @@
 
 #include "engine/request.h"
 #include "format/model_config.h"
+#include "grammar/grammar_cache.h"
 #include "server/api_error.h"
 #include "tokenizer/tokenizer.h"
 
@@ -30,12 +31,17 @@ struct ApiContext {
   const ModelConfig& config;
   std::string model_name;
   ApiLimits limits{};
-  bool any_model = false;  // a request may name another model, and gets this one
+  bool any_model = false;                     // a request may name another model, and gets this one
+  grammar::GrammarCache* grammars = nullptr;  // where answers may be asked to follow one
 
   /// The same with another config, which must outlive it.
   ApiContext with(const ModelConfig& other) const {
-    return {
-        .tokenizer = tokenizer, .config = other, .model_name = model_name, .limits = limits, .any_model = any_model};
+    return {.tokenizer = tokenizer,
+            .config = other,
+            .model_name = model_name,
+            .limits = limits,
+            .any_model = any_model,
+            .grammars = grammars};
   }
 };
 
@@ -49,14 +55,18 @@ struct ApiCall {
   bool logprobs = false;
   bool echo = false;
   std::string details;                         // what another protocol's answer needs of the request
+  bool tool_calls = false;                     // the answer's text may have calls of tools
+  bool named_tool = false;                     // it is the call of one function, which was asked for
   std::vector<uint32_t> hidden_prompt_tokens;  // of each request: a BOS that we put before the prompt
 };
 
 /// POST /v1/chat/completions and /v1/completions.
 ApiResult<ApiCall> read_chat(std::string_view body, const ApiContext& context);
-/// The same of a body that was parsed, or made of another protocol's.
-ApiResult<ApiCall> read_chat_object(const nlohmann::json& root, const ApiContext& context);
-ApiResult<ApiCall> read_completion_object(const nlohmann::json& root, const ApiContext& context);
+/// The same of a body that was parsed, or made of another protocol's. body: what was parsed, since `root` has lost the
+/// order of a schema's properties; empty where there is none, and they come in the order of their names.
+ApiResult<ApiCall> read_chat_object(const nlohmann::json& root, const ApiContext& context, std::string_view body = {});
+ApiResult<ApiCall> read_completion_object(const nlohmann::json& root, const ApiContext& context,
+                                          std::string_view body = {});
 
 class Fields;
 /// A fault where the field "model" names another model than there is.

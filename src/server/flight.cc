@@ -60,6 +60,7 @@ Flight::Flight(const ApiCall& call, std::unique_ptr<ApiFormat> format, Metrics& 
       metrics_(metrics),
       client_(std::move(client)),
       choices_(call.requests.size()),
+      splitters_(call.tool_calls ? call.requests.size() : 0),
       outcomes_(call.requests.size()) {
   for (uint32_t i = 0; call_.echo && i < choices_.size(); ++i) choices_[i] = format_->echo(i, {});
 }
@@ -116,17 +117,32 @@ std::string Flight::beginning() {
   return out;
 }
 
+void Flight::tell_calls(uint32_t choice, const ToolCallSplitter::Piece& piece, std::vector<GeneratedToken> tokens,
+                        std::string& out) {
+  if (!piece.empty() || (call_.logprobs && !tokens.empty())) out += format_->calls(choice, piece, tokens);
+}
+
 std::optional<ApiError> Flight::tell_one(Event& event, std::string& out) {
   if (auto* prompt = std::get_if<PromptEvent>(&event.what))
     out += format_->piece(event.choice, format_->echo(event.choice, std::move(prompt->tokens)));
-  if (auto* piece = std::get_if<Answer::Piece>(&event.what))
-    if (call_.logprobs || !piece->text.empty())
+  const bool splits = call_.tool_calls;
+  if (auto* piece = std::get_if<Answer::Piece>(&event.what)) {
+    if (splits)
+      tell_calls(event.choice, splitters_[event.choice].push(piece->text), {std::move(piece->token)}, out);
+    else if (call_.logprobs || !piece->text.empty())
       out += format_->piece(event.choice, {std::move(piece->text), {std::move(piece->token)}, 0});
+  }
   const auto* last = std::get_if<EndEvent>(&event.what);
   if (last == nullptr) return std::nullopt;
-  if (!last->rest.empty()) out += format_->piece(event.choice, {last->rest, {}, 0});
+  if (splits) {
+    tell_calls(event.choice, splitters_[event.choice].push(last->rest), {}, out);
+    tell_calls(event.choice, splitters_[event.choice].finish(), {}, out);
+  } else if (!last->rest.empty()) {
+    out += format_->piece(event.choice, {last->rest, {}, 0});
+  }
   if (auto error = end(event.choice, last->outcome)) return error;
-  out += format_->end(event.choice, last->outcome, all_ended() ? &usage_ : nullptr);
+  const bool called = splits && splitters_[event.choice].calls() > 0;
+  out += format_->end(event.choice, last->outcome, called, all_ended() ? &usage_ : nullptr);
   return std::nullopt;
 }
 

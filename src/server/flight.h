@@ -57,12 +57,15 @@ class Flight {
   std::optional<ApiError> collect_one(Event& event);
   std::optional<ApiError> tell_one(Event& event, std::string& out);
   std::optional<ApiError> end(uint32_t choice, const Outcome& outcome);
+  void tell_calls(uint32_t choice, const ToolCallSplitter::Piece& piece, std::vector<GeneratedToken> tokens,
+                  std::string& out);
 
   const ApiCall& call_;
   std::unique_ptr<ApiFormat> format_;
   Metrics& metrics_;
   std::shared_ptr<Client> client_;
   std::vector<ChoiceText> choices_;
+  std::vector<ToolCallSplitter> splitters_;  // of each choice of a stream whose text may have calls
   std::vector<Outcome> outcomes_;
   ApiUsage usage_;
   size_t ended_ = 0;

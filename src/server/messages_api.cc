@@ -173,8 +173,9 @@ ApiResult<ApiCall> read(std::string_view body, const ApiContext& context, bool c
   return read_chat_object(*chat, context);
 }
 
-const char* reason_word(const Outcome& outcome) {
+const char* reason_word(const Outcome& outcome, bool called) {
   if (outcome.reason == FinishReason::kLength) return "max_tokens";
+  if (called) return "tool_use";
   return outcome.stop_string.empty() ? "end_turn" : "stop_sequence";
 }
 
@@ -258,10 +259,18 @@ const Protocol kMessagesProtocol{"msg_", read_messages_call, make_format<Message
 
 std::string MessagesFormat::whole(const std::vector<ChoiceText>& choices, const std::vector<Outcome>& outcomes,
                                   const ApiUsage& usage) const {
+  auto said = call_.tool_calls ? split_calls(choices[0].text) : SaidAndCalled{choices[0].text, {}};
   Json content = Json::array();
-  if (!choices[0].text.empty()) content.push_back({{"type", "text"}, {"text", choices[0].text}});
-  return dump(
-      message_json(head_, std::move(content), reason_word(outcomes[0]), stop_sequence(outcomes[0]), usage_json(usage)));
+  if (!said.content.empty()) content.push_back({{"type", "text"}, {"text", std::move(said.content)}});
+  for (const auto& call : said.calls) {
+    auto input = Json::parse(call.arguments, nullptr, false);  // of a call that was cut off nothing is known
+    content.push_back({{"type", "tool_use"},
+                       {"id", call.id},
+                       {"name", call.name},
+                       {"input", input.is_discarded() ? Json::object() : std::move(input)}});
+  }
+  return dump(message_json(head_, std::move(content), reason_word(outcomes[0], !said.calls.empty()),
+                           stop_sequence(outcomes[0]), usage_json(usage)));
 }
 
 std::string MessagesFormat::begin(uint32_t choice) {
@@ -269,23 +278,54 @@ std::string MessagesFormat::begin(uint32_t choice) {
   return event("message_start", {{"message", message_json(head_, Json::array(), nullptr, nullptr, std::move(usage))}});
 }
 
+std::string MessagesFormat::start(Open what, Json block) {
+  auto out = stop();
+  open_ = what;
+  return out + event("content_block_start", {{"index", block_}, {"content_block", std::move(block)}});
+}
+
+std::string MessagesFormat::stop() {
+  if (open_ == Open::kNothing) return {};
+  open_ = Open::kNothing;
+  return event("content_block_stop", {{"index", block_++}});
+}
+
+std::string MessagesFormat::delta(Json what) const {
+  return event("content_block_delta", {{"index", block_}, {"delta", std::move(what)}});
+}
+
 std::string MessagesFormat::piece(uint32_t /*choice*/, const ChoiceText& piece) {
   if (piece.text.empty()) return {};
   std::string out;
-  if (!open_) out = event("content_block_start", {{"index", 0}, {"content_block", {{"type", "text"}, {"text", ""}}}});
-  open_ = true;
-  return out + event("content_block_delta", {{"index", 0}, {"delta", {{"type", "text_delta"}, {"text", piece.text}}}});
+  if (open_ != Open::kText) out = start(Open::kText, {{"type", "text"}, {"text", ""}});
+  return out + delta({{"type", "text_delta"}, {"text", piece.text}});
 }
 
-std::string MessagesFormat::end(uint32_t /*choice*/, const Outcome& outcome, const ApiUsage* /*timings*/) {
+std::string MessagesFormat::calls(uint32_t choice, const ToolCallSplitter::Piece& piece,
+                                  const std::vector<GeneratedToken>& /*tokens*/) {
+  auto out = this->piece(choice, {piece.content, {}, 0});
+  for (const auto& call : piece.calls) {
+    if (call.begins)
+      out += start(Open::kCall,
+                   {{"type", "tool_use"}, {"id", call.part.id}, {"name", call.part.name}, {"input", Json::object()}});
+    else
+      out += delta({{"type", "input_json_delta"}, {"partial_json", call.part.arguments}});
+  }
+  return out;
+}
+
+std::string MessagesFormat::end(uint32_t /*choice*/, const Outcome& outcome, bool called_tools,
+                                const ApiUsage* /*timings*/) {
   outcome_ = outcome;
-  return open_ ? event("content_block_stop", {{"index", 0}}) : std::string();
+  called_ = called_tools;
+  return stop();
 }
 
 std::string MessagesFormat::finish(const ApiUsage& usage) {
-  return event("message_delta",
-               {{"delta", {{"stop_reason", reason_word(outcome_)}, {"stop_sequence", stop_sequence(outcome_)}}},
-                {"usage", usage_json(usage)}}) +
+  return event(
+             "message_delta",
+             {{"delta", {{"stop_reason", reason_word(outcome_, called_)}, {"stop_sequence", stop_sequence(outcome_)}}},
+              {"usage", usage_json(usage)}}) +
          event("message_stop", Json::object());
 }
 

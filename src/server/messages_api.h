@@ -2,6 +2,8 @@
 // https://docs.anthropic.com/en/api/messages
 #pragma once
 
+#include <nlohmann/json.hpp>
+
 #include "server/api_format.h"
 
 namespace onebit::server {
@@ -24,13 +26,22 @@ class MessagesFormat final : public ApiFormat {
                     const ApiUsage& usage) const override;
   std::string begin(uint32_t choice) override;
   std::string piece(uint32_t choice, const ChoiceText& piece) override;
-  std::string end(uint32_t choice, const Outcome& outcome, const ApiUsage* timings) override;
+  std::string calls(uint32_t choice, const ToolCallSplitter::Piece& piece,
+                    const std::vector<GeneratedToken>& tokens) override;
+  std::string end(uint32_t choice, const Outcome& outcome, bool called_tools, const ApiUsage* timings) override;
   std::string finish(const ApiUsage& usage) override;
   std::string error(const ApiError& error) const override;
 
  private:
+  enum class Open { kNothing, kText, kCall };
+  std::string start(Open what, nlohmann::ordered_json block);
+  std::string stop();
+  std::string delta(nlohmann::ordered_json what) const;
+
   Outcome outcome_;
-  bool open_ = false;  // a block of text
+  bool called_ = false;
+  Open open_ = Open::kNothing;  // block number `block_`
+  size_t block_ = 0;
 };
 
 }  // namespace onebit::server

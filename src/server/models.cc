@@ -44,11 +44,13 @@ int64_t now_unix() {
 Service::Service(Model loaded, std::string its_name, const ServerOptions& options)
     : model(std::move(loaded)),
       name(std::move(its_name)),
+      grammars(model.tokenizer()),
       api{.tokenizer = model.tokenizer(),
           .config = model.file().config(),
           .model_name = name,
           .limits = options.api,
-          .any_model = options.any_model},
+          .any_model = options.any_model,
+          .grammars = &grammars},
       engine(model.backends(), model.tokenizer(), with_spare(options.engine, model)) {}
 
 const char* Models::Entry::state() const {

@@ -202,6 +202,18 @@ std::string ollama_error(const ApiError& error) {
   return dump(Json{{"error", error.message}});
 }
 
+/// Arguments are an object here; of a call that was cut off nothing is known.
+static Json calls_json(const std::vector<ToolCall>& calls) {
+  Json list = Json::array();
+  for (const auto& call : calls) {
+    auto arguments = Json::parse(call.arguments, nullptr, false);
+    list.push_back(
+        {{"function",
+          {{"name", call.name}, {"arguments", arguments.is_discarded() ? Json::object() : std::move(arguments)}}}});
+  }
+  return list;
+}
+
 Json OllamaFormat::object(const std::string& text) const {
   Json object{{"model", head_.model}, {"created_at", iso_time(std::chrono::system_clock::now())}};
   if (call_.details == kGenerate)
@@ -227,7 +239,12 @@ Json OllamaFormat::last(const std::string& text, FinishReason reason, const ApiU
 
 std::string OllamaFormat::whole(const std::vector<ChoiceText>& choices, const std::vector<Outcome>& outcomes,
                                 const ApiUsage& usage) const {
-  if (!choices.empty()) return dump(last(choices[0].text, outcomes[0].reason, usage));
+  if (!choices.empty()) {
+    const auto said = call_.tool_calls ? split_calls(choices[0].text) : SaidAndCalled{choices[0].text, {}};
+    auto whole = last(said.content, outcomes[0].reason, usage);
+    if (!said.calls.empty()) whole["message"]["tool_calls"] = calls_json(said.calls);
+    return dump(whole);
+  }
   auto loaded = object("");
   loaded["done"] = true;
   loaded["done_reason"] = "load";
@@ -242,9 +259,19 @@ std::string OllamaFormat::piece(uint32_t /*choice*/, const ChoiceText& piece) {
   return dump(object(piece.text)) + "\n";
 }
 
-std::string OllamaFormat::end(uint32_t /*choice*/, const Outcome& outcome, const ApiUsage* /*timings*/) {
+std::string OllamaFormat::calls(uint32_t choice, const ToolCallSplitter::Piece& piece,
+                                const std::vector<GeneratedToken>& /*tokens*/) {
+  called_.add(piece);
+  return piece.content.empty() ? std::string() : this->piece(choice, {piece.content, {}, 0});
+}
+
+std::string OllamaFormat::end(uint32_t /*choice*/, const Outcome& outcome, bool /*called_tools*/,
+                              const ApiUsage* /*timings*/) {
   reason_ = outcome.reason;
-  return {};
+  if (called_.calls.empty()) return {};
+  auto told = object("");
+  told["message"]["tool_calls"] = calls_json(called_.calls);
+  return dump(told) + "\n";
 }
 
 std::string OllamaFormat::finish(const ApiUsage& usage) {

@@ -29,7 +29,9 @@ class OllamaFormat : public ApiFormat {
                     const ApiUsage& usage) const override;
   std::string begin(uint32_t choice) override;
   std::string piece(uint32_t choice, const ChoiceText& piece) override;
-  std::string end(uint32_t choice, const Outcome& outcome, const ApiUsage* timings) override;
+  std::string calls(uint32_t choice, const ToolCallSplitter::Piece& piece,
+                    const std::vector<GeneratedToken>& tokens) override;
+  std::string end(uint32_t choice, const Outcome& outcome, bool called_tools, const ApiUsage* timings) override;
   std::string finish(const ApiUsage& usage) override;
   std::string error(const ApiError& error) const override;
 
@@ -38,6 +40,7 @@ class OllamaFormat : public ApiFormat {
   nlohmann::ordered_json last(const std::string& text, FinishReason reason, const ApiUsage& usage) const;
 
   FinishReason reason_ = FinishReason::kStop;
+  SaidAndCalled called_;  // calls are told whole
 };
 
 /// What is told of a model.

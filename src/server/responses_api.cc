@@ -257,6 +257,11 @@ Json item_json(const ApiHead& head, const char* status, Json content) {
           {"content", std::move(content)}};
 }
 
+Json call_json(const ToolCall& call, const char* status) {
+  return {{"id", "fc_" + call.id}, {"type", "function_call"}, {"status", status},
+          {"call_id", call.id},    {"name", call.name},       {"arguments", call.arguments}};
+}
+
 Json usage_json(const ApiUsage& u) {
   return {{"input_tokens", u.prompt_tokens},
           {"input_tokens_details", {{"cached_tokens", u.cached_tokens}}},
@@ -310,8 +315,19 @@ const Protocol kResponsesProtocol{"resp_", read_response, make_format<ResponsesF
 std::string ResponsesFormat::whole(const std::vector<ChoiceText>& choices, const std::vector<Outcome>& outcomes,
                                    const ApiUsage& usage) const {
   const auto* status = status_of(outcomes[0].reason);
-  auto item = item_json(head_, status, Json::array({part_json(tokenizer_, choices[0])}));
-  return dump(response_json(head_, call_, status, Json::array({std::move(item)}), &usage));
+  auto text = choices[0];
+  std::vector<ToolCall> calls;
+  if (call_.tool_calls) {
+    auto said = split_calls(text.text);
+    text.text = std::move(said.content);
+    calls = std::move(said.calls);
+  }
+  Json output = Json::array();
+  if (!text.text.empty() || calls.empty())
+    output.push_back(item_json(head_, status, Json::array({part_json(tokenizer_, text)})));
+  for (size_t i = 0; i < calls.size(); ++i)
+    output.push_back(call_json(calls[i], i + 1 < calls.size() ? "completed" : status));
+  return dump(response_json(head_, call_, status, std::move(output), &usage));
 }
 
 std::string ResponsesFormat::event(const char* type, Json fields) {
@@ -323,45 +339,97 @@ std::string ResponsesFormat::event(const char* type, Json fields) {
 std::string ResponsesFormat::begin(uint32_t /*choice*/) {
   const auto response = response_json(head_, call_, "in_progress", Json::array(), nullptr);
   auto out = event("response.created", {{"response", response}});  // one after another: events are numbered
-  out += event("response.in_progress", {{"response", response}});
+  return out + event("response.in_progress", {{"response", response}});
+}
+
+std::string ResponsesFormat::start_text() {
+  auto out = stop("completed");
+  open_ = Open::kText;
+  so_far_ = {};
   out += event("response.output_item.added",
-               {{"output_index", 0}, {"item", item_json(head_, "in_progress", Json::array())}});
+               {{"output_index", output_.size()}, {"item", item_json(head_, "in_progress", Json::array())}});
   return out + event("response.content_part.added", {{"item_id", message_id(head_)},
-                                                     {"output_index", 0},
+                                                     {"output_index", output_.size()},
                                                      {"content_index", 0},
                                                      {"part", part_json(tokenizer_, {})}});
 }
 
-std::string ResponsesFormat::piece(uint32_t /*choice*/, const ChoiceText& piece) {
-  so_far_.text += piece.text;
-  if (call_.logprobs) so_far_.tokens.insert(so_far_.tokens.end(), piece.tokens.begin(), piece.tokens.end());
-  return event("response.output_text.delta",
-               {{"item_id", message_id(head_)},
-                {"output_index", 0},
-                {"content_index", 0},
-                {"delta", piece.text},
-                {"logprobs", call_.logprobs ? logprobs_json(tokenizer_, piece.tokens) : Json::array()}});
+std::string ResponsesFormat::start_call(const ToolCall& call) {
+  auto out = stop("completed");
+  open_ = Open::kCall;
+  call_so_far_ = {call.id, call.name, {}};
+  return out + event("response.output_item.added",
+                     {{"output_index", output_.size()}, {"item", call_json(call_so_far_, "in_progress")}});
 }
 
-std::string ResponsesFormat::end(uint32_t /*choice*/, const Outcome& outcome, const ApiUsage* /*timings*/) {
+std::string ResponsesFormat::stop(const char* status) {
+  std::string out;
+  if (open_ == Open::kNothing) return out;
+  Json item;
+  if (open_ == Open::kText) {
+    const auto part = part_json(tokenizer_, so_far_);
+    const Json place{{"item_id", message_id(head_)}, {"output_index", output_.size()}, {"content_index", 0}};
+    auto text = place, whole = place;
+    text["text"] = part["text"];
+    text["logprobs"] = part["logprobs"];
+    whole["part"] = part;
+    out += event("response.output_text.done", std::move(text));
+    out += event("response.content_part.done", std::move(whole));
+    item = item_json(head_, status, Json::array({part}));
+  } else {
+    item = call_json(call_so_far_, status);
+    out += event("response.function_call_arguments.done", {{"item_id", item["id"]},
+                                                           {"output_index", output_.size()},
+                                                           {"name", call_so_far_.name},
+                                                           {"arguments", call_so_far_.arguments}});
+  }
+  out += event("response.output_item.done", {{"output_index", output_.size()}, {"item", item}});
+  output_.push_back(std::move(item));
+  open_ = Open::kNothing;
+  return out;
+}
+
+std::string ResponsesFormat::piece(uint32_t /*choice*/, const ChoiceText& piece) {
+  std::string out;
+  if (open_ != Open::kText) out = start_text();
+  so_far_.text += piece.text;
+  if (call_.logprobs) so_far_.tokens.insert(so_far_.tokens.end(), piece.tokens.begin(), piece.tokens.end());
+  return out + event("response.output_text.delta",
+                     {{"item_id", message_id(head_)},
+                      {"output_index", output_.size()},
+                      {"content_index", 0},
+                      {"delta", piece.text},
+                      {"logprobs", call_.logprobs ? logprobs_json(tokenizer_, piece.tokens) : Json::array()}});
+}
+
+std::string ResponsesFormat::calls(uint32_t choice, const ToolCallSplitter::Piece& piece,
+                                   const std::vector<GeneratedToken>& tokens) {
+  auto out = piece.content.empty() ? std::string() : this->piece(choice, {piece.content, tokens, 0});
+  for (const auto& call : piece.calls) {
+    if (call.begins) {
+      out += start_call(call.part);
+      continue;
+    }
+    call_so_far_.arguments += call.part.arguments;
+    out +=
+        event("response.function_call_arguments.delta",
+              {{"item_id", "fc_" + call_so_far_.id}, {"output_index", output_.size()}, {"delta", call.part.arguments}});
+  }
+  return out;
+}
+
+std::string ResponsesFormat::end(uint32_t /*choice*/, const Outcome& outcome, bool /*called_tools*/,
+                                 const ApiUsage* /*timings*/) {
   reason_ = outcome.reason;
-  const auto part = part_json(tokenizer_, so_far_);
-  const Json place{{"item_id", message_id(head_)}, {"output_index", 0}, {"content_index", 0}};
-  auto text = place, whole = place;
-  text["text"] = part["text"];
-  text["logprobs"] = part["logprobs"];
-  whole["part"] = part;
-  auto out = event("response.output_text.done", std::move(text));
-  out += event("response.content_part.done", std::move(whole));
-  return out + event("response.output_item.done",
-                     {{"output_index", 0}, {"item", item_json(head_, status_of(reason_), Json::array({part}))}});
+  std::string out;
+  if (open_ == Open::kNothing && output_.empty()) out = start_text();  // an answer without words
+  return out + stop(status_of(reason_));
 }
 
 std::string ResponsesFormat::finish(const ApiUsage& usage) {
   const auto* status = status_of(reason_);
-  auto item = item_json(head_, status, Json::array({part_json(tokenizer_, so_far_)}));
   return event(reason_ == FinishReason::kLength ? "response.incomplete" : "response.completed",
-               {{"response", response_json(head_, call_, status, Json::array({std::move(item)}), &usage)}});
+               {{"response", response_json(head_, call_, status, output_, &usage)}});
 }
 
 std::string ResponsesFormat::error(const ApiError& error) const {

@@ -17,6 +17,7 @@ struct Service {
 
   Model model;
   const std::string name;
+  grammar::GrammarCache grammars;
   ApiContext api;
   EngineLoop engine;  // the last, and the first to go
 };

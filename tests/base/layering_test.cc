@@ -19,13 +19,14 @@ const Layers kAllowed{
     {"base", {}},
     {"format", {"base"}},
     {"tokenizer", {"base", "format"}},
+    {"grammar", {"base", "format", "tokenizer"}},
     {"kernels", {"base", "format"}},
     {"backend", {"base", "format", "kernels"}},
-    {"engine", {"base", "format", "tokenizer", "kernels", "backend"}},
-    {"eval", {"base", "format", "tokenizer", "kernels", "backend", "engine"}},
+    {"engine", {"base", "format", "tokenizer", "grammar", "kernels", "backend"}},
+    {"eval", {"base", "format", "tokenizer", "grammar", "kernels", "backend", "engine"}},
     {"burnin", {"base", "eval"}},
-    {"server", {"base", "format", "tokenizer", "kernels", "backend", "engine"}},
-    {"voice", {"base", "format", "tokenizer", "kernels", "backend", "engine"}},
+    {"server", {"base", "format", "tokenizer", "grammar", "kernels", "backend", "engine"}},
+    {"voice", {"base", "format", "tokenizer", "grammar", "kernels", "backend", "engine"}},
 };
 
 /// "src/format/x.h" -> "format"; empty outside src.

@@ -114,8 +114,8 @@ test("errors have OpenAI's shape and name the field", async () => {
   await fails(ask({ messages: [{ role: "king", content: "x" }] }), 400, "messages");
   await fails(ask({ messages: [{ role: "user", content: [{ type: "image_url" }] }] }), 400, "messages[0].content");
   await fails(ask({ logit_bias: { x: 1 } }), 400, "logit_bias");
-  await fails(ask({ tools: [{ type: "function", function: { name: "f" } }] }), 400, "tools");
-  await fails(ask({ response_format: { type: "json_object" } }), 400, "response_format");
+  await fails(ask({ tools: [{ type: "function", function: {} }] }), 400, "tools");
+  await fails(ask({ response_format: { type: "xml" } }), 400, "response_format");
   await fails(ask({ model: "gpt-4" }), 404, "model");
   await fails(client.completions.create({ model: name, prompt: [1, 2, 999999] }), 400, "prompt");
   await fails(client.completions.create({ model: name, prompt: Array(5000).fill(100) }), 400, "prompt");

@@ -1,0 +1,46 @@
+// Structured output: a grammar compiled once, and for each answer a matcher that says which tokens may come next.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "grammar/program.h"
+#include "grammar/token_masks.h"
+
+namespace onebit::grammar {
+
+/// What a source is written in.
+enum class Language {
+  kGbnf,        // llama.cpp's notation; its rule `root` is the whole
+  kRegex,       // ECMA-262; the whole text matches
+  kJsonSchema,  // draft 2020-12 as docs/server.md tells, also the older `definitions` and arrays of `items`
+  kChoice,      // a JSON array of strings: one of them
+  kTools        // what tools.h describes
+};
+
+/// Immutable; any number of answers in any threads share it.
+class Grammar {
+ public:
+  /// `masks` must outlive it.
+  Grammar(Program program, TokenMasks& masks);
+
+  const Program& program() const { return program_; }
+  TokenMasks& masks() const { return masks_; }
+  uint64_t number_of(RuleId rule) const { return numbers_[rule]; }
+  /// Computes the masks that take long, of states that allow many bytes, for so long at most: steps then find them.
+  void prepare_masks(std::chrono::milliseconds most) const;
+  uint64_t bytes() const { return program_.bytes() + numbers_.size() * sizeof(uint64_t); }
+
+ private:
+  Program program_;
+  TokenMasks& masks_;
+  std::vector<uint64_t> numbers_;  // of each rule, for the masks
+};
+
+/// The tables of a source. Errors name what is not supported or wrong, or say that it is too large.
+Result<Program> compile(Language language, std::string_view source);
+
+}  // namespace onebit::grammar
