@@ -89,8 +89,7 @@ class Reader {
     const auto* wrapped = present(format, "json_schema");
     if (wrapped != nullptr) schema = present(*wrapped, "schema");
     if (schema == nullptr)
-      return fields_.fault("response_format",
-                           "response_format.json_schema must be an object with a schema");
+      return fields_.fault("response_format", "response_format.json_schema must be an object with a schema");
     add("response_format", Language::kJsonSchema, *schema);
   }
 
