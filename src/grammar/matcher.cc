@@ -30,8 +30,7 @@ Status Matcher::next(TokenMask& mask) {
     for (size_t w = 0; w < tokens->many.size(); ++w) mask[w] |= tokens->many[w];
     if (tokens->depend.empty()) continue;
     const SetId after = stacks_.after(frame.parent);
-    stacks_.charge(tokens->depend.size() / 16);
-    allow_below(vocabulary, tokens->depend, after, stacks_, mask);
+    allow_dependent(vocabulary, *tokens, after, stacks_, mask);
   }
   stacks_.forget(mark);
   if (stacks_.overflowed())

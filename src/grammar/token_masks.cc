@@ -1,7 +1,6 @@
 #include "grammar/token_masks.h"
 
 #include <algorithm>
-#include <array>
 
 #include "grammar/stacks.h"
 
@@ -65,9 +64,25 @@ class Walk {
     return true;
   }
 
+  /// The nodes below those where the rule may end, by byte.
+  void sort_dependent(StateTokens& result) const {
+    if (depend_.empty()) return;
+    const auto& nodes = vocabulary_.nodes();
+    const auto for_each = [&](auto with) {
+      for (const uint32_t top : depend_)
+        for (uint32_t n = top + 1; n < nodes[top].end; n = nodes[n].end) with(n);
+    };
+    result.depend_of.assign(257, 0);
+    for_each([&](uint32_t n) { ++result.depend_of[nodes[n].byte + 1u]; });
+    for (size_t b = 0; b < 256; ++b) result.depend_of[b + 1] += result.depend_of[b];
+    result.depend.resize(result.depend_of.back());
+    auto next = result.depend_of;
+    for_each([&](uint32_t n) { result.depend[next[nodes[n].byte]++] = n; });
+  }
+
   StateTokens take() {
     StateTokens result;
-    result.depend = std::move(depend_);
+    sort_dependent(result);
     if (count_ * 32 > mask_.size() * 64) {
       result.many = std::move(mask_);
       return result;
@@ -134,24 +149,32 @@ uint64_t TokenMasks::bytes() const {
   return bytes_ + number_bytes_;
 }
 
-void allow_below(const Vocabulary& vocabulary, std::span<const uint32_t> tops, uint32_t from, Stacks& stacks,
-                 TokenMask& mask) {
+void allow_dependent(const Vocabulary& vocabulary, const StateTokens& tokens, uint32_t after, Stacks& stacks,
+                     TokenMask& mask) {
+  if (tokens.depend.empty()) return;
   const auto& nodes = vocabulary.nodes();
-  std::array<SetId, 256> first{};  // after one byte: most nodes end with it
-  for (size_t b = 0; b < first.size(); ++b) first[b] = stacks.step(SetId{from}, static_cast<uint8_t>(b));
+  const auto allow_at = [&](uint32_t n) {
+    for (uint32_t t = nodes[n].first; t < nodes[n + 1].first; ++t) allow(mask, vocabulary.tokens()[t]);
+  };
   std::vector<SetId> at(vocabulary.deepest() + 1);  // by depth
-  for (const uint32_t top : tops) {
-    for (uint32_t n = top + 1; n < nodes[top].end && !stacks.overflowed();) {
-      const auto& node = nodes[n];
-      const bool child = node.depth == nodes[top].depth + 1;
-      const SetId set = child ? first[node.byte] : stacks.step(at[node.depth - 1], node.byte);
-      if (set == Stacks::kNothing) {
-        n = node.end;
-        continue;
+  for (size_t b = 0; b < 256; ++b) {
+    if (tokens.depend_of[b] == tokens.depend_of[b + 1]) continue;
+    const SetId first = stacks.step(SetId{after}, static_cast<uint8_t>(b));
+    if (first == Stacks::kNothing) continue;
+    for (uint32_t i = tokens.depend_of[b]; i < tokens.depend_of[b + 1] && !stacks.overflowed(); ++i) {
+      const uint32_t top = tokens.depend[i];
+      allow_at(top);
+      at[nodes[top].depth] = first;
+      for (uint32_t n = top + 1; n < nodes[top].end;) {
+        const SetId set = stacks.step(at[nodes[n].depth - 1u], nodes[n].byte);
+        if (set == Stacks::kNothing) {
+          n = nodes[n].end;
+          continue;
+        }
+        allow_at(n);
+        at[nodes[n].depth] = set;
+        ++n;
       }
-      for (uint32_t t = node.first; t < nodes[n + 1].first; ++t) allow(mask, vocabulary.tokens()[t]);
-      at[node.depth] = set;
-      ++n;
     }
   }
 }

@@ -4,7 +4,6 @@
 #include <list>
 #include <memory>
 #include <mutex>
-#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -18,12 +17,15 @@ class Stacks;
 
 /// Of one state, by the bytes that it takes itself (the rules it calls are states of their own).
 struct StateTokens {
-  std::vector<TokenId> few;      // allowed, whatever the stack; in place of `many`
-  TokenMask many;                // empty where there are few
-  std::vector<uint32_t> depend;  // trie nodes at which the rule may end: what is below depends on the stack
+  std::vector<TokenId> few;  // allowed, whatever the stack; in place of `many`
+  TokenMask many;            // empty where there are few
+  // Trie nodes before which the rule may end: whether their tokens are allowed depends on the stack. By their bytes:
+  // those of byte b are from depend_of[b] to depend_of[b + 1]; both empty where there are none.
+  std::vector<uint32_t> depend, depend_of;
 
   uint64_t bytes() const {
-    return sizeof *this + few.capacity() * sizeof(TokenId) + many.capacity() * 8 + depend.capacity() * 4;
+    return sizeof *this + few.capacity() * sizeof(TokenId) + many.capacity() * 8 +
+           (depend.capacity() + depend_of.capacity()) * 4;
   }
 };
 
@@ -64,8 +66,9 @@ class TokenMasks {
   uint64_t bytes_ = 0, number_bytes_ = 0, next_number_ = 0;
 };
 
-/// The tokens below any of `nodes` that may follow the set `from`, into `mask`.
-void allow_below(const Vocabulary& vocabulary, std::span<const uint32_t> nodes, uint32_t from, Stacks& stacks,
-                 TokenMask& mask);
+/// Those of the tokens that depend on the stack which may come where the rule goes on with the set `after`, into
+/// `mask`.
+void allow_dependent(const Vocabulary& vocabulary, const StateTokens& tokens, uint32_t after, Stacks& stacks,
+                     TokenMask& mask);
 
 }  // namespace onebit::grammar
