@@ -80,7 +80,8 @@ void Grammar::prepare_masks(std::chrono::milliseconds most) const {
     for (uint32_t b = 0; b < 256; ++b) bytes += program_.step(s, static_cast<uint8_t>(b)) != Program::kDead;
     if (bytes >= kMany) states.emplace_back(bytes, s);
   }
-  std::stable_sort(states.begin(), states.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::sort(states.begin(), states.end(),
+            [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
   Stacks stacks(program_);
   for (const auto& [bytes, state] : states) {
     if (std::chrono::steady_clock::now() > end) return;

@@ -62,7 +62,7 @@ void check_format(const Protocol& protocol, const ApiCall& call, const ApiContex
     stream += format->piece(0, {piece, {}, 0});
     whole += piece;
   }
-  stream += format->end(0, outcome, &usage) + format->finish(usage) +
+  stream += format->end(0, outcome, false, &usage) + format->finish(usage) +
             format->error(api_error(500, "engine_error", std::string(text)));
   check_stream(stream, std::string_view(protocol.stream_type) != "text/event-stream");
   check(nlohmann::json::parse(format->whole({{whole, {}, 0}}, {outcome}, usage), nullptr, false).is_object());

@@ -283,7 +283,7 @@ TEST_F(ProtocolsTest, StreamsAreWellFormedWhateverTheTextIs) {
     const auto format = protocol->format(*call, model_.tokenizer(), {"x_1", 5, "tiny", "1bit"});
     auto stream = format->begin(0);
     for (const auto& piece : pieces) stream += format->piece(0, {piece, {}, 0});
-    stream += format->end(0, outcome, &usage) + format->finish(usage);
+    stream += format->end(0, outcome, false, &usage) + format->finish(usage);
     if (protocol == &kChatProtocol) stream.resize(stream.size() - std::string("data: [DONE]\n\n").size());
     EXPECT_GT(events_of(stream).size(), pieces.size());
     events_of(format->error(api_error(500, "engine_error", "a\n\nb")));
@@ -292,7 +292,7 @@ TEST_F(ProtocolsTest, StreamsAreWellFormedWhateverTheTextIs) {
   const auto format = kOllamaChatProtocol.format(*call, model_.tokenizer(), {"x_1", 5, "tiny", "1bit"});
   std::string lines;
   for (const auto& piece : pieces) lines += format->piece(0, {piece, {}, 0});
-  lines += format->end(0, outcome, &usage) + format->finish(usage);
+  lines += format->end(0, outcome, false, &usage) + format->finish(usage);
   size_t count = 0;
   for (size_t at = 0, end; (end = lines.find('\n', at)) != std::string::npos; at = end + 1, ++count)
     EXPECT_TRUE(json::parse(lines.substr(at, end - at)).contains("done"));
