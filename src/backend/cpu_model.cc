@@ -3,7 +3,7 @@
 namespace onebit {
 namespace {
 
-cpu::PackedMatrix view_of(const IntegerMatrix& w) {
+cpu::PackedMatrix packed_view(const IntegerMatrix& w) {
   using cpu::PackedMatrix;
   PackedMatrix m;
   m.data = reinterpret_cast<const uint8_t*>(w.data.data());
@@ -35,14 +35,14 @@ CpuModel::CpuModel(ModelWeights bound, KvType kv_type, const cpu::Kernels& table
                       .attn_sub_norm = w.attn_sub_norm.data(),
                       .ffn_norm = w.ffn_norm.data(),
                       .ffn_sub_norm = w.ffn_sub_norm.data(),
-                      .attn_q = view_of(w.attn_q),
-                      .attn_k = view_of(w.attn_k),
-                      .attn_v = view_of(w.attn_v),
-                      .attn_output = view_of(w.attn_output),
-                      .ffn_gate = view_of(w.ffn_gate),
-                      .ffn_up = view_of(w.ffn_up),
-                      .ffn_down = view_of(w.ffn_down)});
-  if (const auto* integer = std::get_if<IntegerMatrix>(&weights.head)) head = view_of(*integer);
+                      .attn_q = packed_view(w.attn_q),
+                      .attn_k = packed_view(w.attn_k),
+                      .attn_v = packed_view(w.attn_v),
+                      .attn_output = packed_view(w.attn_output),
+                      .ffn_gate = packed_view(w.ffn_gate),
+                      .ffn_up = packed_view(w.ffn_up),
+                      .ffn_down = packed_view(w.ffn_down)});
+  if (const auto* integer = std::get_if<IntegerMatrix>(&weights.head)) head = packed_view(*integer);
 }
 
 }  // namespace onebit

@@ -10,6 +10,8 @@
 namespace onebit::burnin {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 constexpr double kLeastMs = 1e-3, kStep = 1.01;
 
 std::string iso_time(double seconds) {
@@ -139,7 +141,6 @@ Result<double> parse_when(const std::string& text, double now) {
 }
 
 std::string to_json(const Stats& s) {
-  using Json = nlohmann::ordered_json;
   const auto side = [](const LatencyHistogram& h) -> Json {
     return {{"p50", h.quantile(0.5)}, {"p95", h.quantile(0.95)}};
   };

@@ -69,7 +69,7 @@ Status check_kinds(uint32_t pre_tokenizer, uint32_t chat_layout) {
 }
 
 /// A token in an error message.
-std::string shown(std::string_view bytes) {
+std::string quoted(std::string_view bytes) {
   return fmt::format("'{}'", printable(bytes));
 }
 
@@ -114,7 +114,7 @@ Status check_tokens(const TokenizerData& data) {
   for (auto* group : {&ordinary, &special}) {
     if (const auto same = find_duplicate(data, *group))
       return fail("{} {} and {}: both are {}", group == &special ? "special tokens" : "tokens", same->first,
-                  same->second, shown(data.tokens[same->first]));
+                  same->second, quoted(data.tokens[same->first]));
   }
   return {};
 }
@@ -125,7 +125,7 @@ Status check_merge(const TokenizerData& data, size_t rank) {
        {std::pair{"left", merge.left}, std::pair{"right", merge.right}, std::pair{"result", merge.result}}) {
     if (id < 0 || static_cast<size_t>(id) >= data.tokens.size())
       return fail("merge {}: {} is token {}, but there are {} tokens", rank, name, id, data.tokens.size());
-    if (data.special[id]) return fail("merge {}: {} is the special token {}", rank, name, shown(data.tokens[id]));
+    if (data.special[id]) return fail("merge {}: {} is the special token {}", rank, name, quoted(data.tokens[id]));
     if (data.tokens[id].empty()) return fail("merge {}: {} is token {}, which has no bytes", rank, name, id);
   }
   const std::string& left = data.tokens[merge.left];
@@ -133,7 +133,7 @@ Status check_merge(const TokenizerData& data, size_t rank) {
   const std::string& result = data.tokens[merge.result];
   if (result.size() != left.size() + right.size() || result.compare(0, left.size(), left) != 0 ||
       result.compare(left.size(), right.size(), right) != 0)
-    return fail("merge {}: {} and {} do not make its result {}", rank, shown(left), shown(right), shown(result));
+    return fail("merge {}: {} and {} do not make its result {}", rank, quoted(left), quoted(right), quoted(result));
   return {};
 }
 
@@ -149,15 +149,15 @@ Status check_merges(const TokenizerData& data) {
   std::sort(pairs.begin(), pairs.end());
   const auto twice = std::adjacent_find(pairs.begin(), pairs.end());
   if (twice != pairs.end())
-    return fail("merges: {} and {} are given twice", shown(data.tokens[*twice >> 32]),
-                shown(data.tokens[*twice & 0xffffffffu]));
+    return fail("merges: {} and {} are given twice", quoted(data.tokens[*twice >> 32]),
+                quoted(data.tokens[*twice & 0xffffffffu]));
   return {};
 }
 
 Status check_marker(const TokenizerData& data, std::string_view field, TokenId id) {
   if (id < 0 || static_cast<size_t>(id) >= data.tokens.size())
     return fail("{}: found token {}, but there are {} tokens", field, id, data.tokens.size());
-  if (!data.special[id]) return fail("{}: token {} is {}, which is not special", field, id, shown(data.tokens[id]));
+  if (!data.special[id]) return fail("{}: token {} is {}, which is not special", field, id, quoted(data.tokens[id]));
   return {};
 }
 

@@ -185,7 +185,7 @@ class WatchedBackend final : public Backend {
   int32_t ties_;
 };
 
-class Recorder : public RequestListener {
+class IdRecorder : public RequestListener {
  public:
   void on_token(Answer::Piece piece) override { ids.push_back(piece.token.id); }
   void on_end(const Outcome& o, std::string) override { outcome = o; }
@@ -213,9 +213,9 @@ class BestLogitsAnswers : public ::testing::Test {
 
   std::vector<std::vector<TokenId>> answers(Backend& backend, const std::vector<Request>& requests) {
     Scheduler scheduler(backend, model_.tokenizer());
-    std::vector<std::shared_ptr<Recorder>> recorders;
+    std::vector<std::shared_ptr<IdRecorder>> recorders;
     for (const auto& request : requests) {
-      recorders.push_back(std::make_shared<Recorder>());
+      recorders.push_back(std::make_shared<IdRecorder>());
       scheduler.add(request, recorders.back(), std::make_shared<std::atomic<bool>>(false));
     }
     while (scheduler.step()) {
@@ -282,7 +282,7 @@ TEST_F(BestLogitsAnswers, AStepThatFailsWhenItIsTakenAgainEndsTheAnswer) {
   backend.no_rows = true;
   const auto request = requests(false)[4];
   Scheduler scheduler(backend, model_.tokenizer());
-  const auto recorder = std::make_shared<Recorder>();
+  const auto recorder = std::make_shared<IdRecorder>();
   scheduler.add(request, recorder, std::make_shared<std::atomic<bool>>(false));
   while (scheduler.step()) {
   }

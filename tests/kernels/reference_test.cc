@@ -89,16 +89,16 @@ TEST_F(ReferenceTest, AnythingNonFiniteMakesEveryProductNaN) {
 }
 
 /// A packed matrix with its int8 weights beside it.
-struct RandomMatrix {
+struct PlainMatrix {
   std::vector<int8_t> weights;  // [rows][columns]
   std::vector<std::byte> packed;
   std::vector<float> scales;
   IntegerMatrix view;
 };
 
-RandomMatrix random_matrix(std::mt19937& random, Packing packing, uint32_t rows, uint32_t columns,
-                           ScaleGranularity granularity, uint32_t group) {
-  RandomMatrix m;
+PlainMatrix plain_matrix(std::mt19937& random, Packing packing, uint32_t rows, uint32_t columns,
+                         ScaleGranularity granularity, uint32_t group) {
+  PlainMatrix m;
   m.weights.resize(size_t{rows} * columns);
   for (auto& w : m.weights)
     w = static_cast<int8_t>(is_ternary(packing) ? static_cast<int>(random() % 3) - 1
@@ -122,7 +122,7 @@ TEST_F(ReferenceTest, IntegerLinearMatchesItsDefinitionForEveryPackingAndGranula
     for (const auto& [granularity, group] :
          {std::pair{ScaleGranularity::kTensor, 0u}, {ScaleGranularity::kRow, 0u}, {ScaleGranularity::kGroup, 32u}})
       for (const auto& [rows, columns] : {std::pair{16u, 32u}, {37u, 100u}, {5u, 513u}}) {
-        const auto m = random_matrix(random_, packing, rows, columns, granularity, group);
+        const auto m = plain_matrix(random_, packing, rows, columns, granularity, group);
         constexpr size_t kTokens = 3;
         const auto x = normal(kTokens * columns);
         std::vector<float> y(kTokens * rows);

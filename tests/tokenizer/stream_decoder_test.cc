@@ -4,19 +4,16 @@
 #include <rapidcheck/gtest.h>
 
 #include "tests/support/hostile_cases.h"
+#include "tests/tokenizer/small_tokenizer.h"
 #include "tests/tokenizer/test_data.h"
 
 namespace onebit {
 namespace {
 
 using test::id_of;
+using test::small_tokenizer;
 using test::small_tokenizer_data;
 using Ids = std::vector<TokenId>;
-
-const Tokenizer& small_tokenizer() {
-  static const Tokenizer tokenizer = *Tokenizer::create(small_tokenizer_data());
-  return tokenizer;
-}
 
 /// Tokens of single bytes and of texts, cut anywhere by chance; some outside the vocabulary.
 rc::Gen<Ids> arbitrary_ids() {

@@ -6,12 +6,14 @@
 #include <thread>
 
 #include "tests/support/hostile_cases.h"
+#include "tests/tokenizer/small_tokenizer.h"
 #include "tests/tokenizer/test_data.h"
 
 namespace onebit {
 namespace {
 
 using test::id_of;
+using test::small_tokenizer;
 using test::small_tokenizer_data;
 using Ids = std::vector<TokenId>;
 
@@ -19,11 +21,6 @@ Tokenizer make_tokenizer(TokenizerData data = small_tokenizer_data()) {
   auto tokenizer = Tokenizer::create(std::move(data));
   EXPECT_TRUE(tokenizer.has_value());
   return *std::move(tokenizer);
-}
-
-const Tokenizer& small_tokenizer() {
-  static const Tokenizer tokenizer = make_tokenizer();
-  return tokenizer;
 }
 
 rc::Gen<std::string> any_text() {
