@@ -112,8 +112,9 @@ void add_model(CLI::App& app, Settings& s, Words& words) {
       ->check(CLI::Range(1, 512))
       ->capture_default_str();
   app.add_flag("!--no-prefix-cache", o.engine.scheduler.prefix_cache, "Forget every prompt when its answer is done");
-  app.add_flag("--share-prefixes", o.share_prefixes,
-               "All keys share what is remembered of prompts, which tells each what others asked; else each has its own");
+  app.add_flag(
+      "--share-prefixes", o.share_prefixes,
+      "All keys share what is remembered of prompts, which tells each what others asked; else each has its own");
 }
 
 void add_network(CLI::App& app, Settings& s, Words& words) {

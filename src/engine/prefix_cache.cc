@@ -62,7 +62,8 @@ void PrefixCache::insert(std::span<const TokenId> tokens, const KvCache& kv, uin
 }
 
 void PrefixCache::touch(Node* node) {
-  for (; node->parent != nullptr; node = node->parent) least_recent_.splice(least_recent_.end(), least_recent_, node->use);
+  for (; node->parent != nullptr; node = node->parent)
+    least_recent_.splice(least_recent_.end(), least_recent_, node->use);
 }
 
 bool PrefixCache::evict() {

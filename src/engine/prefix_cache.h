@@ -52,9 +52,9 @@ class PrefixCache {
   void touch(Node* node);
 
   const uint32_t page_positions_;
-  mutable std::mutex mutex_;  // of all below
+  mutable std::mutex mutex_;                         // of all below
   std::map<uint32_t, std::unique_ptr<Node>> roots_;  // by tenant
-  std::list<Node*> least_recent_;  // first
+  std::list<Node*> least_recent_;                    // first
 };
 
 }  // namespace onebit

@@ -113,11 +113,12 @@ asio::awaitable<ApiResult<std::string>> Handlers::restore_kv(Service& service, s
   if (!file) co_return tl::unexpected(api_error(422, "unfit_file", file.error().message));
   const auto box = std::make_shared<Mailbox<bool>>(co_await asio::this_coro::executor);
   // Its pages are of this backend, and go to whichever engine has it.
-  service.engine.ask_each([box, &backend, tenant, tokens = file->tokens, kv = Kv(std::move(file->kv))](Scheduler& scheduler) {
-    if (&scheduler.backend() != &backend) return;
-    scheduler.remember(tokens, *kv, tenant);
-    box->push(true);
-  });
+  service.engine.ask_each(
+      [box, &backend, tenant, tokens = file->tokens, kv = Kv(std::move(file->kv))](Scheduler& scheduler) {
+        if (&scheduler.backend() != &backend) return;
+        scheduler.remember(tokens, *kv, tenant);
+        box->push(true);
+      });
   if (!co_await box->take(Models::Clock::now() + kStep)) co_return tl::unexpected(busy());
   const auto bytes = std::filesystem::file_size(path, code);
   co_return saved_json(*wish, service, "restored", file->tokens.size(), code ? 0 : bytes);

@@ -54,7 +54,8 @@ asio::awaitable<void> Handlers::show(Connection& c) {
   if (fields.error() != nullptr) co_return co_await c.refuse(*fields.error());
   const auto* entry = models_.find(name);
   if (entry == nullptr || name.empty())
-    co_return co_await c.refuse(api_error(404, "model_not_found", fmt::format("the model '{}' does not exist", printable(name))));
+    co_return co_await c.refuse(
+        api_error(404, "model_not_found", fmt::format("the model '{}' does not exist", printable(name))));
   const auto* service = entry->service.get();
   auto body = ollama_show({entry->name, entry->facts}, service == nullptr ? nullptr : &service->model.tokenizer());
   co_await c.respond(json_response(std::move(body)));

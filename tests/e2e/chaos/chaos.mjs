@@ -3,15 +3,14 @@ import fs from "node:fs";
 import * as bodies from "./bodies.mjs";
 import { alive, assert, begin, canary, Chance, end, held, rest, servers, slowness, work } from "./common.mjs";
 import * as disasters from "./disasters.mjs";
+import { forms } from "./forms.mjs";
 import * as network from "./network.mjs";
 import { tenants } from "./tenants.mjs";
 
 const [seconds, seed] = process.argv.slice(2).map(Number);
 const chance = new Chance(seed);
-const only = process.env.CHAOS_ONLY?.split(",");
 
 async function part(name, run) {
-  if (only && !only.includes(name)) return;
   const begin = performance.now();
   const result = await run(new Chance(seed ^ name.length));
   console.log(`${name}: ${((performance.now() - begin) / 1000).toFixed(1)} s ${result === undefined ? "" : JSON.stringify(result)}`);
@@ -33,6 +32,7 @@ async function hostile_network() {
   await part("malformed", () => bodies.malformed(server));
   await part("fields", (chance) => bodies.fields(server, chance, Math.min(1, (seconds * 0.0015) / slowness)));
   await part("flipped", (chance) => bodies.flipped(server, chance, (seconds * 20) / slowness));
+  await part("forms", (chance) => forms(server, chance, 1));
   alive(server);
   const after = await rest(server);
   console.log("held", JSON.stringify({ before, after, canary: seen }));
@@ -43,7 +43,7 @@ async function hostile_network() {
 }
 
 try {
-  if (!only || only.includes("network")) await hostile_network();
+  await hostile_network();
   await part("no_room", disasters.no_room);
   await part("full_disk", disasters.full_disk);
   await part("clock_jumps", disasters.clock_jumps);

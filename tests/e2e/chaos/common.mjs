@@ -6,8 +6,8 @@ import { eventually, sleep, startServer } from "../server/harness.mjs";
 
 export { assert, eventually, sleep };
 export const work = process.env.WORK;
-/** Under a sanitizer, all takes longer. */
-export const slowness = /asan|tsan/.test(process.env.SERVER) ? 8 : 1;
+/** By which all takes longer, under a sanitizer. */
+export const slowness = Number(process.env.CHAOS_SLOWNESS ?? 1);
 
 /** The same numbers for the same seed (mulberry32). */
 export class Chance {

@@ -12,7 +12,7 @@ const text_of = (answer) => answer.choices[0].text;
 
 /** More asked for than there are pages: all get the answers that they would get with room. */
 export async function no_room(chance) {
-  const prompts = Array.from({ length: 14 }, (_, i) => Array.from({ length: 40 + chance.below(300) }, () => 300 + ((i * 131 + chance.below(1000)) % 2000)));
+  const prompts = Array.from({ length: 8 }, (_, i) => Array.from({ length: 40 + chance.below(300) }, () => 300 + ((i * 131 + chance.below(1000)) % 2000)));
   const ask = (server, i) => server.json("/v1/completions", greedy(prompts[i], 130));
   const roomy = await begin(["--no-prefix-cache"]);
   const expected = (await Promise.all(prompts.map((_, i) => ask(roomy, i)))).map(text_of);
@@ -20,9 +20,9 @@ export async function no_room(chance) {
   const context = (await (await fetch(roomy.url + "/v1/models")).json()).data[0].meta.context;
   const limit = Number(/^onebit_kv_pages_limit (\d+)$/m.exec(page)[1]);
   await end(roomy);
-  const server = await begin(["--kv-memory", "12"]);
+  const server = await begin(["--kv-memory", "8"]);
   const pages = await server.metric("onebit_kv_pages_limit");
-  assert.ok(pages < limit && pages > 10, `${pages} pages of ${limit}`);
+  assert.ok(pages < limit && pages > 8, `${pages} pages of ${limit}`);
   const answers = await Promise.all(prompts.map((_, i) => ask(server, i)));
   answers.forEach((answer, i) => assert.equal(text_of(answer), expected[i]));
   const put_back = await server.metric("onebit_preemptions_total");

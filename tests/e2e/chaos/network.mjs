@@ -134,7 +134,7 @@ const chunks = (text, lines = []) => head(["Transfer-Encoding: chunked", "Connec
 const length = `Content-Length: ${kBody.length}`;
 
 /** What another reader on the way could divide differently. All are refused, and nothing after them is answered. */
-export const kRefused = {
+const kRefused = {
   "two lengths": head([length, "Content-Length: 0"]) + kBody + kHidden,
   "two lengths in one": head([`Content-Length: 0, ${kBody.length}`]) + kHidden,
   "length and chunks": head([length, "Transfer-Encoding: chunked"]) + `0\r\n\r\n${kHidden}`,
@@ -168,7 +168,7 @@ export const kRefused = {
   "endless trailers": chunks(`f\r\n${kBody}\r\n0\r\n${"A: b\r\n".repeat(20000)}\r\n`),
 };
 /** What may be taken or not, but once. */
-export const kOnce = {
+const kOnce = {
   "the same length twice": head([length, length, "Connection: close"]) + kBody,
   "a folded header": head(["A: b", " Content-Length: 999", length, "Connection: close"]) + kBody,
   "a length in the trailers": chunks(`f\r\n${kBody}\r\n0\r\nContent-Length: 100\r\n\r\n${kHidden}`),
