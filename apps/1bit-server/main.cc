@@ -87,6 +87,7 @@ int run(int argc, char** argv) {
   const auto blocked = Signals::all();
   ::pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is then an error like a full disk
   allow_files(uint64_t{settings.options.most_connections} + 64);
 
   const auto host = settings.options.host;

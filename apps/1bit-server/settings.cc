@@ -112,6 +112,9 @@ void add_model(CLI::App& app, Settings& s, Words& words) {
       ->check(CLI::Range(1, 512))
       ->capture_default_str();
   app.add_flag("!--no-prefix-cache", o.engine.scheduler.prefix_cache, "Forget every prompt when its answer is done");
+  app.add_flag(
+      "--share-prefixes", o.share_prefixes,
+      "All keys share what is remembered of prompts, which tells each what others asked; else each has its own");
 }
 
 void add_network(CLI::App& app, Settings& s, Words& words) {
@@ -145,6 +148,8 @@ void add_limits(CLI::App& app, Settings& s) {
   app.add_option("--max-tokens", o.api.max_tokens, "Tokens of an answer; 0: what the context holds")
       ->capture_default_str();
   add_seconds(app, "--request-time", o.request_time, "For a whole answer");
+  add_seconds(app, "--header-time", o.connection.header, "For a request's header, from its first byte");
+  add_seconds(app, "--body-time", o.connection.body, "For a request's body");
   add_seconds(app, "--idle-time", o.connection.idle, "Between two requests of a connection");
   add_seconds(app, "--write-time", o.connection.write, "For a client to take what is sent");
   add_seconds(app, "--keep-alive", o.keep_alive, "Between comments in a stream that has nothing to say");

@@ -80,7 +80,7 @@ Result<EngineLoop::Worker*> EngineLoop::place(const Request& request, std::span<
       continue;
     }
     const uint64_t there = worker->waiting() + worker->scheduler.stats().running;
-    const uint64_t unknown = workers_.size() == 1 ? 0 : tokens.size() - worker->scheduler.known(tokens);
+    const uint64_t unknown = workers_.size() == 1 ? 0 : tokens.size() - worker->scheduler.known(tokens, request.tenant);
     const std::pair work{unknown + kTokensOfARequest * there, uint64_t{worker->scheduler.stats().kv_pages}};
     if (best != nullptr && work >= least) continue;
     best = worker.get();
@@ -126,12 +126,12 @@ size_t EngineLoop::ask_each(const Task& task) {
   return asked;
 }
 
-bool EngineLoop::ask_nearest(std::span<const TokenId> tokens, Task task) {
+bool EngineLoop::ask_nearest(std::span<const TokenId> tokens, uint32_t tenant, Task task) {
   const std::lock_guard lock(mutex_);
   Worker* nearest = nullptr;
   for (auto& worker : workers_) {
     if (worker->lost || stop_) continue;
-    if (nearest == nullptr || worker->scheduler.known(tokens) > nearest->scheduler.known(tokens))
+    if (nearest == nullptr || worker->scheduler.known(tokens, tenant) > nearest->scheduler.known(tokens, tenant))
       nearest = worker.get();
   }
   if (nearest == nullptr) return false;

@@ -56,8 +56,8 @@ class EngineLoop {
   /// Calls `task` between two steps of each device that computes, on its thread; returns how many will. It must not
   /// block, and must not call the engine. Destroyed without a call where the device is lost or the engine ends before.
   size_t ask_each(const Task& task);
-  /// The same, of the device that remembers most of `tokens`; false where there is none.
-  bool ask_nearest(std::span<const TokenId> tokens, Task task);
+  /// The same, of the device that remembers most of a tenant's `tokens`; false where there is none.
+  bool ask_nearest(std::span<const TokenId> tokens, uint32_t tenant, Task task);
 
   /// Takes nothing new from now on; idle() once what there was has ended.
   void drain();

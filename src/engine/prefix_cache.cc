@@ -4,8 +4,8 @@
 
 namespace onebit {
 
-PrefixCache::Place PrefixCache::locate(std::span<const TokenId> tokens) const {
-  Place place{root_.get()};
+PrefixCache::Place PrefixCache::locate(Node* root, std::span<const TokenId> tokens) const {
+  Place place{root};
   while (true) {
     const auto rest = tokens.subspan(place.length);
     place.child = nullptr;
@@ -23,25 +23,31 @@ PrefixCache::Place PrefixCache::locate(std::span<const TokenId> tokens) const {
   }
 }
 
-uint32_t PrefixCache::known(std::span<const TokenId> tokens) const {
+uint32_t PrefixCache::known(std::span<const TokenId> tokens, uint32_t tenant) const {
   const std::lock_guard lock(mutex_);
-  const auto place = locate(tokens);
+  const auto root = roots_.find(tenant);
+  if (root == roots_.end()) return 0;
+  const auto place = locate(root->second.get(), tokens);
   return place.length + place.in_the_child;
 }
 
-std::unique_ptr<KvCache> PrefixCache::find(std::span<const TokenId> tokens) {
+std::unique_ptr<KvCache> PrefixCache::find(std::span<const TokenId> tokens, uint32_t tenant) {
   const std::lock_guard lock(mutex_);
-  const auto place = locate(tokens);
+  const auto root = roots_.find(tenant);
+  if (root == roots_.end()) return nullptr;
+  const auto place = locate(root->second.get(), tokens);
   Node* node = place.child != nullptr ? place.child : place.node;
-  if (node == root_.get()) return nullptr;
+  if (node->parent == nullptr) return nullptr;
   touch(node);
   return node->kv->prefix(place.length + place.in_the_child);
 }
 
-void PrefixCache::insert(std::span<const TokenId> tokens, const KvCache& kv) {
+void PrefixCache::insert(std::span<const TokenId> tokens, const KvCache& kv, uint32_t tenant) {
   const std::lock_guard lock(mutex_);
+  auto& root = roots_[tenant];
+  if (root == nullptr) root = std::make_unique<Node>();
   const uint32_t held = std::min(static_cast<uint32_t>(tokens.size()), kv.length()) / page_positions_ * page_positions_;
-  auto place = locate(tokens.first(held));
+  auto place = locate(root.get(), tokens.first(held));
   for (uint32_t at = place.length; at < held; at += page_positions_) {
     auto node = std::make_unique<Node>();
     const auto page = tokens.subspan(at, page_positions_);
@@ -56,7 +62,8 @@ void PrefixCache::insert(std::span<const TokenId> tokens, const KvCache& kv) {
 }
 
 void PrefixCache::touch(Node* node) {
-  for (; node != root_.get(); node = node->parent) least_recent_.splice(least_recent_.end(), least_recent_, node->use);
+  for (; node->parent != nullptr; node = node->parent)
+    least_recent_.splice(least_recent_.end(), least_recent_, node->use);
 }
 
 bool PrefixCache::evict() {

@@ -19,6 +19,7 @@ struct Request {
   GenerateParams params{};
   bool prompt_logprobs = false;      // of the prompt's tokens too, with params.top_logprobs others beside each
   bool prompt_only = false;          // nothing is generated
+  uint32_t tenant = 0;               // whose prefixes it shares
   Pooling pooling = Pooling::kNone;  // other than none: nothing is generated, and the prompt's embedding is told
 };
 

@@ -68,7 +68,7 @@ void Scheduler::add(Request request, std::shared_ptr<RequestListener> listener,
 }
 
 void Scheduler::end(Job& job, FinishReason reason, std::optional<Error> error) {
-  if (options_.prefix_cache && job.kv != nullptr) cache_.insert(job.tokens, *job.kv);
+  if (options_.prefix_cache && job.kv != nullptr) cache_.insert(job.tokens, *job.kv, job.request.tenant);
   job.kv.reset();
   tell_end(job, reason, std::move(error));
 }
@@ -140,9 +140,9 @@ void Scheduler::drop_ended() {
 /// A prompt that is being computed begins with pages that this one could share soon.
 bool Scheduler::shares_with_a_prompt_under_way(const Job& job) const {
   const uint32_t page = backend_.kv_usage().page_positions;
-  const uint32_t known = cache_.known(job.tokens);
+  const uint32_t known = cache_.known(job.tokens, job.request.tenant);
   return std::any_of(running_.begin(), running_.end(), [&](const auto& other) {
-    if (other->waiting() <= 1) return false;
+    if (other->waiting() <= 1 || other->request.tenant != job.request.tenant) return false;
     const auto same = std::mismatch(job.tokens.begin(), job.tokens.end(), other->tokens.begin(), other->tokens.end());
     return static_cast<uint32_t>(same.first - job.tokens.begin()) >= known + page;
   });
@@ -168,7 +168,7 @@ void Scheduler::admit() {
     if (!fits(job)) return;  // nobody overtakes it: it would never find room
     // The last token is computed again even if it is known, since its logits are wanted; for log-probabilities all are.
     const auto wanted = std::span(job.tokens).first(job.wants_all_tokens() ? 0 : job.tokens.size() - 1);
-    if (options_.prefix_cache) job.kv = cache_.find(wanted);
+    if (options_.prefix_cache) job.kv = cache_.find(wanted, job.request.tenant);
     if (job.kv == nullptr) job.kv = backend_.new_kv_cache();
     if (!job.begun) job.outcome.cached_tokens = job.kv->length();
     stats_.cached_tokens += job.kv->length();
@@ -349,7 +349,7 @@ void Scheduler::take(Job& job, uint32_t tokens, size_t item) {
   }
   if (job.answer->tokens() == 0) {
     job.first_token = Clock::now();
-    if (options_.prefix_cache) cache_.insert(job.tokens, *job.kv);
+    if (options_.prefix_cache) cache_.insert(job.tokens, *job.kv, job.request.tenant);
     if (job.request.prompt_logprobs) job.listener->on_prompt(std::move(job.prompt_logprobs));
     job.prompt_told = true;
     if (job.request.prompt_only) return end(job, FinishReason::kLength);

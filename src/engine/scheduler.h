@@ -72,7 +72,9 @@ class Scheduler {
   /// Why a request cannot be run at all: what check_request says, or more keys and values than there is memory for.
   Status check(const Request& request) const;
   /// How many of a prompt's tokens are remembered.
-  uint32_t known(std::span<const TokenId> tokens) const { return options_.prefix_cache ? cache_.known(tokens) : 0; }
+  uint32_t known(std::span<const TokenId> tokens, uint32_t tenant) const {
+    return options_.prefix_cache ? cache_.known(tokens, tenant) : 0;
+  }
   /// Queues a request that check() allows. It ends at the next step once `*cancelled` is set.
   void add(Request request, std::shared_ptr<RequestListener> listener,
            std::shared_ptr<const std::atomic<bool>> cancelled);
@@ -82,9 +84,13 @@ class Scheduler {
   /// All requests, those that run first, each group by arrival.
   std::vector<SlotInfo> slots() const;
   /// Keys and values of the longest beginning of `tokens` that is remembered; null where nothing of it is.
-  std::unique_ptr<KvCache> remembered(std::span<const TokenId> tokens) { return cache_.find(tokens); }
+  std::unique_ptr<KvCache> remembered(std::span<const TokenId> tokens, uint32_t tenant) {
+    return cache_.find(tokens, tenant);
+  }
   /// From now on the whole pages of `kv`, which holds `tokens` and came from this scheduler's backend, are remembered.
-  void remember(std::span<const TokenId> tokens, const KvCache& kv) { cache_.insert(tokens, kv); }
+  void remember(std::span<const TokenId> tokens, const KvCache& kv, uint32_t tenant) {
+    cache_.insert(tokens, kv, tenant);
+  }
   Backend& backend() { return backend_; }
   /// Nobody wants anything for a while: gives back to the system what was kept for the next step. Prefixes stay.
   void rest();

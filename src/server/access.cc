@@ -27,7 +27,7 @@ Result<AccessKeys> AccessKeys::load(std::vector<std::string> fixed, std::string 
   return access;
 }
 
-Result<AccessKeys::Keys> AccessKeys::read() const {
+Result<std::vector<std::string>> AccessKeys::read() const {
   auto keys = fixed_;
   if (path_.empty()) return keys;
   std::ifstream file(path_);
@@ -45,10 +45,12 @@ Result<AccessKeys::Keys> AccessKeys::read() const {
 }
 
 Status AccessKeys::reload() {
-  ASSIGN_OR_RETURN(auto keys, read());
-  auto shared = std::make_shared<const Keys>(std::move(keys));
+  ASSIGN_OR_RETURN(const auto texts, read());
   const std::lock_guard lock(*mutex_);
-  keys_ = std::move(shared);
+  Keys keys;
+  for (const auto& text : texts)
+    keys.push_back({text, numbers_.try_emplace(text, static_cast<uint32_t>(numbers_.size() + 1)).first->second});
+  keys_ = std::make_shared<const Keys>(std::move(keys));
   return {};
 }
 
@@ -60,8 +62,15 @@ std::shared_ptr<const AccessKeys::Keys> AccessKeys::keys() const {
 bool AccessKeys::allow(std::string_view key) const {
   const auto all = keys();
   bool allowed = all->empty();
-  for (const auto& one : *all) allowed |= same(key, one);  // every one, found or not
+  for (const auto& one : *all) allowed |= same(key, one.text);  // every one, found or not
   return allowed;
+}
+
+uint32_t AccessKeys::number_of(std::string_view key) const {
+  uint32_t number = 0;
+  for (const auto& one : *keys())
+    if (same(key, one.text)) number = one.number;
+  return number;
 }
 
 bool AccessKeys::required() const {

@@ -1,6 +1,7 @@
 // Who may ask: API keys, compared in a time that does not depend on what was sent.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -23,16 +24,23 @@ class AccessKeys {
   /// True where no keys are wanted, or `key` is one of them.
   bool allow(std::string_view key) const;
   bool required() const;
+  /// Of a key that is allowed: its own number, the same whenever it is in the file; 0 where no keys are wanted.
+  uint32_t number_of(std::string_view key) const;
 
  private:
-  using Keys = std::vector<std::string>;
-  Result<Keys> read() const;
+  struct Key {
+    std::string text;
+    uint32_t number;
+  };
+  using Keys = std::vector<Key>;
+  Result<std::vector<std::string>> read() const;
   std::shared_ptr<const Keys> keys() const;
 
   std::vector<std::string> fixed_;
   std::string path_;
   std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();
   std::shared_ptr<const Keys> keys_;
+  std::map<std::string, uint32_t> numbers_;  // of all that ever were allowed
 };
 
 /// An address or name that only this machine has.

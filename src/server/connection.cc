@@ -38,14 +38,19 @@ asio::awaitable<bool> Connection::read_header() {
   error_form_ = plain_error;
   status_ = 0;
   unread_ = true;
-  stream_.expires_after(std::exchange(first_, false) ? std::min(limits_.first, limits_.idle) : limits_.idle);
+  if (!std::exchange(first_, false) && buffer_.size() == 0 && !co_await wait_for_more()) co_return false;
+  stream_.expires_after(limits_.header);
   const auto [error, bytes] = co_await http::async_read_header(stream_, buffer_, *parser_, kAwait);
   if (!error) {
     request_ = parser_->get();
     unread_ = !parser_->is_done();
     keep_alive_ = request_.keep_alive();
     chunked_ = request_.version() >= 11;
-    co_return true;
+    const auto fault = two_meanings();
+    if (!fault) co_return true;
+    unread_ = true;
+    co_await refuse_and_close(400, fault);
+    co_return false;
   }
   if (error == http::error::header_limit)
     co_await refuse_and_close(431, fmt::format("the header is longer than {} bytes", limits_.header_bytes));
@@ -55,6 +60,22 @@ asio::awaitable<bool> Connection::read_header() {
            error != http::error::end_of_stream && error != http::error::partial_message)
     co_await refuse_and_close(400, "this is not HTTP: " + error.message());
   co_return false;
+}
+
+/// What another reader on the way could understand in another way, and so see another request's beginning than we do.
+const char* Connection::two_meanings() const {
+  if (request_.count(http::field::host) > 1) return "there is more than one Host";
+  if (request_.count(http::field::transfer_encoding) > 0 && !parser_->chunked())
+    return "of transfer codings only chunked is known";
+  return nullptr;
+}
+
+/// Between two requests nobody is slow yet: that counts from the first byte.
+asio::awaitable<bool> Connection::wait_for_more() {
+  stream_.expires_after(limits_.idle);
+  const auto [error, bytes] = co_await stream_.async_read_some(buffer_.prepare(4096), kAwait);
+  buffer_.commit(bytes);
+  co_return !error;
 }
 
 asio::awaitable<bool> Connection::read_body(std::function<bool(uint64_t)> room) {
@@ -80,6 +101,8 @@ asio::awaitable<bool> Connection::read_body(std::function<bool(uint64_t)> room) 
   }
   if (error == http::error::body_limit)
     co_await refuse_and_close(413, fmt::format("the body is longer than {} bytes", limits_.body_bytes));
+  else if (error == http::error::buffer_overflow)
+    co_await refuse_and_close(400, "the body has more around it than in it");
   else if (error == beast::error::timeout)
     status_ = 408;  // too late to say it: the connection is closed
   else
@@ -215,8 +238,10 @@ asio::awaitable<void> Connection::finish() {
   stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, error);
   constexpr size_t kMost = 1 << 20;
   std::array<char, 4096> rest;
+  pollfd more{stream_.socket().native_handle(), POLLIN, 0};  // a further request, say
+  const bool unread = unread_ || (!error && ::poll(&more, 1, 0) > 0);
   stream_.expires_after(std::chrono::seconds(2));
-  for (size_t read = 0, bytes = 0; unread_ && !error && read < kMost; read += bytes)
+  for (size_t read = 0, bytes = 0; unread && !error && read < kMost; read += bytes)
     std::tie(error, bytes) = co_await stream_.async_read_some(asio::buffer(rest), kAwait);
   stream_.close();
 }

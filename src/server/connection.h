@@ -36,15 +36,16 @@ inline HttpResponse json_response(std::string body, int status = 200, int retry_
 struct ConnectionLimits {
   uint64_t body_bytes = 8 << 20;
   uint32_t header_bytes = 16 << 10;
-  std::chrono::seconds first{10};  // for the first request's header
-  std::chrono::seconds idle{75};   // for each further one
-  std::chrono::seconds body{30};   // for a request's body
-  std::chrono::seconds write{30};  // for what the client has to take at once
+  std::chrono::seconds header{10};  // for a request's header, from its first byte or the connection's beginning
+  std::chrono::seconds idle{75};    // from an answer to the next request's first byte
+  std::chrono::seconds body{30};    // for a request's body
+  std::chrono::seconds write{30};   // for what the client has to take at once
 };
 
 class Connection {
  public:
-  Connection(beast::tcp_stream stream, const ConnectionLimits& limits) : stream_(std::move(stream)), limits_(limits) {}
+  Connection(beast::tcp_stream stream, const ConnectionLimits& limits)
+      : stream_(std::move(stream)), limits_(limits), buffer_(kBuffer + limits.header_bytes) {}
 
   /// The next request's header; false where the client is gone or spoke no HTTP (which it was told).
   asio::awaitable<bool> read_header();
@@ -72,6 +73,9 @@ class Connection {
   asio::awaitable<bool> respond(HttpResponse response);
   asio::awaitable<void> answer(HttpResponse response) { co_await respond(std::move(response)); }
   asio::awaitable<void> refuse(const ApiError& error);
+  /// Who asks, as a number: 0 where no key is needed, or where all share what is remembered of prompts.
+  void set_tenant(uint32_t tenant) { tenant_ = tenant; }
+  uint32_t tenant() const { return tenant_; }
   /// How the last request ended, for the log: the status that was sent, or what set_status() says came of it.
   int status() const { return status_; }
   void set_status(int status) { status_ = status; }
@@ -103,9 +107,13 @@ class Connection {
   void close();
 
  private:
+  /// Bytes beside a header that wait to be understood: chunks' sizes with their extensions, trailers, a body's pieces.
+  static constexpr size_t kBuffer = 64 << 10;
   class Parser;
   /// After each write: whether it failed.
   bool lost(boost::system::error_code error);
+  const char* two_meanings() const;
+  asio::awaitable<bool> wait_for_more();
   asio::awaitable<void> refuse_and_close(int status, std::string message);
 
   beast::tcp_stream stream_;
@@ -121,6 +129,7 @@ class Connection {
   bool unread_ = false;  // of the request, its body
   bool first_ = true;
   int status_ = 0;
+  uint32_t tenant_ = 0;
 };
 
 }  // namespace onebit::server

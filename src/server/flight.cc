@@ -54,11 +54,13 @@ void Client::leave() {
   if (queue) queue->wake();
 }
 
-Flight::Flight(const ApiCall& call, std::unique_ptr<ApiFormat> format, Metrics& metrics, std::shared_ptr<Client> client)
+Flight::Flight(const ApiCall& call, std::unique_ptr<ApiFormat> format, Metrics& metrics, std::shared_ptr<Client> client,
+               uint32_t tenant)
     : call_(call),
       format_(std::move(format)),
       metrics_(metrics),
       client_(std::move(client)),
+      tenant_(tenant),
       choices_(call.requests.size()),
       splitters_(call.tool_calls ? call.requests.size() : 0),
       outcomes_(call.requests.size()) {
@@ -71,7 +73,9 @@ std::optional<ApiError> Flight::submit(EngineLoop& engine, const asio::any_io_ex
   listeners.reserve(choices_.size());
   for (uint32_t i = 0; i < choices_.size(); ++i)
     listeners.push_back(std::make_shared<MeteredListener>(client_->queue, i, metrics_));
-  const auto ticket = engine.submit(call_.requests, listeners);
+  auto requests = call_.requests;
+  for (auto& request : requests) request.tenant = tenant_;
+  const auto ticket = engine.submit(std::move(requests), listeners);
   if (ticket.refusal != EngineLoop::Refusal::kNone) return refusal_error(ticket);
   client_->cancelled = ticket.cancelled;
   return std::nullopt;

@@ -26,8 +26,9 @@ struct Client {
 
 class Flight {
  public:
-  /// `call` and `metrics` must outlive it, the metrics also what the engine does of it.
-  Flight(const ApiCall& call, std::unique_ptr<ApiFormat> format, Metrics& metrics, std::shared_ptr<Client> client);
+  /// `call` and `metrics` must outlive it, the metrics also what the engine does of it. `tenant`: whose prefixes.
+  Flight(const ApiCall& call, std::unique_ptr<ApiFormat> format, Metrics& metrics, std::shared_ptr<Client> client,
+         uint32_t tenant);
   Flight(const Flight&) = delete;
   Flight& operator=(const Flight&) = delete;
   /// What the engine still does of it ends with its next step.
@@ -64,6 +65,7 @@ class Flight {
   std::unique_ptr<ApiFormat> format_;
   Metrics& metrics_;
   std::shared_ptr<Client> client_;
+  const uint32_t tenant_;
   std::vector<ChoiceText> choices_;
   std::vector<ToolCallSplitter> splitters_;  // of each choice of a stream whose text may have calls
   std::vector<Outcome> outcomes_;

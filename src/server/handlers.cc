@@ -185,7 +185,7 @@ asio::awaitable<void> Handlers::generate(Connection& c, const Protocol& protocol
   if (!call) co_return co_await c.refuse(call.error());
   auto format = protocol.format(*call, service.model.tokenizer(), head_of(protocol, service));
   if (call->requests.empty()) co_return co_await c.answer(json_response(format->whole({}, {}, {})));
-  Flight flight(*call, std::move(format), metrics_, client);
+  Flight flight(*call, std::move(format), metrics_, client, c.tenant());
   if (const auto error = flight.submit(service.engine, co_await asio::this_coro::executor))
     co_return co_await c.refuse(*error);
   if (call->stream)
@@ -219,7 +219,7 @@ asio::awaitable<void> Handlers::embed(Connection& c, const Protocol& protocol) {
     const auto some = std::span(call->requests).subspan(at, std::min(most, call->requests.size() - at));
     group.requests.assign(some.begin(), some.end());
     *group_client = std::make_shared<Client>();
-    Flight flight(group, nullptr, metrics_, *group_client);
+    Flight flight(group, nullptr, metrics_, *group_client, c.tenant());
     auto error = flight.submit(service.engine, co_await asio::this_coro::executor);
     if (!error) error = co_await collect(flight, deadline);
     if (client->gone) co_return c.set_status(kClientGone);

@@ -82,8 +82,8 @@ class Handlers {
 
   // Of conversations in files (kv_routes.cc).
   asio::awaitable<void> answer_kv(Connection& connection, bool save);
-  asio::awaitable<ApiResult<std::string>> save_kv(Service& service, std::string body);
-  asio::awaitable<ApiResult<std::string>> restore_kv(Service& service, std::string body);
+  asio::awaitable<ApiResult<std::string>> save_kv(Service& service, std::string body, uint32_t tenant);
+  asio::awaitable<ApiResult<std::string>> restore_kv(Service& service, std::string body, uint32_t tenant);
 
   /// Runs what could hold up other connections elsewhere, and comes back with its result.
   template <class Work>

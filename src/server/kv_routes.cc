@@ -71,13 +71,13 @@ std::string saved_json(const Wish& wish, const Service& service, const char* wha
 
 /// Whole pages of the beginning that is remembered. They are read here while the engine goes on: it changes no page
 /// that somebody else holds. It is told to drop them, so that the last to let go is its own thread.
-asio::awaitable<ApiResult<std::string>> Handlers::save_kv(Service& service, std::string body) {
+asio::awaitable<ApiResult<std::string>> Handlers::save_kv(Service& service, std::string body, uint32_t tenant) {
   auto wish = co_await on_worker([&] { return read_wish(body, service.api, true); });
   if (!wish) co_return tl::unexpected(wish.error());
   const auto box = std::make_shared<Mailbox<std::pair<Kv, Backend*>>>(co_await asio::this_coro::executor);
   const auto& tokens = wish->tokens;
-  const bool asked = service.engine.ask_nearest(tokens, [box, tokens](Scheduler& scheduler) {
-    box->push({Kv(scheduler.remembered(tokens)), &scheduler.backend()});
+  const bool asked = service.engine.ask_nearest(tokens, tenant, [box, tokens, tenant](Scheduler& scheduler) {
+    box->push({Kv(scheduler.remembered(tokens, tenant)), &scheduler.backend()});
   });
   auto found = co_await box->take(Models::Clock::now() + (asked ? kStep : std::chrono::seconds(0)));
   if (!found) co_return tl::unexpected(busy());
@@ -93,12 +93,12 @@ asio::awaitable<ApiResult<std::string>> Handlers::save_kv(Service& service, std:
     const auto whole = kv->prefix(length);
     return write_kv_file(path, service.model.file().identity(), *backend, std::span(tokens).first(length), *whole);
   });
-  service.engine.ask_nearest(tokens, [last = std::move(kv)](Scheduler&) {});
+  service.engine.ask_nearest(tokens, tenant, [last = std::move(kv)](Scheduler&) {});
   if (!written) co_return tl::unexpected(file_error(written.error()));
   co_return saved_json(*wish, service, "saved", length, *written);
 }
 
-asio::awaitable<ApiResult<std::string>> Handlers::restore_kv(Service& service, std::string body) {
+asio::awaitable<ApiResult<std::string>> Handlers::restore_kv(Service& service, std::string body, uint32_t tenant) {
   const auto wish = co_await on_worker([&] { return read_wish(body, service.api, false); });
   if (!wish) co_return tl::unexpected(wish.error());
   const auto path = path_of(options_, wish->name);
@@ -113,11 +113,12 @@ asio::awaitable<ApiResult<std::string>> Handlers::restore_kv(Service& service, s
   if (!file) co_return tl::unexpected(api_error(422, "unfit_file", file.error().message));
   const auto box = std::make_shared<Mailbox<bool>>(co_await asio::this_coro::executor);
   // Its pages are of this backend, and go to whichever engine has it.
-  service.engine.ask_each([box, &backend, tokens = file->tokens, kv = Kv(std::move(file->kv))](Scheduler& scheduler) {
-    if (&scheduler.backend() != &backend) return;
-    scheduler.remember(tokens, *kv);
-    box->push(true);
-  });
+  service.engine.ask_each(
+      [box, &backend, tenant, tokens = file->tokens, kv = Kv(std::move(file->kv))](Scheduler& scheduler) {
+        if (&scheduler.backend() != &backend) return;
+        scheduler.remember(tokens, *kv, tenant);
+        box->push(true);
+      });
   if (!co_await box->take(Models::Clock::now() + kStep)) co_return tl::unexpected(busy());
   const auto bytes = std::filesystem::file_size(path, code);
   co_return saved_json(*wish, service, "restored", file->tokens.size(), code ? 0 : bytes);
@@ -135,9 +136,9 @@ asio::awaitable<void> Handlers::answer_kv(Connection& c, bool save) {
   std::string body = c.request().body();
   ApiResult<std::string> result;
   if (save)
-    result = co_await save_kv(**service, body);
+    result = co_await save_kv(**service, body, c.tenant());
   else
-    result = co_await restore_kv(**service, body);
+    result = co_await restore_kv(**service, body, c.tenant());
   if (result)
     co_await c.respond(json_response(*result));
   else

@@ -1,6 +1,7 @@
 // Routes that tell of the models, and of what they are doing.
 #include <nlohmann/json.hpp>
 
+#include "base/utf8.h"
 #include "server/fields.h"
 #include "server/handlers.h"
 #include "server/json_body.h"
@@ -45,7 +46,7 @@ std::string Handlers::ollama_models(bool only_loaded) const {
 }
 
 asio::awaitable<void> Handlers::show(Connection& c) {
-  auto root = parse_body(c.request().body());
+  auto root = co_await on_worker([&] { return parse_body(c.request().body()); });
   if (!root) co_return co_await c.refuse(root.error());
   without_tag(*root);
   Fields fields(*root);
@@ -53,7 +54,8 @@ asio::awaitable<void> Handlers::show(Connection& c) {
   if (fields.error() != nullptr) co_return co_await c.refuse(*fields.error());
   const auto* entry = models_.find(name);
   if (entry == nullptr || name.empty())
-    co_return co_await c.refuse(api_error(404, "model_not_found", fmt::format("the model '{}' does not exist", name)));
+    co_return co_await c.refuse(
+        api_error(404, "model_not_found", fmt::format("the model '{}' does not exist", printable(name))));
   const auto* service = entry->service.get();
   auto body = ollama_show({entry->name, entry->facts}, service == nullptr ? nullptr : &service->model.tokenizer());
   co_await c.respond(json_response(std::move(body)));

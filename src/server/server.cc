@@ -61,7 +61,7 @@ struct Server::Impl {
   asio::awaitable<void> serve_requests(Connection& connection, bool too_many);
   asio::awaitable<void> answer(Connection& connection);
   asio::awaitable<void> preflight(Connection& connection);
-  std::optional<HttpResponse> before_the_body(const Connection& connection);
+  std::optional<HttpResponse> before_the_body(Connection& connection);
   std::optional<ApiError> refuse_page(const Connection& connection) const;
   asio::awaitable<void> wait_for_the_rest();
 
@@ -200,7 +200,7 @@ asio::awaitable<void> Server::Impl::serve(beast::tcp_stream stream) {
   const Hold open(connections);
   const bool too_many = connections > options.most_connections;
   auto limits = options.connection;
-  if (too_many) limits.first = std::min(limits.first, std::chrono::seconds(2));  // long enough to be told so
+  if (too_many) limits.header = std::min(limits.header, std::chrono::seconds(2));  // long enough to be told so
   Connection connection(std::move(stream), limits);
   try {
     co_await serve_requests(connection, too_many);
@@ -245,7 +245,7 @@ std::optional<ApiError> Server::Impl::refuse_page(const Connection& c) const {
 }
 
 /// The answer to what needs none of the body.
-std::optional<HttpResponse> Server::Impl::before_the_body(const Connection& c) {
+std::optional<HttpResponse> Server::Impl::before_the_body(Connection& c) {
   const bool get = c.request().method() == http::verb::get || c.request().method() == http::verb::head;
   if (get && c.path() == "/health") {
     const bool loading = handlers == nullptr, lost = !loading && !models.sound();
@@ -253,9 +253,11 @@ std::optional<HttpResponse> Server::Impl::before_the_body(const Connection& c) {
     const bool ready = !stopping && !loading && !lost;
     return json_response(fmt::format("{{\"status\":\"{}\"}}", word), ready ? 200 : 503, ready || lost ? 0 : 1);
   }
-  if (!keys.allow(key_of(c.header("Authorization"), c.header("X-API-Key"))))
+  const auto key = key_of(c.header("Authorization"), c.header("X-API-Key"));
+  if (!keys.allow(key))
     return c.error_response(
         api_error(401, "invalid_api_key", "a valid API key is needed: Authorization: Bearer KEY, or x-api-key: KEY"));
+  c.set_tenant(options.share_prefixes ? 0 : keys.number_of(key));
   if (const auto error = refuse_page(c)) return c.error_response(*error);
   if (handlers == nullptr) return c.error_response(api_error(503, "loading", "the model is loading", 1));
   return std::nullopt;

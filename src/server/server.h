@@ -33,6 +33,7 @@ struct ServerOptions {
   std::chrono::seconds request_time{600};  // for a whole answer
   std::chrono::seconds keep_alive{15};     // between comments in a stream that has nothing to say
   std::chrono::seconds drain{30};          // for what is under way when the server ends
+  bool share_prefixes = false;             // of prompts, between those who ask with different keys
   std::string kv_folder;                   // of saved conversations; empty: none are saved
   std::string cors_origin;                 // Access-Control-Allow-Origin; empty: none
   std::vector<std::string> allowed_hosts;  // names in Host beside this machine's own, where no key is needed

@@ -205,6 +205,36 @@ TEST_F(SchedulerTest, ChoicesOfOnePromptComputeItOnce) {
   EXPECT_EQ(recorders[3]->outcome->cached_tokens, 1023u / 64 * 64 + 63);
 }
 
+TEST_F(SchedulerTest, TenantsShareNothingButTheMemory) {
+  Scheduler scheduler(model_.backend(), tokenizer());
+  std::mt19937 random(11);
+  auto request = random_request(random);
+  while (request.prompt.size() < 150) request = random_request(random);
+  const auto expected = alone(request);
+  const auto known = [&](uint32_t tenant) { return scheduler.known(request.prompt, tenant); };
+  const auto run = [&](std::vector<uint32_t> tenants) {
+    std::vector<std::shared_ptr<Recorder>> all;
+    for (const uint32_t tenant : tenants) {
+      request.tenant = tenant;
+      all.push_back(add(scheduler, request));
+    }
+    while (scheduler.step()) {
+    }
+    for (const auto& one : all) expect_same(*one, expected);
+    return all;
+  };
+  EXPECT_EQ(run({1})[0]->outcome->cached_tokens, 0u);
+  EXPECT_GE(known(1), 128u);
+  EXPECT_EQ(known(0), 0u);
+  EXPECT_EQ(known(2), 0u);
+  EXPECT_EQ(scheduler.remembered(request.prompt, 2), nullptr);
+  const auto together = run({2, 1, 3, 3});
+  EXPECT_EQ(together[0]->outcome->cached_tokens, 0u);
+  EXPECT_GE(together[1]->outcome->cached_tokens, 128u);
+  EXPECT_EQ(together[2]->outcome->cached_tokens, 0u);
+  EXPECT_GE(together[3]->outcome->cached_tokens, 128u) << "it waits for its own tenant's prompt";
+}
+
 TEST_F(SchedulerTest, SaysWhatCannotBeRun) {
   const auto page = model_.backend().kv_usage();
   const Scheduler scheduler(model_.backend(), tokenizer(), {.kv_bytes = 2 * page.page_bytes});

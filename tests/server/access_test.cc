@@ -44,6 +44,25 @@ TEST(AccessKeys, AFileHasOneALineAndIsReadAgain) {
   EXPECT_FALSE(AccessKeys::load({}, folder.path("absent")));
 }
 
+TEST(AccessKeys, AKeyKeepsItsNumberWhereverItStands) {
+  const test::TempFolder folder;
+  const auto path = folder.path("keys");
+  const auto write = [&](const char* text) { std::ofstream(path) << text; };
+  EXPECT_EQ(AccessKeys::load({}, "")->number_of("anything"), 0u) << "without keys all are one";
+  write("first\nsecond\nfirst\n");
+  auto keys = *AccessKeys::load({"fixed"}, path);
+  const auto first = keys.number_of("first"), second = keys.number_of("second"), fixed = keys.number_of("fixed");
+  EXPECT_TRUE(first != 0 && second != 0 && fixed != 0 && first != second && second != fixed && first != fixed);
+  write("second\nthird\n");
+  ASSERT_TRUE(keys.reload());
+  EXPECT_EQ(keys.number_of("second"), second);
+  const auto third = keys.number_of("third");
+  EXPECT_TRUE(third != 0 && third != first && third != second && third != fixed) << "nobody inherits";
+  write("third\nfirst\n");
+  ASSERT_TRUE(keys.reload());
+  EXPECT_EQ(keys.number_of("first"), first);
+}
+
 TEST(AccessKeys, TheKeyOfARequest) {
   EXPECT_EQ(key_of("Bearer abc", ""), "abc");
   EXPECT_EQ(key_of("bearer abc", "x"), "abc");

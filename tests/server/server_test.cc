@@ -90,6 +90,29 @@ TEST(Server, RandomClientsGetTheSameAnswersAndLeaveNothingBehind) {
   EXPECT_LE(open_files(), files);
 }
 
+TEST(Server, ABodyHasBoundsAroundItToo) {
+  const Running server(options());
+  const std::string head =
+      "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const std::string chunk = "f\r\n{\"content\":\"x\"}\r\n";
+  EXPECT_TRUE(server.exchange(head + chunk + "0\r\n\r\n").starts_with("HTTP/1.1 200"));
+  EXPECT_TRUE(server.exchange(head + "f;" + std::string(1 << 20, 'x')).starts_with("HTTP/1.1 400")) << "an extension";
+  std::string trailers;
+  for (int i = 0; i < 100'000; ++i) trailers += "A: b\r\n";
+  EXPECT_TRUE(server.exchange(head + chunk + "0\r\n" + trailers).starts_with("HTTP/1.1 400"));
+}
+
+TEST(Server, WhatHasTwoMeaningsIsRefusedOnce) {
+  const Running server(options());
+  for (const char* line : {"Transfer-Encoding: xchunked", "Transfer-Encoding: chunked, identity",
+                           "Content-Length: 0\r\nHost: evil.example", "Content-Length: 0\r\nContent-Length: 4"}) {
+    const auto answer = server.exchange(std::string("POST /tokenize HTTP/1.1\r\nHost: localhost\r\n") + line +
+                                        "\r\n\r\nGET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 400")) << line << answer;
+    EXPECT_EQ(answer.find("HTTP/1.1", 1), std::string::npos) << line << answer;
+  }
+}
+
 TEST(Server, StopsWhileItIsBusy) {
   for (int i = 0; i < 3; ++i) {
     auto o = options();

@@ -6,8 +6,11 @@ import net from "node:net";
 export const model = process.env.MODEL;
 
 /** Starts a server with further flags; resolves once it is ready (or listening, with ready: false). */
-export async function startServer(flags = [], { ready = true, env = {} } = {}) {
-  const child = spawn(process.env.SERVER, ["-m", model, "--port", "0", ...flags], {
+export async function startServer(flags = [], { ready = true, env = {}, file_blocks = 0 } = {}) {
+  const own = flags.includes("-m") ? [] : ["-m", model];
+  const words = [process.env.SERVER, ...own, "--port", "0", ...flags];
+  if (file_blocks > 0) words.unshift("sh", "-c", `ulimit -f ${file_blocks}; exec "$@"`, "sh"); // no file is longer
+  const child = spawn(words[0], words.slice(1), {
     env: { ...process.env, ...env },
     stdio: ["ignore", "ignore", "pipe"],
   });
