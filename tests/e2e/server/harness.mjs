@@ -22,7 +22,7 @@ export async function startServer(flags = [], { ready = true, env = {}, file_blo
   child.stderr.setEncoding("utf8").on("data", (text) => (server.log += text));
   const wanted = ready ? / ready model=/ : / listening /;
   while (!wanted.test(server.log)) {
-    if (child.exitCode !== null) throw new Error(`the server ended: ${server.log}`);
+    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the server ended: ${server.log}`);
     await sleep(5);
   }
   server.port = Number(/listening host=\S+ port=(\d+)/.exec(server.log)[1]);
