@@ -237,21 +237,6 @@ Prompt text_prompt(const std::string& text, const ApiContext& context) {
   return prompt;
 }
 
-bool is_token_ids(const json& value) {
-  return value.is_array() && !value.empty() &&
-         std::all_of(value.begin(), value.end(), [](const json& v) { return v.is_number_integer(); });
-}
-
-/// Token ids as they are; one out of range becomes -1, which the engine refuses by name.
-Prompt ids_prompt(const json& value) {
-  Prompt prompt;
-  for (const auto& v : value) {
-    const auto id = v.get<int64_t>();
-    prompt.ids.push_back(id < 0 || id > INT32_MAX ? -1 : static_cast<TokenId>(id));
-  }
-  return prompt;
-}
-
 /// A text, token ids, or an array of either; at most `most`.
 std::vector<Prompt> read_prompts(Fields& fields, const ApiContext& context, size_t most) {
   const auto* value = fields.find("prompt");
@@ -264,13 +249,13 @@ std::vector<Prompt> read_prompts(Fields& fields, const ApiContext& context, size
   if (value != nullptr && value->is_string()) {
     prompts.push_back(text_prompt(value->get<std::string>(), context));
   } else if (value != nullptr && is_token_ids(*value)) {
-    prompts.push_back(ids_prompt(*value));
+    prompts.push_back({.ids = token_ids(*value)});
   } else if (value != nullptr && value->is_array()) {
     for (const auto& item : *value) {
       if (item.is_string())
         prompts.push_back(text_prompt(item.get<std::string>(), context));
       else if (is_token_ids(item))
-        prompts.push_back(ids_prompt(item));
+        prompts.push_back({.ids = token_ids(item)});
       else
         break;
     }
@@ -409,7 +394,7 @@ ApiResult<std::string> detokenize(std::string_view body, const ApiContext& conte
   if (!root) return tl::unexpected(root.error());
   const auto it = root->find("tokens");
   std::vector<TokenId> ids;
-  if (it != root->end() && is_token_ids(*it)) ids = ids_prompt(*it).ids;
+  if (it != root->end() && is_token_ids(*it)) ids = token_ids(*it);
   const bool empty = it != root->end() && it->is_array() && it->empty();
   const auto in_range = [&](TokenId id) { return id >= 0 && static_cast<uint32_t>(id) < context.config.vocabulary; };
   if ((ids.empty() && !empty) || !std::all_of(ids.begin(), ids.end(), in_range))

@@ -18,27 +18,11 @@ using Json = nlohmann::ordered_json;
 
 static_assert(std::endian::native == std::endian::little, "embeddings in base64 are little-endian");
 
-bool is_token_ids(const json& value) {
-  return value.is_array() && !value.empty() &&
-         std::all_of(value.begin(), value.end(), [](const json& v) { return v.is_number_integer(); });
-}
-
 /// Words are text: names of special tokens mean nothing. BOS is put before them.
 std::vector<TokenId> tokens_of(const std::string& text, const ApiContext& context) {
   auto ids = context.tokenizer.encode(text, SpecialTokens::kAsText);
   if (const auto bos = context.tokenizer.bos()) ids.insert(ids.begin(), *bos);
   return ids;
-}
-
-/// As they are; one out of range becomes -1.
-std::vector<TokenId> tokens_of(const json& ids) {
-  std::vector<TokenId> tokens;
-  for (const auto& v : ids) {
-    const bool fits = !v.is_number_unsigned() || v.get<uint64_t>() <= INT32_MAX;
-    const auto id = fits ? v.get<int64_t>() : -1;
-    tokens.push_back(id < 0 || id > INT32_MAX ? -1 : static_cast<TokenId>(id));
-  }
-  return tokens;
 }
 
 class Reader {
@@ -71,7 +55,7 @@ class Reader {
                               : "input must be a text, an array of token ids, or an array of either";
     if (input == nullptr) return fields_.fault("input", what);
     if (input->is_string()) return add(tokens_of(input->get<std::string>(), context_));
-    if (!ollama && is_token_ids(*input)) return add(tokens_of(*input));
+    if (!ollama && is_token_ids(*input)) return add(token_ids(*input));
     if (!input->is_array() || (!ollama && input->empty())) return fields_.fault("input", what);
     if (input->size() > context_.limits.inputs)
       return fields_.fault("input", fmt::format("{} inputs are more than {}", input->size(), context_.limits.inputs));
@@ -79,7 +63,7 @@ class Reader {
       if (one.is_string())
         add(tokens_of(one.get<std::string>(), context_));
       else if (!ollama && is_token_ids(one))
-        add(tokens_of(one));
+        add(token_ids(one));
       else
         fields_.fault("input", what);
       if (fields_.error()) return;

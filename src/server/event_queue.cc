@@ -1,8 +1,9 @@
 #include "server/event_queue.h"
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
+
+#include "server/await.h"
 
 namespace onebit::server {
 
@@ -26,7 +27,7 @@ asio::awaitable<std::vector<Event>> EventQueue::take(asio::steady_timer::time_po
     }
     if (woken_ || asio::steady_timer::clock_type::now() >= until) co_return std::vector<Event>();
     timer_.expires_at(until);
-    co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await timer_.async_wait(kAwait);
   }
 }
 

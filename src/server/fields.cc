@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -63,6 +64,20 @@ std::vector<std::string> Fields::strings(const char* name, size_t most) {
   }
   fault(name, fmt::format("{} must be a string or an array of at most {} strings", name, most));
   return {};
+}
+
+bool is_token_ids(const nlohmann::json& value) {
+  return value.is_array() && !value.empty() &&
+         std::all_of(value.begin(), value.end(), [](const auto& v) { return v.is_number_integer(); });
+}
+
+std::vector<TokenId> token_ids(const nlohmann::json& value) {
+  std::vector<TokenId> ids;
+  for (const auto& v : value) {
+    const auto id = v.get<int64_t>();  // an unsigned one of 2^63 and more becomes negative
+    ids.push_back(id < 0 || id > INT32_MAX ? -1 : static_cast<TokenId>(id));
+  }
+  return ids;
 }
 
 }  // namespace onebit::server

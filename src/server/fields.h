@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "format/model_config.h"
 #include "server/api_error.h"
 
 namespace onebit::server {
@@ -35,5 +36,10 @@ class Fields {
   const nlohmann::json& object_;
   std::optional<ApiError> error_;
 };
+
+/// Whether a prompt is given as token ids: an array of integers, one at least.
+bool is_token_ids(const nlohmann::json& value);
+/// They, as they are; one out of range becomes -1, which the engine refuses by name.
+std::vector<TokenId> token_ids(const nlohmann::json& value);
 
 }  // namespace onebit::server

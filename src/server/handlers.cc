@@ -54,7 +54,7 @@ std::span<const Handlers::Route> Handlers::routes() {
                                       {"/api/tags", false, Does::kTags},
                                       {"/api/ps", false, Does::kLoaded},
                                       {"/api/show", true, Does::kShow},
-                                      {"/api/version", false, Does::kVersion},
+                                      {"/api/version", false, Does::kTellVersion},
                                       {"/metrics", false, Does::kMetrics},
                                       {"/health", false, Does::kHealth}};
   return kRoutes;
@@ -118,7 +118,7 @@ asio::awaitable<void> Handlers::handle_route(Connection& c, const Route& route, 
     case Does::kLoaded:
       response.body = ollama_models(route.does == Does::kLoaded);
       break;
-    case Does::kVersion:
+    case Does::kTellVersion:
       response.body = fmt::format("{{\"version\":\"{}\"}}", kVersion);
       break;
     case Does::kMetrics:

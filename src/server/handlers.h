@@ -47,7 +47,7 @@ class Handlers {
     kTags,
     kLoaded,
     kShow,
-    kVersion,
+    kTellVersion,
     kSaveKv,
     kRestoreKv
   };

@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 using Kv = std::shared_ptr<KvCache>;
 
 /// For an engine's step to end.
-constexpr std::chrono::seconds kStep{30};
+constexpr std::chrono::seconds kBetweenSteps{30};
 
 struct Wish {
   std::string name;
@@ -79,7 +79,7 @@ asio::awaitable<ApiResult<std::string>> Handlers::save_kv(Service& service, std:
   const bool asked = service.engine.ask_nearest(tokens, tenant, [box, tokens, tenant](Scheduler& scheduler) {
     box->push({Kv(scheduler.remembered(tokens, tenant)), &scheduler.backend()});
   });
-  auto found = co_await box->take(Models::Clock::now() + (asked ? kStep : std::chrono::seconds(0)));
+  auto found = co_await box->take(Models::Clock::now() + (asked ? kBetweenSteps : std::chrono::seconds(0)));
   if (!found) co_return tl::unexpected(busy());
   auto [kv, backend] = std::move(*found);
   found.reset();
@@ -119,7 +119,7 @@ asio::awaitable<ApiResult<std::string>> Handlers::restore_kv(Service& service, s
         scheduler.remember(tokens, *kv, tenant);
         box->push(true);
       });
-  if (!co_await box->take(Models::Clock::now() + kStep)) co_return tl::unexpected(busy());
+  if (!co_await box->take(Models::Clock::now() + kBetweenSteps)) co_return tl::unexpected(busy());
   const auto bytes = std::filesystem::file_size(path, code);
   co_return saved_json(*wish, service, "restored", file->tokens.size(), code ? 0 : bytes);
 }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -11,6 +10,8 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+
+#include "server/await.h"
 
 namespace onebit::server {
 
@@ -44,7 +45,7 @@ class Mailbox : public std::enable_shared_from_this<Mailbox<T>> {
       }
       if (asio::steady_timer::clock_type::now() >= until) co_return std::nullopt;
       timer_.expires_at(until);
-      co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+      co_await timer_.async_wait(kAwait);
     }
   }
 

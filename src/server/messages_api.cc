@@ -20,9 +20,9 @@ std::string string_in(const json& object, const char* name) {
   return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
 }
 
-class Translation {
+class MessagesTranslation {
  public:
-  explicit Translation(const json& root) : fields_(root) {}
+  explicit MessagesTranslation(const json& root) : fields_(root) {}
 
   ApiResult<json> chat(bool counts_only) {
     if (!counts_only && fields_.find("max_tokens") == nullptr) fields_.fault("max_tokens", "max_tokens is missing");
@@ -168,7 +168,7 @@ class Translation {
 ApiResult<ApiCall> read(std::string_view body, const ApiContext& context, bool counts_only) {
   const auto root = parse_body(body);
   if (!root) return tl::unexpected(root.error());
-  const auto chat = Translation(*root).chat(counts_only);
+  const auto chat = MessagesTranslation(*root).chat(counts_only);
   if (!chat) return tl::unexpected(chat.error());
   return read_chat_object(*chat, context);
 }
@@ -184,15 +184,15 @@ Json stop_sequence(const Outcome& outcome) {
 }
 
 /// `prompt` counts what was computed, as theirs does; what was remembered stands beside it.
-Json usage_json(uint64_t prompt, uint64_t cached, uint64_t answer) {
+Json message_usage(uint64_t prompt, uint64_t cached, uint64_t answer) {
   return {{"input_tokens", prompt},
           {"cache_creation_input_tokens", 0},
           {"cache_read_input_tokens", cached},
           {"output_tokens", answer}};
 }
 
-Json usage_json(const ApiUsage& u) {
-  return usage_json(u.prompt_tokens - u.cached_tokens, u.cached_tokens, u.answer_tokens);
+Json message_usage(const ApiUsage& u) {
+  return message_usage(u.prompt_tokens - u.cached_tokens, u.cached_tokens, u.answer_tokens);
 }
 
 Json message_json(const ApiHead& head, Json content, Json reason, Json sequence, Json usage) {
@@ -215,7 +215,7 @@ std::string event(const char* type, Json fields) {
 }  // namespace
 
 ApiResult<json> chat_of_messages(const json& root) {
-  return Translation(root).chat(false);
+  return MessagesTranslation(root).chat(false);
 }
 
 ApiResult<ApiCall> read_messages_call(std::string_view body, const ApiContext& context) {
@@ -270,11 +270,11 @@ std::string MessagesFormat::whole(const std::vector<ChoiceText>& choices, const 
                        {"input", input.is_discarded() ? Json::object() : std::move(input)}});
   }
   return dump(message_json(head_, std::move(content), reason_word(outcomes[0], !said.calls.empty()),
-                           stop_sequence(outcomes[0]), usage_json(usage)));
+                           stop_sequence(outcomes[0]), message_usage(usage)));
 }
 
 std::string MessagesFormat::begin(uint32_t choice) {
-  auto usage = usage_json(call_.requests[choice].prompt.size(), 0, 0);
+  auto usage = message_usage(call_.requests[choice].prompt.size(), 0, 0);
   return event("message_start", {{"message", message_json(head_, Json::array(), nullptr, nullptr, std::move(usage))}});
 }
 
@@ -325,7 +325,7 @@ std::string MessagesFormat::finish(const ApiUsage& usage) {
   return event(
              "message_delta",
              {{"delta", {{"stop_reason", reason_word(outcome_, called_)}, {"stop_sequence", stop_sequence(outcome_)}}},
-              {"usage", usage_json(usage)}}) +
+              {"usage", message_usage(usage)}}) +
          event("message_stop", Json::object());
 }
 

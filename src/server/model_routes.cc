@@ -14,7 +14,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 /// For an engine's step to end.
-constexpr std::chrono::seconds kStep{5};
+constexpr std::chrono::seconds kTellOfSlots{5};
 
 }  // namespace
 
@@ -71,7 +71,7 @@ asio::awaitable<std::string> Handlers::slots_json() {
   for (const auto& service : services) {
     const auto box = std::make_shared<Mailbox<std::vector<SlotInfo>>>(executor);
     const size_t asked = service->engine.ask_each([box](Scheduler& scheduler) { box->push(scheduler.slots()); });
-    const auto until = Models::Clock::now() + kStep;
+    const auto until = Models::Clock::now() + kTellOfSlots;
     for (size_t i = 0; i < asked; ++i) {
       const auto slots = co_await box->take(until);
       if (!slots) break;

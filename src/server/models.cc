@@ -1,7 +1,6 @@
 #include "server/models.h"
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -11,12 +10,12 @@
 #include "base/spare_memory.h"
 #include "base/utf8.h"
 #include "kernels/cpu/select.h"
+#include "server/await.h"
 #include "server/version.h"
 
 namespace onebit::server {
 namespace {
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 /// Between two looks at whether a model is there.
 constexpr std::chrono::milliseconds kLook{20};
 /// A model that others wait for stays at least so long, so that those who waited for it get their turn.

@@ -27,9 +27,9 @@ std::string iso_time(int64_t unix_seconds) {
   return iso_time(std::chrono::system_clock::time_point(std::chrono::seconds(unix_seconds)));
 }
 
-class Translation {
+class OllamaTranslation {
  public:
-  explicit Translation(const json& root) : root_(root), fields_(root) {}
+  explicit OllamaTranslation(const json& root) : root_(root), fields_(root) {}
 
   ApiResult<json> chat() {
     common();
@@ -176,7 +176,7 @@ ApiResult<ApiCall> read_ollama_chat(std::string_view body, const ApiContext& con
   auto root = parse_body(body);
   if (!root) return tl::unexpected(root.error());
   without_tag(*root);
-  const auto chat = Translation(*root).chat();
+  const auto chat = OllamaTranslation(*root).chat();
   if (!chat) return tl::unexpected(chat.error());
   if ((*chat)["messages"].empty()) return loads_only({});
   return read_chat_object(*chat, context);
@@ -187,7 +187,7 @@ ApiResult<ApiCall> read_ollama_generate(std::string_view body, const ApiContext&
   if (!root) return tl::unexpected(root.error());
   without_tag(*root);
   bool raw = false;
-  const auto translated = Translation(*root).generate(raw);
+  const auto translated = OllamaTranslation(*root).generate(raw);
   if (!translated) return tl::unexpected(translated.error());
   if (Fields(*root).string("prompt", "").empty()) return loads_only(kGenerate);
   auto call = raw ? read_completion_object(*translated, context) : read_chat_object(*translated, context);

@@ -48,7 +48,7 @@ std::string type_of(const json& object) {
 }
 
 /// A string, or parts that are texts.
-std::optional<std::string> text_of(const json& content) {
+std::optional<std::string> item_text(const json& content) {
   if (content.is_string()) return content.get<std::string>();
   if (!content.is_array()) return std::nullopt;
   std::string text;
@@ -63,9 +63,9 @@ std::optional<std::string> text_of(const json& content) {
   return text;
 }
 
-class Translation {
+class ResponsesTranslation {
  public:
-  explicit Translation(const json& root) : root_(root), fields_(root) {}
+  explicit ResponsesTranslation(const json& root) : root_(root), fields_(root) {}
 
   ApiResult<json> chat() {
     refuse_state();
@@ -138,7 +138,7 @@ class Translation {
   void message(const json& item, const std::string& name) {
     const auto role = need(item, name, "role");
     const auto it = item.find("content");
-    const auto text = it == item.end() ? std::nullopt : text_of(*it);
+    const auto text = it == item.end() ? std::nullopt : item_text(*it);
     if (!text) return fields_.fault(name + ".content", name + ".content must be a text or an array of texts");
     chat_["messages"].push_back({{"role", role}, {"content", *text}});
   }
@@ -157,7 +157,7 @@ class Translation {
   void output(const json& item, const std::string& name) {
     const auto id = need(item, name, "call_id");
     const auto it = item.find("output");
-    const auto text = it == item.end() ? std::nullopt : text_of(*it);
+    const auto text = it == item.end() ? std::nullopt : item_text(*it);
     if (!text) return fields_.fault(name + ".output", name + ".output must be a text or an array of texts");
     chat_["messages"].push_back({{"role", "tool"}, {"tool_call_id", id}, {"content", *text}});
   }
@@ -262,7 +262,7 @@ Json call_json(const ToolCall& call, const char* status) {
           {"call_id", call.id},    {"name", call.name},       {"arguments", call.arguments}};
 }
 
-Json usage_json(const ApiUsage& u) {
+Json response_usage(const ApiUsage& u) {
   return {{"input_tokens", u.prompt_tokens},
           {"input_tokens_details", {{"cached_tokens", u.cached_tokens}}},
           {"output_tokens", u.answer_tokens},
@@ -284,7 +284,7 @@ Json response_json(const ApiHead& head, const ApiCall& call, const char* status,
                 {"reasoning", {{"effort", nullptr}, {"summary", nullptr}}},
                 {"store", false},
                 {"truncation", "disabled"},
-                {"usage", usage != nullptr ? usage_json(*usage) : Json()}};
+                {"usage", usage != nullptr ? response_usage(*usage) : Json()}};
   response.update(Json::parse(call.details));
   return response;
 }
@@ -296,7 +296,7 @@ const char* status_of(FinishReason reason) {
 }  // namespace
 
 ApiResult<json> chat_of_response(const json& root) {
-  return Translation(root).chat();
+  return ResponsesTranslation(root).chat();
 }
 
 ApiResult<ApiCall> read_response(std::string_view body, const ApiContext& context) {

@@ -14,7 +14,7 @@ using nlohmann::json;
 
 class ApiRequestTest : public ::testing::Test {
  protected:
-  ApiRequestTest() : model_(*Model::open(test::bundled_model())) {}
+  ApiRequestTest() : model_(*Model::open(onebit::test::bundled_model())) {}
 
   json chat() const { return {{"messages", {{{"role", "user"}, {"content", "Hello"}}}}}; }
   /// With one field set.

@@ -19,7 +19,7 @@ using nlohmann::json;
 
 class ProtocolsTest : public ::testing::Test {
  protected:
-  ProtocolsTest() : model_(*Model::open(test::bundled_model())) {}
+  ProtocolsTest() : model_(*Model::open(onebit::test::bundled_model())) {}
 
   /// What a field's value is refused for; the field that is named.
   std::string fault(const Protocol& protocol, json body, const char* field, const json& value) const {
