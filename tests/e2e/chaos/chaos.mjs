@@ -23,6 +23,7 @@ async function hostile_network() {
   const server = await begin([...flags, ...Object.entries(times).flatMap(([name, value]) => [`--${name}-time`, String(value)])]);
   await network.random_visits(server, chance, 3 * slowness);
   await bodies.malformed(server);
+  await forms(server, chance, 1); // compiled grammars are remembered, within a limit of their own
   const before = await rest(server);
   const seen = await canary(server);
   await part("smuggling", () => network.smuggling(server));

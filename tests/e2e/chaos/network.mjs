@@ -21,8 +21,8 @@ const kSlow = [
 /** Opens a connection, does `act` with it, and is gone in one of three ways. */
 async function visit(port, chance, act) {
   const socket = net.connect(port, "127.0.0.1");
-  const closed = new Promise((resolve) => socket.on("close", resolve));
-  socket.on("error", () => {});
+  // A reset that fails because bytes were still on their way is an error without a close.
+  const closed = new Promise((resolve) => socket.on("close", resolve).on("error", resolve));
   await act(socket);
   chance.pick([() => socket.destroy(), () => socket.resetAndDestroy(), () => (socket.end(), socket.resume())])();
   const kill = setTimeout(() => socket.destroy(), 15000);
