@@ -302,8 +302,6 @@ ApiResult<ApiCall> read_chat(std::string_view body, const ApiContext& context) {
 }
 
 ApiResult<ApiCall> read_chat_object(const json& root, const ApiContext& context, std::string_view body) {
-  const std::string written = body.empty() ? root.dump() : std::string();
-  if (body.empty()) body = written;
   Fields fields(root);
   ApiCall call;
   auto request = read_common(fields, context, call);
@@ -331,8 +329,6 @@ ApiResult<ApiCall> read_completion(std::string_view body, const ApiContext& cont
 }
 
 ApiResult<ApiCall> read_completion_object(const json& root, const ApiContext& context, std::string_view body) {
-  const std::string written = body.empty() ? root.dump() : std::string();
-  if (body.empty()) body = written;
   Fields fields(root);
   ApiCall call;
   call.kind = ApiCall::Kind::kCompletion;

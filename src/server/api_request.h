@@ -62,11 +62,10 @@ struct ApiCall {
 
 /// POST /v1/chat/completions and /v1/completions.
 ApiResult<ApiCall> read_chat(std::string_view body, const ApiContext& context);
-/// The same of a body that was parsed, or made of another protocol's. body: what was parsed, since `root` has lost the
-/// order of a schema's properties; empty where there is none, and they come in the order of their names.
-ApiResult<ApiCall> read_chat_object(const nlohmann::json& root, const ApiContext& context, std::string_view body = {});
-ApiResult<ApiCall> read_completion_object(const nlohmann::json& root, const ApiContext& context,
-                                          std::string_view body = {});
+/// The same of a body that was parsed, or made of another protocol's. body: its text, since `root` has lost the order
+/// of a schema's properties.
+ApiResult<ApiCall> read_chat_object(const nlohmann::json& root, const ApiContext& context, std::string_view body);
+ApiResult<ApiCall> read_completion_object(const nlohmann::json& root, const ApiContext& context, std::string_view body);
 
 class Fields;
 /// A fault where the field "model" names another model than there is.

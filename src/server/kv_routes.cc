@@ -43,8 +43,8 @@ ApiResult<Wish> read_wish(std::string_view body, const ApiContext& context, bool
     fields.fault("file", "file must be a name of at most 100 letters, digits, '.', '-' and '_', and no path");
   if (const auto* error = fields.error()) return tl::unexpected(*error);
   if (!save) return wish;
-  const auto call =
-      root->contains("messages") ? read_chat_object(*root, context) : read_completion_object(*root, context);
+  const auto call = root->contains("messages") ? read_chat_object(*root, context, body)
+                                               : read_completion_object(*root, context, body);
   if (!call) return tl::unexpected(call.error());
   if (call->requests.size() != 1) return tl::unexpected(api_error(400, "invalid_value", "one conversation at a time"));
   wish.tokens = call->requests.front().prompt;

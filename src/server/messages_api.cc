@@ -8,6 +8,7 @@
 #include "server/fields.h"
 #include "server/json_body.h"
 #include "server/protocol.h"
+#include "server/written_order.h"
 
 namespace onebit::server {
 namespace {
@@ -170,7 +171,8 @@ ApiResult<ApiCall> read(std::string_view body, const ApiContext& context, bool c
   if (!root) return tl::unexpected(root.error());
   const auto chat = MessagesTranslation(*root).chat(counts_only);
   if (!chat) return tl::unexpected(chat.error());
-  return read_chat_object(*chat, context);
+  constexpr Moved kMoved[] = {{"tools/*/function/parameters", "tools/*/input_schema"}};
+  return read_chat_object(*chat, context, in_written_order(*chat, body, kMoved));
 }
 
 const char* reason_word(const Outcome& outcome, bool called) {

@@ -7,6 +7,7 @@
 #include "server/fields.h"
 #include "server/json_body.h"
 #include "server/protocol.h"
+#include "server/written_order.h"
 
 namespace onebit::server {
 namespace {
@@ -47,7 +48,8 @@ class OllamaTranslation {
       calls_as_text(message);
       list.push_back(std::move(message));
     }
-    if (const auto* tools = fields_.find("tools")) chat_["tools"] = *tools;
+    for (const char* name : {"tools", "tool_choice", "parallel_tool_calls"})  // only the first is Ollama's
+      if (const auto* value = fields_.find(name)) chat_[name] = *value;
     return result();
   }
 
@@ -172,6 +174,8 @@ int64_t nanoseconds(double milliseconds) {
   return static_cast<int64_t>(milliseconds * 1e6);
 }
 
+constexpr Moved kKeptInOrder[] = {{"tools", "tools"}, {"response_format/json_schema/schema", "format"}};
+
 ApiResult<ApiCall> read_ollama_chat(std::string_view body, const ApiContext& context) {
   auto root = parse_body(body);
   if (!root) return tl::unexpected(root.error());
@@ -179,7 +183,7 @@ ApiResult<ApiCall> read_ollama_chat(std::string_view body, const ApiContext& con
   const auto chat = OllamaTranslation(*root).chat();
   if (!chat) return tl::unexpected(chat.error());
   if ((*chat)["messages"].empty()) return loads_only({});
-  return read_chat_object(*chat, context);
+  return read_chat_object(*chat, context, in_written_order(*chat, body, kKeptInOrder));
 }
 
 ApiResult<ApiCall> read_ollama_generate(std::string_view body, const ApiContext& context) {
@@ -190,7 +194,8 @@ ApiResult<ApiCall> read_ollama_generate(std::string_view body, const ApiContext&
   const auto translated = OllamaTranslation(*root).generate(raw);
   if (!translated) return tl::unexpected(translated.error());
   if (Fields(*root).string("prompt", "").empty()) return loads_only(kGenerate);
-  auto call = raw ? read_completion_object(*translated, context) : read_chat_object(*translated, context);
+  const auto text = in_written_order(*translated, body, kKeptInOrder);
+  auto call = raw ? read_completion_object(*translated, context, text) : read_chat_object(*translated, context, text);
   if (call) call->details = kGenerate;
   return call;
 }
@@ -202,15 +207,12 @@ std::string ollama_error(const ApiError& error) {
   return dump(Json{{"error", error.message}});
 }
 
-/// Arguments are an object here; of a call that was cut off nothing is known.
+/// Arguments are an object here, so a call that was cut off is none.
 static Json calls_json(const std::vector<ToolCall>& calls) {
   Json list = Json::array();
-  for (const auto& call : calls) {
-    auto arguments = Json::parse(call.arguments, nullptr, false);
-    list.push_back(
-        {{"function",
-          {{"name", call.name}, {"arguments", arguments.is_discarded() ? Json::object() : std::move(arguments)}}}});
-  }
+  for (const auto& call : calls)
+    if (auto arguments = Json::parse(call.arguments, nullptr, false); !arguments.is_discarded())
+      list.push_back({{"function", {{"name", call.name}, {"arguments", std::move(arguments)}}}});
   return list;
 }
 
@@ -242,7 +244,7 @@ std::string OllamaFormat::whole(const std::vector<ChoiceText>& choices, const st
   if (!choices.empty()) {
     const auto said = call_.tool_calls ? split_calls(choices[0].text) : SaidAndCalled{choices[0].text, {}};
     auto whole = last(said.content, outcomes[0].reason, usage);
-    if (!said.calls.empty()) whole["message"]["tool_calls"] = calls_json(said.calls);
+    if (auto calls = calls_json(said.calls); !calls.empty()) whole["message"]["tool_calls"] = std::move(calls);
     return dump(whole);
   }
   auto loaded = object("");
@@ -268,9 +270,10 @@ std::string OllamaFormat::calls(uint32_t choice, const ToolCallSplitter::Piece& 
 std::string OllamaFormat::end(uint32_t /*choice*/, const Outcome& outcome, bool /*called_tools*/,
                               const ApiUsage* /*timings*/) {
   reason_ = outcome.reason;
-  if (called_.calls.empty()) return {};
+  auto calls = calls_json(called_.calls);
+  if (calls.empty()) return {};
   auto told = object("");
-  told["message"]["tool_calls"] = calls_json(called_.calls);
+  told["message"]["tool_calls"] = std::move(calls);
   return dump(told) + "\n";
 }
 

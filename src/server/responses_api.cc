@@ -9,6 +9,7 @@
 #include "server/fields.h"
 #include "server/json_body.h"
 #include "server/protocol.h"
+#include "server/written_order.h"
 
 namespace onebit::server {
 namespace {
@@ -304,7 +305,9 @@ ApiResult<ApiCall> read_response(std::string_view body, const ApiContext& contex
   if (!root) return tl::unexpected(root.error());
   const auto chat = chat_of_response(*root);
   if (!chat) return tl::unexpected(chat.error());
-  auto call = read_chat_object(*chat, context);
+  constexpr Moved kMoved[] = {{"tools/*/function/parameters", "tools/*/parameters"},
+                              {"response_format/json_schema/schema", "text/format/schema"}};
+  auto call = read_chat_object(*chat, context, in_written_order(*chat, body, kMoved));
   if (!call) return tl::unexpected(renamed(std::move(call).error()));
   call->details = dump(told_again(*root));
   return call;

@@ -102,3 +102,41 @@ test("leaving a stream ends its cost", async () => {
   };
   await eventually(async () => (await running()) === 0, "no request runs");
 });
+
+const schema = { type: "object", properties: { unit: { enum: ["C", "F"] }, city: { type: "string", maxLength: 12 } }, required: ["unit", "city"], additionalProperties: false };
+const tools = [{ name: "get_weather", description: "The weather of a city", input_schema: schema }];
+const isWeather = (input) => {
+  assert.deepEqual(Object.keys(input), ["unit", "city"], "in the schema's order");
+  assert.ok([...input.city].length <= 12 && ["C", "F"].includes(input.unit));
+};
+
+test("tools: a call, whole and as a stream, and the conversation goes on with its answer", async () => {
+  const forced = { tools, tool_choice: { type: "any", disable_parallel_tool_use: true }, max_tokens: 200 };
+  const m = await ask(forced);
+  assert.equal(m.stop_reason, "tool_use");
+  const call = m.content.at(-1);
+  assert.equal(call.type, "tool_use");
+  assert.equal(call.name, "get_weather");
+  isWeather(call.input);
+  const stream = client.messages.stream({ model, temperature: 0, messages, ...forced });
+  let pieces = 0;
+  stream.on("inputJson", () => ++pieces);
+  const streamed = await stream.finalMessage();
+  assert.equal(streamed.stop_reason, "tool_use");
+  assert.deepEqual(streamed.content.at(-1).input, call.input);
+  assert.ok(pieces > 3, "arguments come in pieces");
+  const result = { type: "tool_result", tool_use_id: call.id, content: "18 degrees" };
+  const next = await ask({ messages: [...messages, { role: "assistant", content: m.content }, { role: "user", content: [result] }], tools, tool_choice: { type: "none" } });
+  assert.equal(next.content[0].type, "text");
+  const named = await ask({ ...forced, tool_choice: { type: "tool", name: "get_weather" } });
+  isWeather(named.content.at(-1).input);
+  await fails(ask({ tools, tool_choice: { type: "tool", name: "other" } }), 400, "invalid_request_error", /other/);
+  await fails(ask({ tools: [{ name: "f" }] }), 400, "invalid_request_error", /input_schema/);
+});
+
+test("tools: the prompt is that of a chat completion with the same tools", async () => {
+  const { input_tokens } = await client.messages.countTokens({ model, messages, tools });
+  const chat = { messages, tools: [{ type: "function", function: { name: "get_weather", description: "The weather of a city", parameters: schema } }], max_tokens: 1 };
+  const completion = await server.post("/v1/chat/completions", { ...chat, model }, { headers: { Authorization: "Bearer its-key" } });
+  assert.equal(input_tokens, (await completion.json()).usage.prompt_tokens);
+});

@@ -94,3 +94,32 @@ test("errors are a sentence", async () => {
   await assert.rejects(client.chat({ model, messages, options: { num_predict: -7 } }), /num_predict/);
   await assert.rejects(client.chat({ model, messages, think: true }), /thinking/);
 });
+
+const schema = { type: "object", properties: { unit: { enum: ["C", "F"] }, city: { type: "string", maxLength: 12 } }, required: ["unit", "city"], additionalProperties: false };
+const isWeather = (value) => {
+  assert.deepEqual(Object.keys(value), ["unit", "city"], "in the schema's order");
+  assert.ok([...value.city].length <= 12 && ["C", "F"].includes(value.unit));
+};
+
+test("format: a schema, filled in its own order", async () => {
+  isWeather(JSON.parse((await client.chat({ model, messages, format: schema, options })).message.content));
+  isWeather(JSON.parse((await client.generate({ model, prompt: "Weather?", format: schema, options })).response));
+});
+
+test("tools: a call, whole and as a stream, and the conversation goes on with its answer", async () => {
+  const tools = [{ type: "function", function: { name: "get_weather", description: "The weather of a city", parameters: schema } }];
+  const forced = { model, messages, tools, tool_choice: "required", parallel_tool_calls: false, options: { ...options, num_predict: 200 } };
+  const r = await client.chat(forced);
+  const [call] = r.message.tool_calls;
+  assert.equal(call.function.name, "get_weather");
+  isWeather(call.function.arguments);
+  const calls = [];
+  for await (const part of await client.chat({ ...forced, stream: true })) calls.push(...(part.message.tool_calls ?? []));
+  assert.deepEqual(calls[0].function, call.function);
+  const cut = await client.chat({ ...forced, options: { ...options, num_predict: 12 } });
+  assert.equal(cut.done_reason, "length");
+  assert.equal(cut.message.tool_calls, undefined, "half a call is none");
+  const conversation = [...messages, r.message, { role: "tool", tool_name: "get_weather", content: "18 degrees" }];
+  const next = await client.chat({ model, messages: conversation, tools, tool_choice: "none", options: { ...options, num_predict: 20 } });
+  assert.ok(next.message.content.length > 0);
+});

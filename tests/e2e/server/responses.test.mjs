@@ -142,3 +142,41 @@ test("embeddings that cannot be", async () => {
   await fails(embed({ pooling: "cls" }), 400, "pooling");
   await fails(embed({ model: "text-embedding-3-small" }), 404, "model");
 });
+
+const schema = { type: "object", properties: { unit: { enum: ["C", "F"] }, city: { type: "string", maxLength: 12 } }, required: ["unit", "city"], additionalProperties: false };
+const tools = [{ type: "function", name: "get_weather", description: "The weather of a city", parameters: schema, strict: true }];
+const isWeather = (text) => {
+  const value = JSON.parse(text);
+  assert.deepEqual(Object.keys(value), ["unit", "city"], "in the schema's order");
+  assert.ok([...value.city].length <= 12 && ["C", "F"].includes(value.unit));
+};
+
+test("tools: a call, whole and as a stream, and the conversation goes on with its output", async () => {
+  const forced = { tools, tool_choice: "required", parallel_tool_calls: false, max_output_tokens: 200 };
+  const r = await ask(forced);
+  const call = r.output.at(-1);
+  assert.equal(call.type, "function_call");
+  assert.equal(call.name, "get_weather");
+  isWeather(call.arguments);
+  const seen = [];
+  let streamed = "", final;
+  for await (const event of await client.responses.create({ model, input: question, temperature: 0, stream: true, ...forced })) {
+    seen.push(event.type);
+    if (event.type === "response.function_call_arguments.delta") streamed += event.delta;
+    if (event.type === "response.function_call_arguments.done") assert.equal(event.arguments, streamed);
+    if (event.type === "response.completed") final = event.response;
+  }
+  assert.equal(streamed, call.arguments);
+  assert.equal(final.output.at(-1).arguments, call.arguments);
+  assert.ok(seen.filter((t) => t === "response.function_call_arguments.delta").length > 3, "arguments come in pieces");
+  const input = [{ role: "user", content: question }, ...r.output, { type: "function_call_output", call_id: call.call_id, output: "18 degrees" }];
+  assert.ok((await ask({ input, tools, tool_choice: "none", max_output_tokens: 20 })).output_text.length > 0);
+  isWeather((await ask({ ...forced, tool_choice: { type: "function", name: "get_weather" } })).output.at(-1).arguments);
+  await fails(ask({ tools, tool_choice: { type: "function", name: "other" } }), 400, "tool_choice");
+  await fails(ask({ tools: [{ type: "web_search_preview" }] }), 400, "tools");
+});
+
+test("text.format: a schema, filled in its own order", async () => {
+  const r = await ask({ text: { format: { type: "json_schema", name: "weather", schema, strict: true } }, max_output_tokens: 200 });
+  isWeather(r.output_text);
+});
