@@ -42,9 +42,10 @@ void move_in(JsonValue& to, std::string_view to_path, const JsonValue& from, std
 /// As clients of chat completions write a tool.
 void order_tool(JsonValue& tool) {
   constexpr std::string_view kOrder[] = {"type", "function", "name", "description", "parameters"};
-  const auto rank = [&](const auto& member) { return std::find(std::begin(kOrder), std::end(kOrder), member.first); };
-  std::stable_sort(tool.members.begin(), tool.members.end(),
-                   [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
+  const auto rank = [&](const auto& member) {
+    return std::pair(std::find(std::begin(kOrder), std::end(kOrder), member.first), std::string_view(member.first));
+  };
+  std::sort(tool.members.begin(), tool.members.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
   for (auto& [name, value] : tool.members)
     if (name == "function") order_tool(value);
 }
