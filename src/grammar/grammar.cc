@@ -1,6 +1,7 @@
 #include "grammar/grammar.h"
 
 #include <algorithm>
+#include <map>
 
 #include "base/utf8.h"
 #include "grammar/gbnf.h"
@@ -67,25 +68,50 @@ Result<Rules> rules_of(Language language, std::string_view source, Budget& budge
 
 }  // namespace
 
-Grammar::Grammar(Program program, TokenMasks& masks) : program_(std::move(program)), masks_(masks) {
+Grammar::Grammar(Program program, TokenMasks& masks)
+    : program_(std::move(program)), masks_(masks), kinds_(program_.states.size(), Kinds::kNone) {
   for (RuleId r = 0; r + 1 < program_.first.size(); ++r) numbers_.push_back(masks.number_of(program_, r));
 }
 
-void Grammar::prepare_masks(std::chrono::milliseconds most) const {
-  constexpr uint32_t kMany = 32;  // bytes: what allows fewer is quick
-  const auto end = std::chrono::steady_clock::now() + most;
-  std::vector<std::pair<uint32_t, StateId>> states;
-  for (StateId s = 0; s + 1 < program_.states.size(); ++s) {
-    uint32_t bytes = 0;
-    for (uint32_t b = 0; b < 256; ++b) bytes += program_.step(s, static_cast<uint8_t>(b)) != Program::kDead;
-    if (bytes >= kMany) states.emplace_back(bytes, s);
-  }
-  std::sort(states.begin(), states.end(),
-            [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
-  Stacks stacks(program_);
-  for (const auto& [bytes, state] : states) {
+/// Of each state of a leaf rule with several that take long, its kind; and of kinds of which several are not known yet,
+/// the shapes.
+void Grammar::prepare_shapes(const std::vector<StateId>& slow, std::chrono::steady_clock::time_point end) {
+  constexpr size_t kSeveral = 4;
+  for (size_t i = 0, next; i < slow.size(); i = next) {
+    const RuleId rule = program_.states[slow[i]].rule;
+    for (next = i; next < slow.size() && program_.states[slow[next]].rule == rule;) ++next;
+    if (!program_.leaf[rule] || next - i < kSeveral) continue;
     if (std::chrono::steady_clock::now() > end) return;
-    (void)masks_.find(numbers_[program_.states[state].rule], program_, state, stacks);
+    const Kinds kinds(program_, rule);
+    std::map<uint32_t, size_t> unknown;
+    for (size_t k = i; k < next; ++k) {
+      const uint32_t kind = kinds.of_states()[slow[k] - program_.first[rule]];
+      if (kind == Kinds::kNone) break;
+      kinds_[slow[k]] = kind;
+      if (!masks_.knows(numbers_[rule], program_, slow[k])) ++unknown[kind];
+    }
+    for (const auto& [kind, states] : unknown)
+      if (states >= kSeveral && std::chrono::steady_clock::now() < end)
+        masks_.prepare_shapes(numbers_[rule], kinds, kind);
+  }
+}
+
+void Grammar::prepare_masks(std::chrono::milliseconds most) {
+  constexpr uint32_t kMany = 8;  // bytes: what allows fewer is quick
+  const auto end = std::chrono::steady_clock::now() + most;
+  std::vector<StateId> slow;
+  std::vector<uint32_t> bytes(program_.states.size(), 0);
+  for (StateId s = 0; s + 1 < program_.states.size(); ++s) {
+    for (uint32_t b = 0; b < 256; ++b) bytes[s] += program_.step(s, static_cast<uint8_t>(b)) != Program::kDead;
+    if (bytes[s] >= kMany) slow.push_back(s);
+  }
+  prepare_shapes(slow, end);
+  std::sort(slow.begin(), slow.end(),
+            [&](StateId a, StateId b) { return bytes[a] != bytes[b] ? bytes[a] > bytes[b] : a < b; });
+  Stacks stacks(program_);
+  for (const StateId state : slow) {
+    if (std::chrono::steady_clock::now() > end) return;
+    (void)masks_.find(numbers_[program_.states[state].rule], program_, state, kinds_[state], stacks);
   }
 }
 

@@ -31,13 +31,19 @@ class Grammar {
   TokenMasks& masks() const { return masks_; }
   uint64_t number_of(RuleId rule) const { return numbers_[rule]; }
   /// Computes the masks that take long, of states that allow many bytes, for so long at most: steps then find them.
-  void prepare_masks(std::chrono::milliseconds most) const;
-  uint64_t bytes() const { return program_.bytes() + numbers_.size() * sizeof(uint64_t); }
+  /// Before others have it.
+  void prepare_masks(std::chrono::milliseconds most);
+  /// Of a state, for the masks.
+  uint32_t kind_of(StateId state) const { return kinds_[state]; }
+  uint64_t bytes() const { return program_.bytes() + numbers_.size() * sizeof(uint64_t) + kinds_.size() * 4; }
 
  private:
+  void prepare_shapes(const std::vector<StateId>& slow, std::chrono::steady_clock::time_point end);
+
   Program program_;
   TokenMasks& masks_;
   std::vector<uint64_t> numbers_;  // of each rule, for the masks
+  std::vector<uint32_t> kinds_;    // of each state, for the masks; Kinds::kNone where they are quick or few
 };
 
 /// The tables of a source. Errors name what is not supported or wrong, or say that it is too large.

@@ -42,7 +42,7 @@ Result<std::shared_ptr<const Grammar>> GrammarCache::get(Language language, std:
     vocabulary_ = std::make_unique<Vocabulary>(tokenizer_);
     masks_ = std::make_unique<TokenMasks>(*vocabulary_, limits_.mask_bytes);
   });
-  auto grammar = std::make_shared<const Grammar>(std::move(program), *masks_);
+  auto grammar = std::make_shared<Grammar>(std::move(program), *masks_);
   grammar->prepare_masks(kPreparation);
   keep(std::move(key), grammar);
   return std::shared_ptr<const Grammar>(std::move(grammar));

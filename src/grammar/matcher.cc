@@ -24,7 +24,7 @@ Status Matcher::next(TokenMask& mask) {
     if (frame.state >= Stacks::kOpenState) continue;
     const auto& program = grammar_->program();
     const auto owner = grammar_->number_of(program.states[frame.state].rule);
-    const auto tokens = masks.find(owner, program, frame.state, stacks_);
+    const auto tokens = masks.find(owner, program, frame.state, grammar_->kind_of(frame.state), stacks_);
     stacks_.charge(tokens->few.size() / 16 + tokens->many.size() / 16);
     for (const TokenId id : tokens->few) allow(mask, id);
     for (size_t w = 0; w < tokens->many.size(); ++w) mask[w] |= tokens->many[w];

@@ -11,21 +11,29 @@ namespace {
 constexpr uint64_t kMostNumberBytes = 8 << 20;
 constexpr size_t kLongestContent = 64 << 10;
 
-/// Walks the trie from a frame with an open parent. While the walk stays in one plain state it is a table's; else a
-/// set's.
+/// Walks the trie, or a state's shapes of it, from a frame with an open parent. While the walk stays in one plain state
+/// it is a table's; else a set's.
 class Walk {
  public:
-  Walk(const Vocabulary& vocabulary, const Program& program, Stacks& stacks)
-      : vocabulary_(vocabulary), program_(program), stacks_(stacks), at_(vocabulary.deepest() + 1) {}
+  Walk(const Vocabulary& vocabulary, const Shapes* shapes, const Program& program, Stacks& stacks)
+      : vocabulary_(vocabulary),
+        shapes_(shapes),
+        nodes_(shapes != nullptr ? shapes->nodes : vocabulary.nodes()),
+        tokens_(shapes != nullptr ? shapes->tokens : vocabulary.tokens()),
+        program_(program),
+        stacks_(stacks),
+        at_(vocabulary.deepest() + 1),
+        before_(nodes_.size(), kNotSeen) {}
 
   StateTokens run(StateId state) {
     mask_.assign(vocabulary_.mask_words(), 0);
     at_[0] = {state, true};
-    const auto& nodes = vocabulary_.nodes();
-    for (uint32_t n = 1, end = nodes[0].end; n < end;) {
-      const auto& node = nodes[n];
+    const uint32_t end = nodes_[0].end;
+    for (uint32_t n = 1; n < end;) {
+      const auto& node = nodes_[n];
+      before_[n] = count_;
       if (step(node, n)) {
-        for (uint32_t t = node.first; t < nodes[n + 1].first; ++t, ++count_) allow(mask_, vocabulary_.tokens()[t]);
+        for (uint32_t t = node.first; t < nodes_[n + 1].first; ++t, ++count_) allow(mask_, tokens_[t]);
         if (at_[node.depth].state != kStop) {
           ++n;
           continue;
@@ -33,11 +41,13 @@ class Walk {
       }
       n = node.end;
     }
+    before_[end] = count_;
     return take();
   }
 
  private:
   static constexpr uint32_t kStop = UINT32_MAX;  // nothing below this node
+  static constexpr uint32_t kNotSeen = UINT32_MAX;
   struct At {
     uint32_t state;  // or set
     bool plain;
@@ -58,32 +68,48 @@ class Walk {
                              : stacks_.step(SetId{before.state}, node.byte);
     if (set == Stacks::kNothing) return false;
     const bool open = stacks_.has(set, Stacks::kOpenState);
-    if (open && node.end > n + 1) depend_.push_back(n);
+    if (open) ends_.push_back(n);
     if (open && stacks_.frames(set).size() == 1) set = kStop;
     at_[node.depth] = {set, false};
     return true;
   }
 
-  /// The nodes below those where the rule may end, by byte.
+  /// Whether all tokens below one of the vocabulary's nodes are allowed, whatever the stack.
+  bool allows_all_below(uint32_t origin) const {
+    const uint32_t n = shapes_ != nullptr ? shapes_->shape_of[origin] : origin;
+    if (n == Shapes::kNone || before_[n] == kNotSeen) return false;
+    const uint32_t end = nodes_[n].end;
+    return before_[end] - before_[n] == nodes_[end].first - nodes_[n].first;
+  }
+
+  /// What follows where the rule may end, as far as it depends on the stack: nodes of the vocabulary, by their byte.
   void sort_dependent(StateTokens& result) const {
-    if (depend_.empty()) return;
     const auto& nodes = vocabulary_.nodes();
-    const auto for_each = [&](auto with) {
-      for (const uint32_t top : depend_)
-        for (uint32_t n = top + 1; n < nodes[top].end; n = nodes[n].end) with(n);
+    std::vector<uint32_t> found;
+    const auto look_below = [&](uint32_t top) {
+      for (uint32_t n = top + 1; n < nodes[top].end; n = nodes[n].end)
+        if (!allows_all_below(n)) found.push_back(n);
     };
+    for (const uint32_t n : ends_) {
+      if (shapes_ == nullptr)
+        look_below(n);
+      else
+        std::for_each(shapes_->origins.begin() + shapes_->origins_of[n],
+                      shapes_->origins.begin() + shapes_->origins_of[n + 1], look_below);
+    }
+    if (found.empty()) return;
     result.depend_of.assign(257, 0);
-    for_each([&](uint32_t n) { ++result.depend_of[nodes[n].byte + 1u]; });
+    for (const uint32_t n : found) ++result.depend_of[nodes[n].byte + 1u];
     for (size_t b = 0; b < 256; ++b) result.depend_of[b + 1] += result.depend_of[b];
-    result.depend.resize(result.depend_of.back());
+    result.depend.resize(found.size());
     auto next = result.depend_of;
-    for_each([&](uint32_t n) { result.depend[next[nodes[n].byte]++] = n; });
+    for (const uint32_t n : found) result.depend[next[nodes[n].byte]++] = n;
   }
 
   StateTokens take() {
     StateTokens result;
     sort_dependent(result);
-    if (count_ * 32 > mask_.size() * 64) {
+    if (size_t{count_} * 32 > mask_.size() * 64) {
       result.many = std::move(mask_);
       return result;
     }
@@ -94,12 +120,16 @@ class Walk {
   }
 
   const Vocabulary& vocabulary_;
+  const Shapes* shapes_;
+  const std::vector<Vocabulary::Node>& nodes_;
+  const std::vector<TokenId>& tokens_;
   const Program& program_;
   Stacks& stacks_;
   std::vector<At> at_;  // by depth
   TokenMask mask_;
-  size_t count_ = 0;
-  std::vector<uint32_t> depend_;
+  uint32_t count_ = 0;            // of allowed tokens
+  std::vector<uint32_t> before_;  // of them before each node that was looked at
+  std::vector<uint32_t> ends_;    // nodes after which the rule may end
 };
 
 }  // namespace
@@ -116,8 +146,33 @@ uint64_t TokenMasks::number_of(const Program& program, RuleId rule) {
   return numbers_[std::move(content)] = next_number_++;
 }
 
+bool TokenMasks::knows(uint64_t owner, const Program& program, StateId state) const {
+  const std::lock_guard lock(mutex_);
+  return by_key_.contains({owner, state - program.first[program.states[state].rule]});
+}
+
+void TokenMasks::prepare_shapes(uint64_t owner, const Kinds& kinds, uint32_t kind) {
+  const Key key{owner, kind};
+  if (shapes_of(key) != nullptr) return;
+  const auto shapes = std::make_shared<const Shapes>(kinds.shapes(vocabulary_, kind));
+  if (shapes->nodes.empty()) return;
+  const std::lock_guard lock(mutex_);
+  shapes_.push_front({key, shapes});
+  shape_bytes_ += shapes->bytes();
+  for (; shape_bytes_ > kMostShapeBytes && shapes_.size() > 1; shapes_.pop_back())
+    shape_bytes_ -= shapes_.back().shapes->bytes();
+}
+
+std::shared_ptr<const Shapes> TokenMasks::shapes_of(const Key& key) {
+  const std::lock_guard lock(mutex_);
+  const auto it = std::find_if(shapes_.begin(), shapes_.end(), [&](const auto& s) { return s.key == key; });
+  if (it == shapes_.end()) return nullptr;
+  shapes_.splice(shapes_.begin(), shapes_, it);
+  return it->shapes;
+}
+
 std::shared_ptr<const StateTokens> TokenMasks::find(uint64_t owner, const Program& program, StateId state,
-                                                    Stacks& stacks) {
+                                                    uint32_t kind, Stacks& stacks) {
   const Key key{owner, state - program.first[program.states[state].rule]};
   {
     const std::lock_guard lock(mutex_);
@@ -126,9 +181,10 @@ std::shared_ptr<const StateTokens> TokenMasks::find(uint64_t owner, const Progra
       return it->second->tokens;
     }
   }
-  stacks.charge(vocabulary_.nodes().size() / 16);
+  const auto shapes = kind == Kinds::kNone ? nullptr : shapes_of({owner, kind});
+  stacks.charge((shapes != nullptr ? shapes->nodes : vocabulary_.nodes()).size() / 16);
   const auto mark = stacks.mark();
-  auto tokens = std::make_shared<const StateTokens>(Walk(vocabulary_, program, stacks).run(state));
+  auto tokens = std::make_shared<const StateTokens>(Walk(vocabulary_, shapes.get(), program, stacks).run(state));
   stacks.forget(mark);
   if (stacks.overflowed()) return tokens;  // the walk was cut short
   const std::lock_guard lock(mutex_);
@@ -146,7 +202,7 @@ std::shared_ptr<const StateTokens> TokenMasks::find(uint64_t owner, const Progra
 
 uint64_t TokenMasks::bytes() const {
   const std::lock_guard lock(mutex_);
-  return bytes_ + number_bytes_;
+  return bytes_ + shape_bytes_ + number_bytes_;
 }
 
 void allow_dependent(const Vocabulary& vocabulary, const StateTokens& tokens, uint32_t after, Stacks& stacks,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "grammar/program.h"
+#include "grammar/shapes.h"
 #include "grammar/vocabulary.h"
 
 namespace onebit::grammar {
@@ -38,8 +39,13 @@ class TokenMasks {
   const Vocabulary& vocabulary() const { return vocabulary_; }
   /// A number for a rule's automaton: the same for rules of any grammars that match the same by the same states.
   uint64_t number_of(const Program& program, RuleId rule);
-  /// `stacks`: of the program, for scratch; `owner`: the number of the state's rule.
-  std::shared_ptr<const StateTokens> find(uint64_t owner, const Program& program, StateId state, Stacks& stacks);
+  /// `stacks`: of the program, for scratch; `owner`: the number of the state's rule; `kind`: the state's, which has
+  /// shapes perhaps, or Kinds::kNone.
+  std::shared_ptr<const StateTokens> find(uint64_t owner, const Program& program, StateId state, uint32_t kind,
+                                          Stacks& stacks);
+  bool knows(uint64_t owner, const Program& program, StateId state) const;
+  /// Has masks of states of this kind computed by their shapes. Takes some milliseconds.
+  void prepare_shapes(uint64_t owner, const Kinds& kinds, uint32_t kind);
 
   uint64_t bytes() const;
 
@@ -56,12 +62,20 @@ class TokenMasks {
     Key key;
     std::shared_ptr<const StateTokens> tokens;
   };
+  struct KeptShapes {
+    Key key;  // its state is a kind
+    std::shared_ptr<const Shapes> shapes;
+  };
+  static constexpr uint64_t kMostShapeBytes = 32 << 20;
+  std::shared_ptr<const Shapes> shapes_of(const Key& key);
 
   const Vocabulary& vocabulary_;
   const uint64_t most_bytes_;
   mutable std::mutex mutex_;
   std::list<Entry> entries_;  // the most recently used first
   std::unordered_map<Key, std::list<Entry>::iterator, KeyHash> by_key_;
+  std::list<KeptShapes> shapes_;  // few; the most recently used first
+  uint64_t shape_bytes_ = 0;
   std::unordered_map<std::string, uint64_t> numbers_;  // of leaf rules, by their content
   uint64_t bytes_ = 0, number_bytes_ = 0, next_number_ = 0;
 };
