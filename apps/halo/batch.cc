@@ -64,6 +64,7 @@ class Work {
   }
   /// After ended().
   bool failed() const { return error_.has_value(); }
+  const std::string& failure() const { return error_->message; }
   std::string text() const {
     return error_ ? error_line(line_, *error_) : answer_line(line_, format_->whole(choices_, outcomes_, usage_));
   }
@@ -144,7 +145,9 @@ class Batch {
       while (more && turns_.size() < most_turns_) {
         ASSIGN_OR_RETURN(auto line, reader.next());
         more = line.has_value();
-        if (more) turns_.push_back(begin(*std::move(line)));
+        if (!more) break;
+        ASSIGN_OR_RETURN(auto turn, begin(*std::move(line)));
+        turns_.push_back(std::move(turn));
       }
       RETURN_IF_ERROR(write_ended(writer));
       show(writer);
@@ -165,10 +168,10 @@ class Batch {
     return o;
   }
 
-  Turn begin(BatchLine line) {
+  Result<Turn> begin(BatchLine line) {
     if (!line.call) {
       ++tally_.refused;
-      return {error_line(line, line.call.error()), nullptr};
+      return Turn{error_line(line, line.call.error()), nullptr};
     }
     const auto now =
         std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
@@ -178,14 +181,18 @@ class Batch {
     for (uint32_t i = 0; i < work->line().call->requests.size(); ++i)
       listeners.push_back(std::make_shared<ChoiceOfWork>(work, i));
     const auto ticket = engine_.submit(work->line().call->requests, listeners);
-    if (ticket.refusal == EngineLoop::Refusal::kNone) return {{}, std::move(work)};
+    if (ticket.refusal == EngineLoop::Refusal::kNone) return Turn{{}, std::move(work)};
+    if (ticket.refusal == EngineLoop::Refusal::kLost) return fail("{}", ticket.reason);
     ++tally_.refused;
-    return {error_line(work->line(), {.message = ticket.reason, .param = "prompt", .code = "invalid_prompt"}), nullptr};
+    return Turn{error_line(work->line(), {.message = ticket.reason, .param = "prompt", .code = "invalid_prompt"}),
+                nullptr};
   }
 
   Status write_ended(BatchWriter& writer) {
     for (; !turns_.empty() && (!turns_.front().work || turns_.front().work->ended()); turns_.pop_front()) {
       const auto& turn = turns_.front();
+      // A request that only the machine failed is no answer: the same command can go on with it.
+      if (turn.work && turn.work->failed() && !engine_.sound()) return fail("{}", turn.work->failure());
       if (turn.work) ++(turn.work->failed() ? tally_.refused : tally_.answered);
       RETURN_IF_ERROR(writer.write(turn.work ? turn.work->text() : turn.text));
     }

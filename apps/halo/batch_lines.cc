@@ -48,7 +48,8 @@ const server::Protocol* protocol_of(std::string_view url) {
 }
 
 /// What the line asks for; `line` gets its id on the way.
-server::ApiResult<server::ApiCall> read_call(const std::string& text, const server::ApiContext& context,
+/// `context` null: only whose line it is.
+server::ApiResult<server::ApiCall> read_call(const std::string& text, const server::ApiContext* context,
                                              BatchLine& line, std::unordered_set<std::string>& ids) {
   const auto fault = [](std::string message) { return tl::unexpected(bad_line(std::move(message))); };
   if (text.size() > kMostBytes) return fault("the line is longer than 64 MiB");
@@ -62,6 +63,7 @@ server::ApiResult<server::ApiCall> read_call(const std::string& text, const serv
   line.custom_id = text_of("custom_id");
   if (!line.custom_id) return fault("custom_id must be a string");
   if (!ids.insert(*line.custom_id).second) return fault("custom_id is that of an earlier line");
+  if (context == nullptr) return tl::unexpected(ApiError{});
   const auto url = text_of("url");
   const auto body = json.find("body");
   if (text_of("method") != "POST") return fault("method must be \"POST\"");
@@ -72,7 +74,7 @@ server::ApiResult<server::ApiCall> read_call(const std::string& text, const serv
   line.is_request = true;
   const auto request = body->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   line.protocol = protocol;
-  auto call = protocol->read(request, context);
+  auto call = protocol->read(request, *context);
   if (call && call->stream)
     return tl::unexpected(ApiError{.message = "a batch has no streams", .param = "stream", .code = "invalid_value"});
   return call;
@@ -130,8 +132,7 @@ Result<std::optional<BatchLine>> BatchReader::read(bool whole) {
     ++number_;
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
     BatchLine line{.number = number_, .custom_id = {}, .call = tl::unexpected(ApiError{})};
-    line.call = read_call(text, *context_, line, ids_);
-    if (!whole) line.call = tl::unexpected(ApiError{});
+    line.call = read_call(text, whole ? context_ : nullptr, line, ids_);
     return std::optional(std::move(line));
   }
   if (in.bad()) return fail("{}: cannot read", path_);

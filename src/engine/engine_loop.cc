@@ -23,13 +23,17 @@ EngineLoop::EngineLoop(const std::vector<Backend*>& backends, const Tokenizer& t
 }
 
 EngineLoop::~EngineLoop() {
+  end();
+}
+
+void EngineLoop::end() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;  // from now on there are no new workers
   }
   for (auto& worker : workers_) {
     worker->wake.notify_one();
-    worker->thread.join();
+    if (worker->thread.joinable()) worker->thread.join();
   }
 }
 

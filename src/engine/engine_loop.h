@@ -38,6 +38,8 @@ class EngineLoop {
   EngineLoop& operator=(const EngineLoop&) = delete;
   /// Ends what is under way as cancelled.
   ~EngineLoop();
+  /// Ends all requests and the threads: no listener is called after it, and nothing else may be.
+  void end();
 
   enum class Refusal { kNone, kInvalid, kFull, kDraining, kLost };
   struct Ticket {

@@ -87,9 +87,13 @@ class Scheduler {
   std::unique_ptr<KvCache> remembered(std::span<const TokenId> tokens, uint32_t tenant) {
     return cache_.find(tokens, tenant);
   }
-  /// From now on the whole pages of `kv`, which holds `tokens` and came from this scheduler's backend, are remembered.
+  /// From now on the whole pages of `kv`, which holds `tokens` and came from this scheduler's backend, are remembered;
+  /// others are forgotten where there is no room for all.
   void remember(std::span<const TokenId> tokens, const KvCache& kv, uint32_t tenant) {
     cache_.insert(tokens, kv, tenant);
+    while (backend_.kv_usage().pages > most_pages_ && cache_.evict()) {
+    }
+    publish();
   }
   Backend& backend() { return backend_; }
   /// Nobody wants anything for a while: gives back to the system what was kept for the next step. Prefixes stay.

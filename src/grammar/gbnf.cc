@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint32_t kMostRepeats = 100'000;
 constexpr int kDeepest = 200;
+constexpr int kMostQuantifiers = 4;
 
 bool is_word(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
@@ -117,7 +118,8 @@ class Parser {
     while (!rest_.empty() && !at('|') && !at(')') && !at('\n') && !at('\r')) {
       if (!budget_.spend(4)) return Budget::spent();
       ASSIGN_OR_RETURN(auto what, atom(depth));
-      while (at('*') || at('+') || at('?') || at('{')) {
+      for (int n = 0; at('*') || at('+') || at('?') || at('{'); ++n) {  // each is a level of what is walked later
+        if (n == kMostQuantifiers) return error("there are too many quantifiers after one another");
         ASSIGN_OR_RETURN(what, repeated(std::move(what)));
       }
       parts.push_back(std::move(what));

@@ -42,10 +42,16 @@ Result<std::shared_ptr<const Grammar>> GrammarCache::get(Language language, std:
     vocabulary_ = std::make_unique<Vocabulary>(tokenizer_);
     masks_ = std::make_unique<TokenMasks>(*vocabulary_, limits_.mask_bytes);
   });
-  auto grammar = std::make_shared<Grammar>(std::move(program), *masks_);
-  grammar->prepare_masks(kPreparation);
+  auto made = std::make_unique<Grammar>(std::move(program), *masks_);
+  made->prepare_masks(kPreparation);
+  const uint64_t bytes = made->bytes();
+  *live_ += bytes;
+  const std::shared_ptr<const Grammar> grammar(made.release(), [live = live_, bytes](const Grammar* g) {
+    delete g;
+    *live -= bytes;
+  });
   keep(std::move(key), grammar);
-  return std::shared_ptr<const Grammar>(std::move(grammar));
+  return grammar;
 }
 
 GrammarCache::Stats GrammarCache::stats() const {

@@ -1,6 +1,7 @@
 // Grammars of one model by their content, so that the same schema is compiled once.
 #pragma once
 
+#include <atomic>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -17,6 +18,7 @@ class GrammarCache {
   struct Limits {
     uint64_t grammar_bytes = 64 << 20;
     uint64_t mask_bytes = 128 << 20;
+    uint64_t live_bytes = 512 << 20;  // of grammars that answers use, whether they are remembered or not
   };
   /// `tokenizer` must outlive it and every grammar.
   explicit GrammarCache(const Tokenizer& tokenizer) : GrammarCache(tokenizer, Limits()) {}
@@ -29,6 +31,8 @@ class GrammarCache {
     uint64_t grammars = 0, bytes = 0, hits = 0, compiled = 0;
   };
   Stats stats() const;
+  /// False while answers use more than there is for grammars: none should be asked for.
+  bool has_room() const { return *live_ < limits_.live_bytes; }
 
  private:
   struct Entry {
@@ -48,6 +52,7 @@ class GrammarCache {
   std::list<Entry> entries_;  // the most recently used first
   std::unordered_map<std::string_view, std::list<Entry>::iterator> by_key_;
   Stats stats_;
+  std::shared_ptr<std::atomic<uint64_t>> live_ = std::make_shared<std::atomic<uint64_t>>(0);
 };
 
 }  // namespace onebit::grammar

@@ -68,8 +68,11 @@ Result<std::optional<SchemaParts>> SchemaCompiler::schemas_for(const Facts& fact
   SchemaParts parts;
   for (const auto& part : facts.parts) {
     const size_t before = parts.size();
-    if (const auto* properties = part.schema->find("properties"))
+    if (const auto* properties = part.schema->find("properties")) {
+      if (!budget_.spend(1 + properties->members.size() / 8))
+        return Budget::spent();  // find() looks at one after another
       if (const auto* schema = properties->find(name)) parts.push_back({schema});
+    }
     for (const auto& [pattern, schema] : members_of(*part.schema, "patternProperties")) {
       ASSIGN_OR_RETURN(const auto* texts, texts_with(pattern));
       if (texts->matches(name)) parts.push_back({&schema});

@@ -57,6 +57,7 @@ class Builder final : public nlohmann::json_sax<Json> {
     return put(std::move(value));
   }
   bool put(JsonValue value) {
+    if (++values_ > kMostJsonValues) return false;
     if (open_.empty()) {
       root_ = std::move(value);
     } else if (auto& in = open_.back(); in.value.is(JsonValue::Kind::kArray)) {
@@ -71,6 +72,7 @@ class Builder final : public nlohmann::json_sax<Json> {
 
   std::vector<Open> open_;
   JsonValue root_;
+  size_t values_ = 0;
 };
 
 void write(const JsonValue& value, std::string& out) {
@@ -142,7 +144,8 @@ bool JsonValue::operator==(const JsonValue& other) const {
 
 Result<JsonValue> parse_json(std::string_view text) {
   Builder builder;
-  if (!Json::sax_parse(text, &builder)) return fail("it is not valid JSON, or has more than {} levels", kDeepestJson);
+  if (!Json::sax_parse(text, &builder))
+    return fail("it is not valid JSON, or has more than {} levels or {} values", kDeepestJson, kMostJsonValues);
   return builder.take();
 }
 

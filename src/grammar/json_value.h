@@ -31,7 +31,9 @@ struct JsonValue {
 
 /// At most so many levels.
 constexpr int kDeepestJson = 128;
-/// Errors: not JSON, too deep. Of a name that stands twice in an object the last counts.
+/// And so many values: each takes some hundred bytes, of which a body of megabytes could have millions.
+constexpr size_t kMostJsonValues = 300'000;
+/// Errors: not JSON, too deep, too many values. Of a name that stands twice in an object the last counts.
 Result<JsonValue> parse_json(std::string_view text);
 /// Compact.
 std::string to_json(const JsonValue& value);

@@ -5,13 +5,16 @@
 namespace onebit::grammar {
 namespace {
 
-/// Steps of frames that one mask may take: about a tenth of a second.
-constexpr uint64_t kMostWork = 2'000'000;
+/// What one mask, or one token's bytes, may take, in steps of frames: tens of milliseconds.
+constexpr uint64_t kMostWork = 500'000;
 
 }  // namespace
 
 Matcher::Matcher(std::shared_ptr<const Grammar> grammar)
-    : grammar_(std::move(grammar)), stacks_(grammar_->program()), set_(stacks_.root()) {}
+    : grammar_(std::move(grammar)), stacks_(grammar_->program()), set_(Stacks::kNothing) {
+  stacks_.allow_work(kMostWork);
+  set_ = stacks_.root();  // if that is too much, next() says so
+}
 
 Status Matcher::next(TokenMask& mask) {
   auto& masks = grammar_->masks();

@@ -101,8 +101,8 @@ bool Stacks::has(SetId set, StateId state) const {
 
 /// Where it is new.
 bool Stacks::add(Frame frame) {
-  if (std::find(found_.begin(), found_.end(), frame) != found_.end()) return false;
-  charge(1);
+  charge(1 + found_.size() / 32);
+  if (overflowed_ || std::find(found_.begin(), found_.end(), frame) != found_.end()) return false;
   if (found_.size() >= kMostFrames) overflowed_ = true;
   if (overflowed_) return false;
   found_.push_back(frame);

@@ -88,10 +88,10 @@ Json head_json(const ApiHead& head, const char* object) {
 }
 
 /// A chat's answer, its calls of tools taken out of the text.
-Json message_json(const std::string& text, bool with_calls, bool& called) {
+Json message_json(const std::string& text, const ApiCall& call_of, bool& called) {
   Json message{{"role", "assistant"}, {"content", text}, {"refusal", nullptr}};
-  if (!with_calls) return message;
-  const auto [content, calls] = split_calls(text);
+  if (!call_of.tool_calls) return message;
+  const auto [content, calls] = split_calls(text, call_of.calls_or_json);
   called = !calls.empty();
   message["content"] = content.empty() && called ? Json() : Json(content);
   for (const auto& call : calls)
@@ -158,7 +158,7 @@ std::string ApiFormat::whole(const std::vector<ChoiceText>& choices, const std::
     Json choice{{"index", i}};
     bool called_tools = false;
     if (chat)
-      choice["message"] = message_json(choices[i].text, call_.tool_calls, called_tools);
+      choice["message"] = message_json(choices[i].text, call_, called_tools);
     else
       choice["text"] = choices[i].text;
     size_t offset = 0;

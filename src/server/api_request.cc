@@ -273,6 +273,7 @@ void read_form(Fields& fields, std::string_view body, const Tools& tools, const 
   if (tools.offered()) {
     if (form && form->language != grammar::Language::kJsonSchema)
       return fields.fault(form->field, form->field + " and tools cannot both be given");
+    call.calls_or_json = form.has_value();
     form = tools.structure(form);
     call.tool_calls = true;
     call.named_tool = tools.choice == Tools::Choice::kNamed;

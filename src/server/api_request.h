@@ -56,6 +56,7 @@ struct ApiCall {
   bool echo = false;
   std::string details;                         // what another protocol's answer needs of the request
   bool tool_calls = false;                     // the answer's text may have calls of tools
+  bool calls_or_json = false;                  // it has nothing but them, or is a schema's JSON
   bool named_tool = false;                     // it is the call of one function, which was asked for
   std::vector<uint32_t> hidden_prompt_tokens;  // of each request: a BOS that we put before the prompt
 };

@@ -79,6 +79,11 @@ class Connection {
   /// How the last request ended, for the log: the status that was sent, or what set_status() says came of it.
   int status() const { return status_; }
   void set_status(int status) { status_ = status; }
+  /// The request has no answer, or half of one: nothing can follow on this connection.
+  void client_gone() {
+    status_ = 499;  // as proxies call it
+    keep_alive_ = false;
+  }
 
   /// A stream of events; false once the client is gone or takes nothing for too long.
   asio::awaitable<bool> begin_stream(const char* type = "text/event-stream");

@@ -62,7 +62,7 @@ Flight::Flight(const ApiCall& call, std::unique_ptr<ApiFormat> format, Metrics& 
       client_(std::move(client)),
       tenant_(tenant),
       choices_(call.requests.size()),
-      splitters_(call.tool_calls ? call.requests.size() : 0),
+      splitters_(call.tool_calls ? call.requests.size() : 0, ToolCallSplitter(call.calls_or_json)),
       outcomes_(call.requests.size()) {
   for (uint32_t i = 0; call_.echo && i < choices_.size(); ++i) choices_[i] = format_->echo(i, {});
 }

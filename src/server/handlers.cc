@@ -148,7 +148,7 @@ asio::awaitable<void> Handlers::answer_text(Connection& c, TextRoute make) {
   const auto client = std::make_shared<Client>();
   const Connection::Watch watch(c, [client] { client->leave(); });
   const auto service = co_await service_of(c, client);
-  if (client->gone) co_return c.set_status(kClientGone);
+  if (client->gone) co_return c.client_gone();
   if (!service) co_return co_await c.refuse(service.error());
   const auto result = co_await on_worker([&] { return make(c.request().body(), (*service)->api); });
   if (result)
@@ -172,7 +172,7 @@ asio::awaitable<void> Handlers::generate(Connection& c, const Protocol& protocol
   const auto client = std::make_shared<Client>();
   const Connection::Watch watch(c, [client] { client->leave(); });
   const auto found = co_await service_of(c, client);
-  if (client->gone) co_return c.set_status(kClientGone);
+  if (client->gone) co_return c.client_gone();
   if (!found) co_return co_await c.refuse(found.error());
   auto& service = **found;
   if (const auto now = service.engine.room_for(1); now.refusal != EngineLoop::Refusal::kNone)
@@ -181,7 +181,7 @@ asio::awaitable<void> Handlers::generate(Connection& c, const Protocol& protocol
     if (client->gone) return tl::unexpected(ApiError{});
     return protocol.read(c.request().body(), service.api);
   });
-  if (client->gone) co_return c.set_status(kClientGone);
+  if (client->gone) co_return c.client_gone();
   if (!call) co_return co_await c.refuse(call.error());
   auto format = protocol.format(*call, service.model.tokenizer(), head_of(protocol, service));
   if (call->requests.empty()) co_return co_await c.answer(json_response(format->whole({}, {}, {})));
@@ -202,11 +202,11 @@ asio::awaitable<void> Handlers::embed(Connection& c, const Protocol& protocol) {
     if (*group_client) (*group_client)->leave();
   });
   const auto found = co_await service_of(c, client);
-  if (client->gone) co_return c.set_status(kClientGone);
+  if (client->gone) co_return c.client_gone();
   if (!found) co_return co_await c.refuse(found.error());
   auto& service = **found;
   const auto call = co_await on_worker([&] { return protocol.read(c.request().body(), service.api); });
-  if (client->gone) co_return c.set_status(kClientGone);
+  if (client->gone) co_return c.client_gone();
   if (!call) co_return co_await c.refuse(call.error());
   const auto deadline = Clock::now() + options_.request_time;
   std::vector<ChoiceText> choices;
@@ -222,14 +222,14 @@ asio::awaitable<void> Handlers::embed(Connection& c, const Protocol& protocol) {
     Flight flight(group, nullptr, metrics_, *group_client, c.tenant());
     auto error = flight.submit(service.engine, co_await asio::this_coro::executor);
     if (!error) error = co_await collect(flight, deadline);
-    if (client->gone) co_return c.set_status(kClientGone);
+    if (client->gone) co_return c.client_gone();
     if (error) co_return co_await c.refuse(*error);
     std::move(flight.choices().begin(), flight.choices().end(), std::back_inserter(choices));
     usage.add(flight.usage());
   }
   const auto format = protocol.format(*call, service.model.tokenizer(), head_of(protocol, service));
   auto body = co_await on_worker([&] { return format->whole(choices, {}, usage); });
-  if (!co_await c.respond(json_response(std::move(body)))) c.set_status(kClientGone);
+  if (!co_await c.respond(json_response(std::move(body)))) c.client_gone();
 }
 
 ApiError Handlers::too_long() const {
@@ -252,10 +252,10 @@ asio::awaitable<std::optional<ApiError>> Handlers::collect(Flight& f, Clock::tim
 
 asio::awaitable<void> Handlers::answer_whole(Connection& c, Flight& f) {
   const auto error = co_await collect(f, Clock::now() + options_.request_time);
-  if (f.gone()) co_return c.set_status(kClientGone);
+  if (f.gone()) co_return c.client_gone();
   if (error) co_return co_await c.refuse(*error);
   auto body = co_await on_worker([&] { return f.whole(); });
-  if (!co_await c.respond(json_response(std::move(body)))) c.set_status(kClientGone);
+  if (!co_await c.respond(json_response(std::move(body)))) c.client_gone();
 }
 
 asio::awaitable<void> Handlers::answer_stream(Connection& c, Flight& f, const Protocol& protocol) {
@@ -279,7 +279,7 @@ asio::awaitable<void> Handlers::answer_stream(Connection& c, Flight& f, const Pr
     if (error) out += f.error(*error);
     there = co_await c.write(out);
   }
-  if (!there || f.gone()) co_return c.set_status(kClientGone);
+  if (!there || f.gone()) co_return c.client_gone();
   co_await c.end_stream();
   if (error) c.set_status(error->status);
 }

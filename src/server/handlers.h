@@ -18,12 +18,13 @@
 
 namespace onebit::server {
 
-/// Routes of a server that is ready. `workers` run what could hold up other connections.
+/// Routes of a server that is ready. `workers` run what could hold up other connections, `files` what waits for a disk.
 class Handlers {
  public:
   /// All must outlive it.
-  Handlers(Models& models, const ServerOptions& options, Metrics& metrics, asio::thread_pool& workers)
-      : models_(models), options_(options), metrics_(metrics), workers_(workers) {}
+  Handlers(Models& models, const ServerOptions& options, Metrics& metrics, asio::thread_pool& workers,
+           asio::thread_pool& files)
+      : models_(models), options_(options), metrics_(metrics), workers_(workers), files_(files) {}
 
   /// Answers the request whose body was read. `connections`: how many are open, for the metrics.
   asio::awaitable<void> handle(Connection& connection, size_t connections);
@@ -33,7 +34,6 @@ class Handlers {
   static std::vector<std::pair<std::string_view, bool>> all_routes();
 
  private:
-  static constexpr int kClientGone = 499;  // as proxies call it
   using TextRoute = ApiResult<std::string> (*)(std::string_view body, const ApiContext& context);
   enum class Does {
     kHealth,
@@ -88,15 +88,24 @@ class Handlers {
   /// Runs what could hold up other connections elsewhere, and comes back with its result.
   template <class Work>
   asio::awaitable<std::invoke_result_t<Work>> on_worker(Work work) {
+    return run_on(workers_, std::move(work));
+  }
+  /// What may wait long for a disk, one after another: no request for an answer stands behind it.
+  template <class Work>
+  asio::awaitable<std::invoke_result_t<Work>> on_file_worker(Work work) {
+    return run_on(files_, std::move(work));
+  }
+  template <class Work>
+  static asio::awaitable<std::invoke_result_t<Work>> run_on(asio::thread_pool& pool, Work work) {
     co_return co_await asio::co_spawn(
-        workers_.get_executor(), [&]() -> asio::awaitable<std::invoke_result_t<Work>> { co_return work(); },
+        pool.get_executor(), [&]() -> asio::awaitable<std::invoke_result_t<Work>> { co_return work(); },
         asio::use_awaitable);
   }
 
   Models& models_;
   const ServerOptions& options_;
   Metrics& metrics_;
-  asio::thread_pool& workers_;
+  asio::thread_pool &workers_, &files_;
 };
 
 }  // namespace onebit::server

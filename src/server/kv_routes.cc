@@ -89,7 +89,7 @@ asio::awaitable<ApiResult<std::string>> Handlers::save_kv(Service& service, std:
     co_return tl::unexpected(api_error(404, "nothing_remembered",
                                        fmt::format("of this conversation not even {} tokens are remembered", page)));
   const auto path = path_of(options_, wish->name);
-  const auto written = co_await on_worker([&]() -> Result<uint64_t> {
+  const auto written = co_await on_file_worker([&]() -> Result<uint64_t> {
     const auto whole = kv->prefix(length);
     return write_kv_file(path, service.model.file().identity(), *backend, std::span(tokens).first(length), *whole);
   });
@@ -109,7 +109,8 @@ asio::awaitable<ApiResult<std::string>> Handlers::restore_kv(Service& service, s
   auto& backend = service.model.backend();
   const auto stats = service.engine.stats();
   const uint64_t most = stats.most_kv_pages / std::max<uint64_t>(1, stats.devices);
-  auto file = co_await on_worker([&] { return read_kv_file(path, service.model.file().identity(), backend, most); });
+  auto file =
+      co_await on_file_worker([&] { return read_kv_file(path, service.model.file().identity(), backend, most); });
   if (!file) co_return tl::unexpected(api_error(422, "unfit_file", file.error().message));
   const auto box = std::make_shared<Mailbox<bool>>(co_await asio::this_coro::executor);
   // Its pages are of this backend, and go to whichever engine has it.
@@ -128,10 +129,13 @@ asio::awaitable<void> Handlers::answer_kv(Connection& c, bool save) {
   if (options_.kv_folder.empty())
     co_return co_await c.refuse(
         api_error(403, "no_kv_folder", "this server saves no conversations: it was started without --kv-folder"));
+  if (!options_.engine.scheduler.prefix_cache)
+    co_return co_await c.refuse(
+        api_error(403, "no_prefix_cache", "this server remembers no conversations: it was started without"));
   const auto client = std::make_shared<Client>();
   const Connection::Watch watch(c, [client] { client->leave(); });
   const auto service = co_await service_of(c, client);
-  if (client->gone) co_return c.set_status(kClientGone);
+  if (client->gone) co_return c.client_gone();
   if (!service) co_return co_await c.refuse(service.error());
   std::string body = c.request().body();
   ApiResult<std::string> result;

@@ -245,8 +245,11 @@ asio::awaitable<void> Models::watch_idle() {
     timer.expires_after(std::chrono::milliseconds(200));
     co_await timer.async_wait(kAwait);
     const auto now = Clock::now();
+    const bool wanted = std::any_of(entries_.begin(), entries_.end(),
+                                    [](const auto& e) { return e->service == nullptr && e->waiting > 0; });
     for (auto& entry : entries_) {
       if (entry->service == nullptr || entry->stays) continue;
+      entry->closing = entry->closing && wanted;  // those for whom it was to go may have left
       if (!entry->idle()) entry->used = now;
       const bool too_long = options_.model_idle.count() > 0 && now - entry->used >= options_.model_idle;
       if (entry->service.use_count() == 1 && (entry->closing || too_long)) unload(*entry);
@@ -281,6 +284,11 @@ void Models::drain() {
 void Models::cancel_all() {
   for (auto& entry : entries_)
     if (entry->service != nullptr) entry->service->engine.cancel_all();
+}
+
+void Models::end() {
+  for (auto& entry : entries_)
+    if (entry->service != nullptr) entry->service->engine.end();
 }
 
 }  // namespace onebit::server

@@ -76,6 +76,8 @@ class Models {
   bool sound() const;
   void drain();
   void cancel_all();
+  /// Ends the engines' threads: nothing of theirs comes after it.
+  void end();
   /// Unloads what nobody has used for the time that the options say; until drain().
   asio::awaitable<void> watch_idle();
 

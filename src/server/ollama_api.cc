@@ -135,7 +135,10 @@ class OllamaTranslation {
 };
 
 /// Nothing is asked but that the model be loaded, which it is.
-ApiCall loads_only(std::string details) {
+ApiResult<ApiCall> loads_only(const json& root, const ApiContext& context, std::string details) {
+  Fields fields(root);
+  check_model(fields, context);
+  if (const auto* error = fields.error()) return tl::unexpected(*error);
   ApiCall call;
   call.details = std::move(details);
   return call;
@@ -182,7 +185,7 @@ ApiResult<ApiCall> read_ollama_chat(std::string_view body, const ApiContext& con
   without_tag(*root);
   const auto chat = OllamaTranslation(*root).chat();
   if (!chat) return tl::unexpected(chat.error());
-  if ((*chat)["messages"].empty()) return loads_only({});
+  if ((*chat)["messages"].empty()) return loads_only(*root, context, {});
   return read_chat_object(*chat, context, in_written_order(*chat, body, kKeptInOrder));
 }
 
@@ -193,7 +196,7 @@ ApiResult<ApiCall> read_ollama_generate(std::string_view body, const ApiContext&
   bool raw = false;
   const auto translated = OllamaTranslation(*root).generate(raw);
   if (!translated) return tl::unexpected(translated.error());
-  if (Fields(*root).string("prompt", "").empty()) return loads_only(kGenerate);
+  if (Fields(*root).string("prompt", "").empty()) return loads_only(*root, context, kGenerate);
   const auto text = in_written_order(*translated, body, kKeptInOrder);
   auto call = raw ? read_completion_object(*translated, context, text) : read_chat_object(*translated, context, text);
   if (call) call->details = kGenerate;
@@ -242,7 +245,8 @@ Json OllamaFormat::last(const std::string& text, FinishReason reason, const ApiU
 std::string OllamaFormat::whole(const std::vector<ChoiceText>& choices, const std::vector<Outcome>& outcomes,
                                 const ApiUsage& usage) const {
   if (!choices.empty()) {
-    const auto said = call_.tool_calls ? split_calls(choices[0].text) : SaidAndCalled{choices[0].text, {}};
+    const auto said =
+        call_.tool_calls ? split_calls(choices[0].text, call_.calls_or_json) : SaidAndCalled{choices[0].text, {}};
     auto whole = last(said.content, outcomes[0].reason, usage);
     if (auto calls = calls_json(said.calls); !calls.empty()) whole["message"]["tool_calls"] = std::move(calls);
     return dump(whole);
@@ -315,7 +319,7 @@ std::string ollama_show(const OllamaModel& m, const Tokenizer* tokenizer) {
                {"template", ""},
                {"details", details_json(m.facts)},
                {"model_info", std::move(info)},
-               {"capabilities", {"completion", "embedding"}},
+               {"capabilities", {"completion", "tools", "embedding"}},
                {"modified_at", iso_time(m.facts.modified)}});
 }
 

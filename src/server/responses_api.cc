@@ -321,7 +321,7 @@ std::string ResponsesFormat::whole(const std::vector<ChoiceText>& choices, const
   auto text = choices[0];
   std::vector<ToolCall> calls;
   if (call_.tool_calls) {
-    auto said = split_calls(text.text);
+    auto said = split_calls(text.text, call_.calls_or_json);
     text.text = std::move(said.content);
     calls = std::move(said.calls);
   }

@@ -69,7 +69,7 @@ struct Server::Impl {
   LogSink log;
   Metrics metrics;  // of use to the engines' threads until the last request is gone, and some wait in `io`
   asio::io_context io{1};
-  asio::thread_pool workers{1};
+  asio::thread_pool workers{2}, files{1};  // what computes, and what waits for a disk
   tcp::acceptor acceptor;
   asio::steady_timer accept_timer, drain_timer;
   Models models{options, metrics, io, log};
@@ -130,7 +130,7 @@ void Server::Impl::load() {
     const bool one = *first != nullptr;
     const auto device = one ? (*first)->model.engine_name() : std::string("none");
     models.first_is(*std::move(first));
-    handlers = std::make_unique<Handlers>(models, options, metrics, workers);
+    handlers = std::make_unique<Handlers>(models, options, metrics, workers, files);
     asio::co_spawn(io, models.watch_idle(), asio::detached);
     log(fmt::format("ready model={} device={} ms={:.0f}", one ? models.entries().front()->name : "none", device,
                     milliseconds_since(begin)));
@@ -142,9 +142,12 @@ Status Server::Impl::run() {
   asio::co_spawn(io, accept(), asio::detached);
   io.run();
   loader.join();
-  workers.stop();
-  workers.join();
+  for (auto* pool : {&workers, &files}) {
+    pool->stop();
+    pool->join();
+  }
   models.drain();
+  models.end();  // their last words would come into a queue that is being taken apart
   return std::move(loaded);
 }
 

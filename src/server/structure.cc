@@ -119,6 +119,10 @@ std::shared_ptr<const grammar::Grammar> compile_structure(Fields& fields, const 
                  "unsupported_parameter");
     return nullptr;
   }
+  if (!grammars->has_room()) {
+    fields.fault(structure.field, "the grammars of other requests take all the memory there is for them", 503, "busy");
+    return nullptr;
+  }
   auto compiled = grammars->get(structure.language, structure.source);
   if (compiled) return *std::move(compiled);
   fields.fault(structure.field, fmt::format("{}: {}", structure.field, compiled.error().message), 400,

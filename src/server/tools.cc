@@ -196,6 +196,11 @@ ToolCallSplitter::Piece ToolCallSplitter::push(std::string_view text) {
 
 /// Words up to a marker, or to what may become one.
 bool ToolCallSplitter::take_text(Piece& piece) {
+  if (state_ == State::kText && calls_only_ && !grammar::kCallMarker.starts_with(held_) &&
+      !held_.starts_with(grammar::kCallMarker)) {
+    state_ = State::kWordsOnly;
+    return true;
+  }
   const size_t at = held_.find(grammar::kCallMarker);
   const bool found = at != std::string::npos;
   const size_t certain = found ? at : held_.size() - begun(held_, grammar::kCallMarker);
@@ -208,6 +213,11 @@ bool ToolCallSplitter::take_text(Piece& piece) {
 /// Whether there may be more to do.
 bool ToolCallSplitter::advance(Piece& piece) {
   if (state_ == State::kText || state_ == State::kBetween) return take_text(piece);
+  if (state_ == State::kWordsOnly) {
+    piece.content += held_;
+    held_.clear();
+    return false;
+  }
   if (state_ == State::kHead) {
     const auto before = grammar::kCallBegin.substr(grammar::kCallMarker.size());
     const size_t end = held_.find(grammar::kCallMiddle);
@@ -246,8 +256,8 @@ void SaidAndCalled::add(const ToolCallSplitter::Piece& piece) {
   }
 }
 
-SaidAndCalled split_calls(std::string_view text) {
-  ToolCallSplitter splitter;
+SaidAndCalled split_calls(std::string_view text, bool calls_only) {
+  ToolCallSplitter splitter(calls_only);
   SaidAndCalled all;
   all.add(splitter.push(text));
   all.add(splitter.finish());

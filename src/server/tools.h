@@ -47,6 +47,9 @@ struct ToolCall {
 /// Takes an answer's text apart as it comes.
 class ToolCallSplitter {
  public:
+  /// `calls_only`: a text that does not begin with a call has none.
+  explicit ToolCallSplitter(bool calls_only) : calls_only_(calls_only) {}
+
   struct Piece {
     std::string content;  // words for the user
     struct Call {
@@ -65,10 +68,11 @@ class ToolCallSplitter {
   size_t calls() const { return calls_; }
 
  private:
-  enum class State { kText, kHead, kArguments, kBetween };
+  enum class State { kText, kHead, kArguments, kBetween, kWordsOnly };
   bool advance(Piece& piece);
   bool take_text(Piece& piece);
 
+  const bool calls_only_;
   State state_ = State::kText;
   std::string held_;
   size_t calls_ = 0;  // that have begun
@@ -80,6 +84,6 @@ struct SaidAndCalled {
   std::vector<ToolCall> calls;
   void add(const ToolCallSplitter::Piece& piece);
 };
-SaidAndCalled split_calls(std::string_view text);
+SaidAndCalled split_calls(std::string_view text, bool calls_only);
 
 }  // namespace onebit::server

@@ -31,6 +31,8 @@ std::vector<std::pair<Language, std::string>> demanding() {
       {Language::kGbnf, "root ::= " + repeated("(", 100'000)},
       {Language::kGbnf, "root ::= " + repeated("\"a\" | ", 50'000) + "\"b\""},
       {Language::kGbnf, "root ::= ((\"a\"{1000}){1000}){1000}"},
+      {Language::kGbnf, "root ::= \"a\"" + repeated("?", 200'000)},
+      {Language::kGbnf, "root ::= \"a\"" + repeated("{1}", 100'000)},
       {Language::kJsonSchema, repeated("[", 100'000)},
       {Language::kJsonSchema, R"({"type": "string", "pattern": "^(([a-z])+.)+[A-Z]([a-z])+$", "maxLength": 4000})"},
       {Language::kJsonSchema, R"({"type": "integer", "minimum": 1, "maximum": 1e17, "multipleOf": 99999})"},
@@ -52,6 +54,11 @@ std::vector<std::pair<Language, std::string>> demanding() {
                        R"({"anyOf": [{"$ref": "#"}, {"allOf": [{"$ref": "#"}, {"$ref": "#/anyOf/1"}]}]})");
   for (int i = 0; i < 30'000; ++i) any += fmt::format("{}\"word {}\"", i > 0 ? ", " : "", i * 7919);
   sources.emplace_back(Language::kJsonSchema, "{\"enum\": [" + any + "]}");
+  std::string never = R"({"$defs": {"b": {"type": "object", "properties": {)", all_never = "}}}, \"prefixItems\": [";
+  for (int i = 0; i < 10'000; ++i) never += fmt::format("{}\"a{:05}\": false", i > 0 ? ", " : "", i);
+  for (int i = 0; i < 80; ++i)
+    all_never += fmt::format(R"({}{{"allOf": [{{"$ref": "#/$defs/b"}}, {{"title": "{}"}}]}})", i > 0 ? ", " : "", i);
+  sources.emplace_back(Language::kJsonSchema, never + all_never + R"(], "type": "array"})");
   sources.emplace_back(Language::kJsonSchema,
                        R"({"oneOf": [)" + repeated(R"({"type": "string", "pattern": "a.*b.*c"}, )", 400) + "false]}");
   return sources;
@@ -73,6 +80,51 @@ TEST(GrammarCost, DemandingSourcesEndSoon) {
     fmt::print("{:6.3f} s  {:9} bytes  {:.60}  {}\n", took.count(), program ? program->bytes() : 0, source,
                program ? "" : program.error().message);
   }
+}
+
+/// So many alternatives, each of which calls the same two rules.
+std::string many_readings(int outer, int inner) {
+  std::string source = "root ::= a0", middle = "\nx ::= [a-z] [a-z] z\nz ::= y0", end;
+  for (int i = 0; i < outer; ++i) {
+    if (i > 0) source += fmt::format(" | a{}", i);
+    end += fmt::format("\na{} ::= x \"{}\"", i, i);
+  }
+  for (int i = 0; i < inner; ++i) {
+    if (i > 0) middle += fmt::format(" | y{}", i);
+    end += fmt::format("\ny{} ::= [a-z]+", i);
+  }
+  return source + middle + end + "\n";
+}
+
+TEST(GrammarCost, ATokenOfAnAmbiguousGrammarEndsSoon) {
+  const Tokenizer tokenizer = test::word_tokenizer(test::json_words());
+  GrammarCache cache(tokenizer);
+  const auto grammar = cache.get(Language::kGbnf, many_readings(1900, 2000));
+  ASSERT_TRUE(grammar) << grammar.error().message;
+  Matcher matcher(*grammar);
+  const auto begin = std::chrono::steady_clock::now();
+  bool goes_on = true;
+  for (int i = 0; i < 5 && goes_on; ++i) goes_on = matcher.accept("a");
+  TokenMask mask;
+  EXPECT_FALSE(goes_on && matcher.next(mask)) << "it was followed in all its readings";
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+#ifdef ONEBIT_SANITIZED
+  EXPECT_LT(took.count(), 10);
+#else
+  EXPECT_LT(took.count(), 1);
+#endif
+}
+
+TEST(GrammarCost, GrammarsInUseAreCounted) {
+  const Tokenizer tokenizer = test::word_tokenizer(test::json_words());
+  GrammarCache cache(tokenizer, {.grammar_bytes = 1000, .live_bytes = 200'000});
+  std::vector<std::shared_ptr<const Grammar>> in_use;
+  while (cache.has_room() && in_use.size() < 1000)
+    in_use.push_back(*cache.get(Language::kRegex, fmt::format("a{{{}}}", 500 + in_use.size())));
+  EXPECT_GT(in_use.size(), 3u);
+  EXPECT_LT(in_use.size(), 200u);
+  in_use.clear();
+  EXPECT_TRUE(cache.has_room()) << "and no longer where nobody uses them";
 }
 
 TEST(GrammarCost, TheSameSourceIsCompiledOnce) {
