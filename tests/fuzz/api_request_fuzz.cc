@@ -26,7 +26,8 @@ struct Fixed {
     data.chat.layout = ChatLayout::kBitnet2B4T;
     return *Tokenizer::create(std::move(data));
   }();
-  ApiContext context{tokenizer, config, "tiny", {}};
+  grammar::GrammarCache grammars{tokenizer};
+  ApiContext context{.tokenizer = tokenizer, .config = config, .model_name = "tiny", .grammars = &grammars};
 };
 
 void check_call(const ApiCall& call, const ApiContext& context) {
@@ -56,13 +57,15 @@ void check_format(const Protocol& protocol, const ApiCall& call, const ApiContex
   ApiUsage usage;
   auto stream = format->begin(0);
   std::string whole;
+  ToolCallSplitter splitter(call.calls_or_json);
   for (size_t at = 0; at < text.size();) {
     const auto piece = std::string(text.substr(at, 1 + (at + text.size()) % 7));
     at += piece.size();
-    stream += format->piece(0, {piece, {}, 0});
+    stream += call.tool_calls ? format->calls(0, splitter.push(piece), {}) : format->piece(0, {piece, {}, 0});
     whole += piece;
   }
-  stream += format->end(0, outcome, false, &usage) + format->finish(usage) +
+  if (call.tool_calls) stream += format->calls(0, splitter.finish(), {});
+  stream += format->end(0, outcome, splitter.calls() > 0, &usage) + format->finish(usage) +
             format->error(api_error(500, "engine_error", std::string(text)));
   check_stream(stream, std::string_view(protocol.stream_type) != "text/event-stream");
   check(nlohmann::json::parse(format->whole({{whole, {}, 0}}, {outcome}, usage), nullptr, false).is_object());

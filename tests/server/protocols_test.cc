@@ -10,6 +10,7 @@
 #include "server/ollama_api.h"
 #include "server/protocol.h"
 #include "server/responses_api.h"
+#include "server/tools.h"
 #include "tests/support/test_model.h"
 
 namespace onebit::server {
@@ -297,6 +298,38 @@ TEST_F(ProtocolsTest, StreamsAreWellFormedWhateverTheTextIs) {
   for (size_t at = 0, end; (end = lines.find('\n', at)) != std::string::npos; at = end + 1, ++count)
     EXPECT_TRUE(json::parse(lines.substr(at, end - at)).contains("done"));
   EXPECT_EQ(count, pieces.size() + 1);
+}
+
+TEST(ToolCalls, AreTakenOutOfTextInPiecesOfAnySize) {
+  const std::string text =
+      "Well.<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>\n"
+      "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>";
+  for (size_t size = 1; size < text.size(); ++size) {
+    ToolCallSplitter splitter(false);
+    SaidAndCalled all;
+    for (size_t at = 0; at < text.size(); at += size) all.add(splitter.push(std::string_view(text).substr(at, size)));
+    all.add(splitter.finish());
+    EXPECT_EQ(all.content, "Well.");
+    ASSERT_EQ(all.calls.size(), 2u);
+    EXPECT_EQ(all.calls[0].name, "f");
+    EXPECT_EQ(json::parse(all.calls[0].arguments), json({{"a", 1}}));
+    EXPECT_EQ(all.calls[1].name, "g");
+  }
+}
+
+TEST(ToolCalls, AMarkWithinJsonOfASchemaIsNone) {
+  const std::string text = R"({"a": "x <tool_call>\n{\"name\": y"})";
+  for (size_t size = 1; size < text.size(); ++size) {
+    ToolCallSplitter splitter(true);
+    std::string content;
+    for (size_t at = 0; at < text.size(); at += size)
+      content += splitter.push(std::string_view(text).substr(at, size)).content;
+    content += splitter.finish().content;
+    EXPECT_EQ(content, text);
+    EXPECT_EQ(splitter.calls(), 0u);
+  }
+  EXPECT_EQ(split_calls("<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>", true).calls.size(), 1u);
+  EXPECT_EQ(split_calls("<tool", true).content, "<tool") << "cut off";
 }
 
 TEST(ErrorForms, EachProtocolHasItsOwn) {

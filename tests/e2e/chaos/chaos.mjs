@@ -29,14 +29,15 @@ async function hostile_network() {
   await part("smuggling", () => network.smuggling(server));
   await part("slow_loris", () => network.slow_loris(server, times));
   await part("visits", (chance) => network.random_visits(server, chance, seconds));
-  await seen.stop();
   await part("malformed", () => bodies.malformed(server));
   await part("fields", (chance) => bodies.fields(server, chance, Math.min(1, (seconds * 0.0015) / slowness)));
   await part("flipped", (chance) => bodies.flipped(server, chance, (seconds * 20) / slowness));
   await part("forms", (chance) => forms(server, chance, 1));
+  await seen.stop();
   alive(server);
   const after = await rest(server);
   console.log("held", JSON.stringify({ before, after, canary: seen }));
+  assert.ok(seen.longest < 3000 * slowness, "who asks beside all that waits");
   assert.ok(after.files <= before.files, "file descriptors");
   assert.ok(after.threads <= before.threads, "threads");
   assert.ok(after.anonymous <= before.anonymous + 16 * slowness, "memory");

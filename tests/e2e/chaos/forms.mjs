@@ -16,6 +16,7 @@ const kSchemas = [
   nested(12, (inner) => object({ a: inner }), { type: "null" }), nested(25, (inner) => ({ anyOf: [inner, { type: "null" }] }), {}), nested(14, (inner) => ({ type: "array", items: inner, minItems: 9, maxItems: 9 }), { type: "null" }),
   object(entries(2000, () => ({ type: "string" }))), object(entries(300, () => ({ type: "number" })), []), object(entries(60, () => ({ anyOf: [{ type: "null" }, { type: "integer" }] })), []),
   { $defs: Object.fromEntries(many(20, (i) => [`d${i}`, object({ a: { $ref: `#/$defs/d${i + 1}` }, b: { $ref: `#/$defs/d${i + 1}` } })]).concat([["d20", { type: "null" }]])), $ref: "#/$defs/d0" },
+  { $defs: { b: object(entries(8000, () => false), []) }, type: "array", prefixItems: many(80, (i) => ({ allOf: [{ $ref: "#/$defs/b" }, { title: `${i}` }] })) },
   { allOf: many(200, (i) => ({ minimum: i })) }, { anyOf: many(2000, (i) => ({ const: i })) }, { oneOf: many(300, (i) => object({ a: { const: i } })) }, { allOf: many(16, (i) => ({ anyOf: [object({ [`a${i}`]: {} }), object({ [`b${i}`]: {} })] })) },
   { type: "array", items: {}, minItems: 1e9 }, { type: "array", minItems: 2 ** 53, maxItems: 1 }, { type: "array", maxItems: -1 }, { type: "array", prefixItems: many(3000, () => ({ type: "null" })) },
   { type: "string", minLength: 2 ** 31 }, { type: "string", maxLength: 1e9 }, { type: "string", minLength: 5, maxLength: 4 }, { type: "string", minLength: 100000, maxLength: 100001 },
@@ -30,6 +31,9 @@ const kExpressions = [
 const kGrammars = [
   "", "root", "root ::=", 'root ::= root "a"', "root ::= a\na ::= b\nb ::= a", 'root ::= "a"{0,1000000}', 'root ::= "a" root root | ""', 'root ::= ("")*', 'root ::= (("")*)*"a"', "root ::= undefined", 'other ::= "a"', 'root ::= "', "root ::= [", "root ::= [z-a]", 'root ::= "\\xZZ"',
   `root ::= ${"(".repeat(20000)}`, `root ::= ${'"a" | '.repeat(20000)}"b"`, `root ::= r0\n${many(5000, (i) => `r${i} ::= "a" r${i + 1} | r${i + 1}`).join("\n")}\nr5000 ::= "z"`, `root ::= r0\n${many(40, (i) => `r${i} ::= r${i + 1} r${i + 1}`).join("\n")}\nr40 ::= "z"`, `root ::= ${"(".repeat(200)}"a"*${")*".repeat(200)}`,
+  `root ::= "a"${"?".repeat(150000)}`, `root ::= "a"${"{1}".repeat(40000)}`,
+  `root ::= ${many(1900, (i) => `a${i}`).join(" | ")}\n${many(1900, (i) => `a${i} ::= x "${i}"`).join("\n")}\nx ::= [a-z] [a-z] z\nz ::= ${many(2000, (i) => `y${i}`).join(" | ")}\n${many(2000, (i) => `y${i} ::= [a-z]+`).join("\n")}`,
+  `root ::= "7" "${"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789".repeat(2)}" ("x"{100000})`,
   'root ::= [^a]*\nroot ::= "b"', "\u0000", "root ::= [\u{10FFFF}-\u0000]", 'root ::= "a"{3,1}', "x ::= ".repeat(20000), `# ${"c".repeat(150000)}`, 7, {}, null,
 ];
 const kChoices = [[], [""], ["", ""], many(20000, (i) => `c${i}`), ["x".repeat(180000)], ["\u0000"], ["\ud800"], [1], [[]], "a", {}, null, many(2000, (i) => "a".repeat(i % 60) + i)];

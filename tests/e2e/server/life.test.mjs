@@ -153,3 +153,29 @@ test("while the model loads, health says so", async () => {
   await eventually(async () => (await fetch(server.url + "/health")).status === 200, "it becomes ready");
   await server.stop();
 });
+
+test("conversations that are brought back make room for one another", async () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "kv-"));
+  const flags = ["--kv-folder", folder, "--kv-memory", "8"];
+  const names = ["one", "two", "three", "four"];
+  const prompt = (n) => Array.from({ length: 300 }, (_, i) => 300 + ((i * 7 + n * 131) % 1000));
+  let server = await startServer(flags);
+  const limit = await server.metric("onebit_kv_pages_limit");
+  for (const [n, file] of names.entries()) {
+    await server.json("/v1/completions", { prompt: prompt(n), max_tokens: 1 });
+    assert.ok((await server.json("/kv/save", { prompt: prompt(n), file })).saved >= 256);
+  }
+  assert.equal(await server.stop(), 0);
+  server = await startServer(flags);
+  for (const file of names) {
+    assert.ok((await server.json("/kv/restore", { file })).restored >= 256);
+    assert.ok((await server.metric("onebit_kv_pages")) <= limit, "more pages than there may be");
+  }
+  const last = await server.json("/v1/completions", { prompt: prompt(3), max_tokens: 1 });
+  assert.ok(last.usage.prompt_tokens_details.cached_tokens >= 256, "the last one is there");
+  assert.equal(await server.stop(), 0);
+  server = await startServer([...flags, "--no-prefix-cache"]);
+  assert.equal((await server.post("/kv/restore", { file: "one" })).status, 403, "it would be of no use");
+  assert.equal(await server.stop(), 0);
+  fs.rmSync(folder, { recursive: true });
+});

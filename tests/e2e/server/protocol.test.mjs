@@ -1,6 +1,7 @@
 // What the server says to well-formed, odd and hostile HTTP, and who is let in.
 import assert from "node:assert/strict";
 import fs from "node:fs";
+import net from "node:net";
 import { after, before, test } from "node:test";
 import { eventually, events, raw, sleep, startServer } from "./harness.mjs";
 
@@ -161,4 +162,16 @@ test("no text of a request is in the log", async () => {
   await sleep(50);
   assert.match(server.log, /route=\/v1\/completions status=200/);
   assert.ok(!server.log.includes(secret));
+});
+
+test("nothing follows an answer that its client did not wait for", async () => {
+  const body = JSON.stringify({ prompt: "Once", max_tokens: 200, ignore_eos: true });
+  const bytes = `POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+  const socket = net.connect({ port: server.port, host: "127.0.0.1", allowHalfOpen: true });
+  let answer = "";
+  socket.setEncoding("latin1").on("data", (text) => (answer += text));
+  socket.on("error", () => {});
+  socket.end(bytes);
+  await new Promise((resolve) => socket.on("close", resolve));
+  assert.ok(!answer.includes('"object":"list"'), `the second answer in the first one's place: ${answer}`);
 });
