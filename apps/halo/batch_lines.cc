@@ -1,6 +1,7 @@
 #include "halo/batch_lines.h"
 
 #include <fmt/format.h>
+#include <sys/file.h>
 
 #include <cerrno>
 #include <cstring>
@@ -91,7 +92,7 @@ std::string with_response(const BatchLine& line, int status, Json body) {
 }  // namespace
 
 std::string line_id(const BatchLine& line) {
-  const auto text = fmt::format("{} {}", line.number, line.custom_id.value_or(""));
+  const auto text = fmt::format("{} {:016x}", line.number, line.hash);
   return fmt::format("{:016x}", xxh3(std::as_bytes(std::span(text))));
 }
 
@@ -131,7 +132,10 @@ Result<std::optional<BatchLine>> BatchReader::read(bool whole) {
   for (std::string text; read_line(in, text);) {
     ++number_;
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    BatchLine line{.number = number_, .custom_id = {}, .call = tl::unexpected(ApiError{})};
+    BatchLine line{.number = number_,
+                   .hash = xxh3(std::as_bytes(std::span(text))),
+                   .custom_id = {},
+                   .call = tl::unexpected(ApiError{})};
     line.call = read_call(text, whole ? context_ : nullptr, line, ids_);
     return std::optional(std::move(line));
   }
@@ -139,8 +143,18 @@ Result<std::optional<BatchLine>> BatchReader::read(bool whole) {
   return std::optional<BatchLine>();
 }
 
+/// Two runs would write the same answers twice. A pipe or a terminal has no second writer to fear.
+Status BatchWriter::lock() {
+  lock_.reset(std::fopen(path_.c_str(), "ae"));
+  if (lock_ == nullptr) return {};  // opening it for writing says why
+  if (::flock(::fileno(lock_.get()), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return fail("{}: another run writes its answers there", path_);
+  return {};
+}
+
 Result<BatchWriter> BatchWriter::open(const std::string& path, BatchReader& reader, const std::string& model_name) {
   BatchWriter writer(path);
+  RETURN_IF_ERROR(writer.lock());
   uint64_t bytes = 0;  // of whole lines
   std::error_code code;
   if (std::ifstream old(path, std::ios::binary); old && std::filesystem::is_regular_file(path, code)) {
@@ -154,6 +168,7 @@ Result<BatchWriter> BatchWriter::open(const std::string& path, BatchReader& read
       ASSIGN_OR_RETURN(const auto line, reader.skip());
       const auto& id = json["custom_id"];
       if (!line || (line->custom_id ? id != *line->custom_id : !id.is_null())) return other();
+      if (json.value("id", "") != "batch_req_" + line_id(*line)) return other();
       const auto model = nlohmann::json::json_pointer("/response/body/model");
       if (json.contains(model) && json[model] != model_name)
         return fail("{}: line {} was answered by another model: name another file, or remove this one", path,

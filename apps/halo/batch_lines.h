@@ -2,7 +2,9 @@
 // https://platform.openai.com/docs/guides/batch
 #pragma once
 
+#include <cstdio>
 #include <fstream>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_set>
@@ -15,6 +17,7 @@ namespace onebit::halo {
 /// A line of the input. `call` is what to do, or the error that answers it.
 struct BatchLine {
   uint64_t number = 0;                   // from 1, blank lines too
+  uint64_t hash = 0;                     // of the line, by which its answer knows it
   std::optional<std::string> custom_id;  // where the line has one
   bool is_request = false;  // a JSON object with a method, a url and a body; otherwise the error is of the line
   server::ApiResult<server::ApiCall> call;
@@ -62,8 +65,13 @@ class BatchWriter {
 
  private:
   explicit BatchWriter(std::string path) : path_(std::move(path)) {}
+  Status lock();
 
   std::string path_;
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  std::unique_ptr<std::FILE, Close> lock_;  // held as long as it is written
   std::ofstream file_;
   uint64_t found_ = 0;
 };

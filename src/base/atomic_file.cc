@@ -75,7 +75,7 @@ Status write_all(int fd, const std::string& path, uint64_t offset, std::span<con
 
 }  // namespace
 
-Result<AtomicFile> AtomicFile::create(const std::string& path) {
+Result<AtomicFile> AtomicFile::create(const std::string& path, unsigned mode) {
   std::error_code ignored;
   // A link is followed, so that the file it names is replaced and not the link.
   std::string target = path;
@@ -86,13 +86,13 @@ Result<AtomicFile> AtomicFile::create(const std::string& path) {
   struct stat info{};
   if (::stat(target.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
     return fail("{}: exists and is not a regular file", path);
-  int fd = ::open(folder_of(target).c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+  int fd = ::open(folder_of(target).c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, mode);
   if (fd >= 0) return AtomicFile(std::move(target), "", fd);
   if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)
     return fail("{}: cannot create: {}", path, std::strerror(errno));
   // A file system without unnamed files: a named one, removed by the destructor.
   auto temporary = temporary_name(target);
-  fd = ::open(temporary.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+  fd = ::open(temporary.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, mode);
   if (fd < 0) return fail("{}: cannot create: {}", path, std::strerror(errno));
   return AtomicFile(std::move(target), std::move(temporary), fd);
 }

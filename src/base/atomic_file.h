@@ -17,7 +17,8 @@ namespace onebit {
 /// without unnamed files (no O_TMPFILE) a kill leaves .NAME.PID-N.tmp.
 class AtomicFile {
  public:
-  static Result<AtomicFile> create(const std::string& path);
+  /// `mode`: its permissions, as far as the umask leaves them.
+  static Result<AtomicFile> create(const std::string& path, unsigned mode = 0666);
 
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;

@@ -132,4 +132,20 @@ std::string_view trim_white_space(std::string_view text) {
   return text;
 }
 
+std::string percent_decoded(std::string_view text) {
+  const auto digit = [&](size_t at) {
+    const char c = at < text.size() ? text[at] : ' ';
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+  };
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i)
+    if (text[i] == '%' && digit(i + 1) >= 0 && digit(i + 2) >= 0) {
+      out += static_cast<char>(16 * digit(i + 1) + digit(i + 2));
+      i += 2;
+    } else {
+      out += text[i];
+    }
+  return out;
+}
+
 }  // namespace onebit

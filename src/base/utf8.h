@@ -35,4 +35,7 @@ bool is_white_space(char32_t code_point);
 /// Without white space at either end (the chat templates' `trim` filter).
 std::string_view trim_white_space(std::string_view text);
 
+/// Of a URL's part: %XX is a byte (RFC 3986); what is not well-formed stays as it is.
+std::string percent_decoded(std::string_view text);
+
 }  // namespace onebit

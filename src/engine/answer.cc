@@ -39,7 +39,7 @@ Answer::Answer(const Tokenizer& tokenizer, const ModelConfig& config, const Gene
       limit_(config.context - static_cast<uint32_t>(prompt.size())),
       sampler_(params.sampling, prompt),
       decoder_(tokenizer, true),
-      stops_(params.stop) {
+      stops_(params.stop, params.stop_before) {
   if (params.max_tokens > 0) limit_ = std::min(limit_, params.max_tokens);
   if (params.grammar) matcher_.emplace(params.grammar);
 }

@@ -19,7 +19,8 @@ struct GenerateParams {
   SamplingParams sampling{};
   uint32_t max_tokens = 0;  // 0: until the context is full
   std::vector<std::string> stop{};
-  bool ignore_eos = false;  // go on past an end token
+  std::string stop_before{};  // from this text on none of them ends the answer; empty: there is no such text
+  bool ignore_eos = false;    // go on past an end token
   bool logprobs = false;
   uint32_t lookup = 0;        // tokens drafted from the text so far; changes speed only
   uint32_t top_logprobs = 0;  // how many of the most likely tokens to tell beside each chosen one

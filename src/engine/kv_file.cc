@@ -99,7 +99,7 @@ Result<uint64_t> write_kv_file(const std::string& path, uint64_t model, const Ba
                                std::span<const TokenId> tokens, const KvCache& kv) {
   if (tokens.empty() || tokens.size() != kv.length() || kv.length() % backend.kv_usage().page_positions != 0)
     return fail("{}: whole pages of a conversation are kept, and these are {} tokens", path, kv.length());
-  ASSIGN_OR_RETURN(auto file, AtomicFile::create(path));
+  ASSIGN_OR_RETURN(auto file, AtomicFile::create(path, 0600));  // what was said in a conversation can be read from it
   const auto header = header_for(model, backend, tokens);
   RETURN_IF_ERROR(file.write(bytes_of(header)));
   RETURN_IF_ERROR(file.write(std::as_bytes(tokens)));

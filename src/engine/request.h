@@ -27,6 +27,7 @@ struct Request {
 struct Outcome {
   FinishReason reason = FinishReason::kStop;
   std::optional<Error> error;  // where it failed
+  bool unfit_grammar = false;  // by its own grammar
   std::string stop_string{};   // that ended it, if one did
   uint32_t prompt_tokens = 0;
   uint32_t cached_tokens = 0;  // of the prompt, that were known from before

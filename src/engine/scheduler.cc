@@ -39,22 +39,30 @@ Status Scheduler::check(const Request& request) const {
   RETURN_IF_ERROR(check_request(request.prompt, request.params, backend_.config()));
   if (request.pooling != Pooling::kNone && !backend_.gives_states())
     return fail("this device gives no embeddings yet: serve them with --device cpu");
-  const uint32_t room = backend_.config().context - static_cast<uint32_t>(request.prompt.size());
-  const uint32_t answer = request.params.max_tokens == 0 ? room : std::min(request.params.max_tokens, room);
-  const auto usage = backend_.kv_usage();
-  const uint64_t pages =
-      pages_for(request.prompt.size() + (request.prompt_only || request.pooling != Pooling::kNone ? 0 : answer), usage);
-  if (pages > most_pages_)
-    return fail("{} tokens of prompt and up to {} of answer need {} KV pages, and this server has {}",
-                request.prompt.size(), answer, pages, most_pages_);
+  const bool answers = !request.prompt_only && request.pooling == Pooling::kNone;
+  const uint64_t positions = most_pages_ * backend_.kv_usage().page_positions;
+  if (request.prompt.size() + (answers ? 1 : 0) > positions)
+    return fail("the prompt has {} tokens, and this server's memory for keys and values (--kv-memory) holds {}{}",
+                request.prompt.size(), positions, answers ? " with the answer" : "");
   return {};
+}
+
+/// An answer ends where memory does, as it does where the context ends.
+GenerateParams Scheduler::fitting(const Request& request) const {
+  auto params = request.params;
+  const uint64_t positions = most_pages_ * backend_.kv_usage().page_positions;
+  const uint64_t room = positions - std::min<uint64_t>(positions, request.prompt.size());
+  if (room < backend_.config().context - request.prompt.size())
+    params.max_tokens =
+        static_cast<uint32_t>(params.max_tokens == 0 ? room : std::min<uint64_t>(params.max_tokens, room));
+  return params;
 }
 
 void Scheduler::add(Request request, std::shared_ptr<RequestListener> listener,
                     std::shared_ptr<const std::atomic<bool>> cancelled) {
   auto job = std::make_unique<Job>();
   job->tokens = request.prompt;
-  job->answer = std::make_unique<Answer>(tokenizer_, backend_.config(), request.params, request.prompt);
+  job->answer = std::make_unique<Answer>(tokenizer_, backend_.config(), fitting(request), request.prompt);
   job->outcome.prompt_tokens = static_cast<uint32_t>(request.prompt.size());
   job->pool = Pool(request.pooling);
   job->request = std::move(request);
@@ -354,7 +362,10 @@ void Scheduler::take(Job& job, uint32_t tokens, size_t item) {
     job.prompt_told = true;
     if (job.request.prompt_only) return end(job, FinishReason::kLength);
   }
-  if (auto status = job.answer->prepare(); !status) return end(job, FinishReason::kStop, std::move(status).error());
+  if (auto status = job.answer->prepare(); !status) {
+    job.outcome.unfit_grammar = true;
+    return end(job, FinishReason::kStop, std::move(status).error());
+  }
   const auto position = static_cast<uint32_t>(job.tokens.size());
   auto piece = row.empty() ? job.answer->take(best, position) : job.answer->take(row, position);
   ++stats_.answer_tokens;

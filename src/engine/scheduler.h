@@ -69,7 +69,8 @@ class Scheduler {
   /// `backend` and `tokenizer` must outlive it.
   Scheduler(Backend& backend, const Tokenizer& tokenizer, const SchedulerOptions& options = {});
 
-  /// Why a request cannot be run at all: what check_request says, or more keys and values than there is memory for.
+  /// Why a request cannot be run at all: what check_request says, or a prompt with more keys and values than there is
+  /// memory for.
   Status check(const Request& request) const;
   /// How many of a prompt's tokens are remembered.
   uint32_t known(std::span<const TokenId> tokens, uint32_t tenant) const {
@@ -168,6 +169,7 @@ class Scheduler {
   void take_states(Job& job, size_t item);
   Status compute_logits(const Job& job);
   void take_prompt_logprobs(Job& job, uint32_t tokens, size_t item);
+  GenerateParams fitting(const Request& request) const;
   void publish();
 
   Backend& backend_;

@@ -10,8 +10,8 @@ namespace onebit {
 /// Text goes in piece by piece; out comes what can no longer be part of a stop string.
 class StopStrings {
  public:
-  /// Empty strings are ignored.
-  explicit StopStrings(std::vector<std::string> stops);
+  /// Empty strings are ignored. From the text `last` on none of them ends anything; empty: there is no such text.
+  explicit StopStrings(std::vector<std::string> stops, std::string last = {});
 
   /// Text that is certain after `piece`. Once a stop string is complete, matched() holds, the text
   /// before it has come out, and everything later is dropped.
@@ -24,6 +24,7 @@ class StopStrings {
 
  private:
   std::vector<std::string> stops_;
+  std::string last_;
   std::string match_;
   std::string held_;  // a proper prefix of a stop string, plus the piece at hand
   bool matched_ = false;

@@ -13,10 +13,11 @@ namespace {
 constexpr size_t kMostRules = 50'000, kMostParts = 256;
 
 /// What says nothing about a value.
-constexpr std::array<std::string_view, 16> kAnnotations{
-    "$schema",     "$id",      "$comment",   "$anchor",  "$defs",           "definitions",      "title",
-    "description", "default",  "deprecated", "examples", "contentEncoding", "contentMediaType", "example",
-    "readOnly",    "writeOnly"};
+constexpr auto kAnnotations = std::to_array<std::string_view>(
+    {"$schema", "$id", "$comment", "$anchor", "$defs", "definitions", "title", "description", "default", "deprecated",
+     "examples", "contentEncoding", "contentMediaType", "example", "readOnly", "writeOnly",
+     "discriminator",  // OpenAPI's: the schemas beside it say as much
+     "nullable"});     // OpenAPI's: what fits without null fits with it
 constexpr auto kKeywords = std::to_array<std::string_view>({"$ref",
                                                             "allOf",
                                                             "anyOf",
@@ -53,19 +54,7 @@ bool is_annotation(std::string_view name) {
 
 /// ~1 is /, ~0 is ~, %XX a byte.
 std::string unescape(std::string_view token) {
-  std::string out;
-  for (size_t i = 0; i < token.size(); ++i) {
-    const auto digit = [&](size_t at) {
-      const char c = at < token.size() ? token[at] : ' ';
-      return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-    };
-    if (token[i] == '%' && digit(i + 1) >= 0 && digit(i + 2) >= 0) {
-      out += static_cast<char>(16 * digit(i + 1) + digit(i + 2));
-      i += 2;
-    } else {
-      out += token[i];
-    }
-  }
+  auto out = percent_decoded(token);
   for (const auto& [from, to] : {std::pair{"~1", "/"}, std::pair{"~0", "~"}})
     for (size_t at = 0; (at = out.find(from, at)) != std::string::npos; ++at) out.replace(at, 2, to);
   return out;

@@ -203,6 +203,15 @@ Result<const Dfa*> SchemaCompiler::texts_with(const std::string& pattern) {
   return &(found_[pattern] = std::move(dfa));
 }
 
+/// Of JSON Schema itself, whether this server knows it or not.
+bool is_standard_format(std::string_view name) {
+  constexpr auto kFormats =
+      std::to_array<std::string_view>({"date-time", "date", "time", "duration", "email", "idn-email", "hostname",
+                                       "idn-hostname", "ipv4", "ipv6", "uri", "uri-reference", "iri", "iri-reference",
+                                       "uuid", "uri-template", "json-pointer", "relative-json-pointer", "regex"});
+  return std::find(kFormats.begin(), kFormats.end(), name) != kFormats.end();
+}
+
 /// Texts that have the length, the patterns and the formats, in UTF-8.
 Result<Dfa> SchemaCompiler::text_automaton(const Facts& facts) {
   std::optional<Dfa> result;
@@ -216,6 +225,7 @@ Result<Dfa> SchemaCompiler::text_automaton(const Facts& facts) {
   };
   for (const auto& format : facts.formats) {
     const auto regex = format_regex(format);
+    if (!regex && !is_standard_format(format)) continue;  // an annotation, to every validator
     if (!regex)
       return fail("the format '{}' is not supported: this server knows {}", printable(format), format_names());
     ASSIGN_OR_RETURN(auto expression, parse_regex(*regex));

@@ -6,7 +6,17 @@
 namespace onebit::grammar {
 namespace {
 
-const JsonValue kTrue{.kind = JsonValue::Kind::kBoolean, .boolean = true};
+/// What is called has named arguments, also where nothing is said of them.
+JsonValue any_object() {
+  return {.kind = JsonValue::Kind::kObject,
+          .members = {{"type", JsonValue{.kind = JsonValue::Kind::kString, .text = "object"}}}};
+}
+
+bool says_nothing(const JsonValue* schema) {
+  if (schema == nullptr || schema->is(JsonValue::Kind::kNull)) return true;
+  return schema->is(JsonValue::Kind::kObject) ? schema->members.empty()
+                                              : schema->is(JsonValue::Kind::kBoolean) && schema->boolean;
+}
 
 bool is_true(const JsonValue* value) {
   return value != nullptr && value->boolean;
@@ -46,7 +56,7 @@ Result<Rules> tool_rules(const JsonValue& source, Budget& budget) {
     const auto* name = tool.find("name");
     if (name == nullptr || !name->is(JsonValue::Kind::kString)) return fail("a tool needs a name");
     const auto* parameters = tool.find("parameters");
-    const auto arguments = add_schema(rules, parameters == nullptr ? kTrue : *parameters, budget);
+    const auto arguments = add_schema(rules, says_nothing(parameters) ? any_object() : *parameters, budget);
     if (!arguments) return fail_in(fmt::format("the parameters of '{}'", printable(name->text)), arguments.error());
     auto& rule = rules[call];
     const auto begin =

@@ -27,4 +27,7 @@ inline ApiError api_error(int status, std::string code, std::string message, int
 template <class T>
 using ApiResult = tl::expected<T, ApiError>;
 
+/// How a protocol writes a refusal's body.
+using ErrorForm = std::string (*)(const ApiError& error);
+
 }  // namespace onebit::server

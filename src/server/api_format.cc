@@ -90,8 +90,8 @@ Json head_json(const ApiHead& head, const char* object) {
 /// A chat's answer, its calls of tools taken out of the text.
 Json message_json(const std::string& text, const ApiCall& call_of, bool& called) {
   Json message{{"role", "assistant"}, {"content", text}, {"refusal", nullptr}};
-  if (!call_of.tool_calls) return message;
-  const auto [content, calls] = split_calls(text, call_of.calls_or_json);
+  if (!call_of.may_call()) return message;
+  const auto [content, calls] = split_calls(text, call_of.calls_in);
   called = !calls.empty();
   message["content"] = content.empty() && called ? Json() : Json(content);
   for (const auto& call : calls)

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "base/utf8.h"
+#include "grammar/tools.h"
 #include "server/fields.h"
 #include "server/json_body.h"
 #include "server/structure.h"
@@ -273,9 +274,14 @@ void read_form(Fields& fields, std::string_view body, const Tools& tools, const 
   if (tools.offered()) {
     if (form && form->language != grammar::Language::kJsonSchema)
       return fields.fault(form->field, form->field + " and tools cannot both be given");
-    call.calls_or_json = form.has_value();
+    const bool called_at_once = tools.choice != Tools::Choice::kAuto;
+    call.calls_in = called_at_once ? CallsIn::kCalls : form ? CallsIn::kJson : CallsIn::kWords;
     form = tools.structure(form);
-    call.tool_calls = true;
+    // Within a call a stop string would leave half of one.
+    if (called_at_once)
+      request.params.stop.clear();
+    else
+      request.params.stop_before = grammar::kCallMarker;
     call.named_tool = tools.choice == Tools::Choice::kNamed;
   }
   if (form) request.params.grammar = compile_structure(fields, *form, context.grammars);

@@ -11,6 +11,7 @@
 #include "format/model_config.h"
 #include "grammar/grammar_cache.h"
 #include "server/api_error.h"
+#include "server/tools.h"
 #include "tokenizer/tokenizer.h"
 
 namespace onebit::server {
@@ -54,9 +55,9 @@ struct ApiCall {
   bool include_usage = false;
   bool logprobs = false;
   bool echo = false;
-  std::string details;                         // what another protocol's answer needs of the request
-  bool tool_calls = false;                     // the answer's text may have calls of tools
-  bool calls_or_json = false;                  // it has nothing but them, or is a schema's JSON
+  std::string details;                   // what another protocol's answer needs of the request
+  CallsIn calls_in = CallsIn::kNothing;  // of tools, in the answer's text
+  bool may_call() const { return calls_in != CallsIn::kNothing; }
   bool named_tool = false;                     // it is the call of one function, which was asked for
   std::vector<uint32_t> hidden_prompt_tokens;  // of each request: a BOS that we put before the prompt
 };

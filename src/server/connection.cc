@@ -40,8 +40,9 @@ asio::awaitable<bool> Connection::read_header() {
   if (!std::exchange(first_, false) && buffer_.size() == 0 && !co_await wait_for_more()) co_return false;
   stream_.expires_after(limits_.header);
   const auto [error, bytes] = co_await http::async_read_header(stream_, buffer_, *parser_, kAwait);
+  request_ = parser_->get();  // as far as it came
+  error_form_ = form_of_(path());
   if (!error) {
-    request_ = parser_->get();
     unread_ = !parser_->is_done();
     keep_alive_ = request_.keep_alive();
     chunked_ = request_.version() >= 11;

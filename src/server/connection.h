@@ -44,8 +44,9 @@ struct ConnectionLimits {
 
 class Connection {
  public:
-  Connection(beast::tcp_stream stream, const ConnectionLimits& limits)
-      : stream_(std::move(stream)), limits_(limits), buffer_(kBuffer + limits.header_bytes) {}
+  /// `form_of`: how refusals of requests for a path are written.
+  Connection(beast::tcp_stream stream, const ConnectionLimits& limits, ErrorForm (*form_of)(std::string_view path))
+      : stream_(std::move(stream)), limits_(limits), form_of_(form_of), buffer_(kBuffer + limits.header_bytes) {}
 
   /// The next request's header; false where the client is gone or spoke no HTTP (which it was told).
   asio::awaitable<bool> read_header();
@@ -62,8 +63,6 @@ class Connection {
   /// The value of a field of the query, as it stands there; empty where it is absent.
   std::string_view query(std::string_view name) const;
 
-  /// How this request's refusals are written; from the next header on as ApiError::json() does.
-  void set_error_form(std::string (*form)(const ApiError& error)) { error_form_ = form; }
   HttpResponse error_response(const ApiError& error) const {
     return json_response(error_form_(error), error.status, error.retry_after);
   }
@@ -123,12 +122,13 @@ class Connection {
 
   beast::tcp_stream stream_;
   ConnectionLimits limits_;
+  ErrorForm (*form_of_)(std::string_view path);
   beast::flat_buffer buffer_;
   std::shared_ptr<Parser> parser_;
   HttpRequest request_;
   std::vector<std::pair<std::string, std::string>> extra_;
   static std::string plain_error(const ApiError& error) { return error.json(); }
-  std::string (*error_form_)(const ApiError& error) = plain_error;
+  ErrorForm error_form_ = plain_error;
   bool keep_alive_ = true;
   bool chunked_ = true;
   bool unread_ = false;  // of the request, its body

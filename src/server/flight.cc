@@ -62,7 +62,7 @@ Flight::Flight(const ApiCall& call, std::unique_ptr<ApiFormat> format, Metrics& 
       client_(std::move(client)),
       tenant_(tenant),
       choices_(call.requests.size()),
-      splitters_(call.tool_calls ? call.requests.size() : 0, ToolCallSplitter(call.calls_or_json)),
+      splitters_(call.may_call() ? call.requests.size() : 0, ToolCallSplitter(call.calls_in)),
       outcomes_(call.requests.size()) {
   for (uint32_t i = 0; call_.echo && i < choices_.size(); ++i) choices_[i] = format_->echo(i, {});
 }
@@ -82,6 +82,7 @@ std::optional<ApiError> Flight::submit(EngineLoop& engine, const asio::any_io_ex
 }
 
 std::optional<ApiError> Flight::end(uint32_t choice, const Outcome& outcome) {
+  if (outcome.error && outcome.unfit_grammar) return api_error(400, "invalid_grammar", outcome.error->message);
   if (outcome.error) return api_error(500, "engine_error", outcome.error->message);
   if (outcome.reason == FinishReason::kCancelled)
     return api_error(503, "shutting_down", "the server is shutting down", 5);
@@ -129,7 +130,7 @@ void Flight::tell_calls(uint32_t choice, const ToolCallSplitter::Piece& piece, s
 std::optional<ApiError> Flight::tell_one(Event& event, std::string& out) {
   if (auto* prompt = std::get_if<PromptEvent>(&event.what))
     out += format_->piece(event.choice, format_->echo(event.choice, std::move(prompt->tokens)));
-  const bool splits = call_.tool_calls;
+  const bool splits = call_.may_call();
   if (auto* piece = std::get_if<Answer::Piece>(&event.what)) {
     if (splits)
       tell_calls(event.choice, splitters_[event.choice].push(piece->text), {std::move(piece->token)}, out);

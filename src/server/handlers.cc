@@ -1,9 +1,12 @@
 #include "server/handlers.h"
 
 #include <algorithm>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <random>
 
+#include "base/utf8.h"
+#include "server/await.h"
 #include "server/embeddings_api.h"
 #include "server/json_body.h"
 #include "server/messages_api.h"
@@ -80,9 +83,11 @@ asio::awaitable<void> Handlers::handle(Connection& c, size_t connections) {
   const bool get = c.request().method() == http::verb::get || c.request().method() == http::verb::head;
   constexpr std::string_view kModel = "/v1/models/";
   if (get && path.starts_with(kModel)) {
-    const auto name = path.substr(kModel.size());
+    const auto name = percent_decoded(path.substr(kModel.size()));
     const auto* entry = name.empty() ? nullptr : models_.find(name);
     if (entry != nullptr) co_return co_await c.answer(json_response(model_json(*entry)));
+    co_return co_await c.refuse(
+        api_error(404, "model_not_found", fmt::format("the model '{}' does not exist", printable(name))));
   }
   if (route == all.end()) co_return co_await c.refuse(api_error(404, "not_found", "there is nothing at this path"));
   if (route->post ? post : get) co_return co_await handle_route(c, *route, connections);
@@ -211,6 +216,7 @@ asio::awaitable<void> Handlers::embed(Connection& c, const Protocol& protocol) {
   const auto deadline = Clock::now() + options_.request_time;
   std::vector<ChoiceText> choices;
   ApiUsage usage;
+  asio::steady_timer timer(co_await asio::this_coro::executor);
   // In groups: what waits is bounded, and others get their turn.
   const size_t most = std::min<size_t>(kInputsAtOnce, options_.engine.most_waiting);
   for (size_t at = 0; at < call->requests.size(); at += most) {
@@ -221,6 +227,11 @@ asio::awaitable<void> Handlers::embed(Connection& c, const Protocol& protocol) {
     *group_client = std::make_shared<Client>();
     Flight flight(group, nullptr, metrics_, *group_client, c.tenant());
     auto error = flight.submit(service.engine, co_await asio::this_coro::executor);
+    while (error && error->status == 429 && at > 0 && !client->gone && Clock::now() < deadline) {
+      timer.expires_after(std::chrono::milliseconds(10));  // it has begun: now it waits for its turn
+      co_await timer.async_wait(kAwait);
+      error = flight.submit(service.engine, co_await asio::this_coro::executor);
+    }
     if (!error) error = co_await collect(flight, deadline);
     if (client->gone) co_return c.client_gone();
     if (error) co_return co_await c.refuse(*error);

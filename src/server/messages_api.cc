@@ -261,7 +261,7 @@ const Protocol kMessagesProtocol{"msg_", read_messages_call, make_format<Message
 
 std::string MessagesFormat::whole(const std::vector<ChoiceText>& choices, const std::vector<Outcome>& outcomes,
                                   const ApiUsage& usage) const {
-  auto said = call_.tool_calls ? split_calls(choices[0].text, call_.calls_or_json) : SaidAndCalled{choices[0].text, {}};
+  auto said = call_.may_call() ? split_calls(choices[0].text, call_.calls_in) : SaidAndCalled{choices[0].text, {}};
   Json content = Json::array();
   if (!said.content.empty()) content.push_back({{"type", "text"}, {"text", std::move(said.content)}});
   for (const auto& call : said.calls) {

@@ -246,7 +246,7 @@ std::string OllamaFormat::whole(const std::vector<ChoiceText>& choices, const st
                                 const ApiUsage& usage) const {
   if (!choices.empty()) {
     const auto said =
-        call_.tool_calls ? split_calls(choices[0].text, call_.calls_or_json) : SaidAndCalled{choices[0].text, {}};
+        call_.may_call() ? split_calls(choices[0].text, call_.calls_in) : SaidAndCalled{choices[0].text, {}};
     auto whole = last(said.content, outcomes[0].reason, usage);
     if (auto calls = calls_json(said.calls); !calls.empty()) whole["message"]["tool_calls"] = std::move(calls);
     return dump(whole);

@@ -24,8 +24,6 @@ extern const Protocol kMessagesProtocol;                             // Anthropi
 extern const Protocol kOllamaChatProtocol, kOllamaGenerateProtocol;  // ollama_api.h
 extern const Protocol kEmbeddingsProtocol, kOllamaEmbedProtocol;     // embeddings_api.h; no streams
 
-/// The body of a refusal.
-using ErrorForm = std::string (*)(const ApiError& error);
 /// Of the protocol that a path belongs to.
 ErrorForm error_form_of(std::string_view path);
 

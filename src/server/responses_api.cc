@@ -320,8 +320,8 @@ std::string ResponsesFormat::whole(const std::vector<ChoiceText>& choices, const
   const auto* status = status_of(outcomes[0].reason);
   auto text = choices[0];
   std::vector<ToolCall> calls;
-  if (call_.tool_calls) {
-    auto said = split_calls(text.text, call_.calls_or_json);
+  if (call_.may_call()) {
+    auto said = split_calls(text.text, call_.calls_in);
     text.text = std::move(said.content);
     calls = std::move(said.calls);
   }

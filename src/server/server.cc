@@ -203,7 +203,7 @@ asio::awaitable<void> Server::Impl::serve(beast::tcp_stream stream) {
   const bool too_many = connections > options.most_connections;
   auto limits = options.connection;
   if (too_many) limits.header = std::min(limits.header, std::chrono::seconds(2));  // long enough to be told so
-  Connection connection(std::move(stream), limits);
+  Connection connection(std::move(stream), limits, error_form_of);
   try {
     co_await serve_requests(connection, too_many);
     co_await connection.finish();
@@ -220,7 +220,6 @@ asio::awaitable<void> Server::Impl::serve_requests(Connection& c, bool too_many)
     const auto begin = Clock::now();
     const auto route = came ? Handlers::route_name(c.path()) : "none";
     if (came) {
-      c.set_error_form(error_form_of(c.path()));
       const Hold under_way(requests);
       if (too_many) {
         c.forbid_keep_alive();

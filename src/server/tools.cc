@@ -196,7 +196,7 @@ ToolCallSplitter::Piece ToolCallSplitter::push(std::string_view text) {
 
 /// Words up to a marker, or to what may become one.
 bool ToolCallSplitter::take_text(Piece& piece) {
-  if (state_ == State::kText && calls_only_ && !grammar::kCallMarker.starts_with(held_) &&
+  if (state_ == State::kText && in_ == CallsIn::kJson && !grammar::kCallMarker.starts_with(held_) &&
       !held_.starts_with(grammar::kCallMarker)) {
     state_ = State::kWordsOnly;
     return true;
@@ -240,7 +240,8 @@ bool ToolCallSplitter::advance(Piece& piece) {
 
 ToolCallSplitter::Piece ToolCallSplitter::finish() {
   Piece piece;
-  if (state_ == State::kText) piece.content = std::move(held_);
+  // Of a marker that was cut off nothing is told where it cannot be a word.
+  if (state_ == State::kText && in_ != CallsIn::kCalls) piece.content = std::move(held_);
   if (state_ == State::kArguments && !held_.empty()) piece.calls.push_back({calls_ - 1, false, {"", "", held_}});
   held_.clear();
   return piece;
@@ -256,8 +257,8 @@ void SaidAndCalled::add(const ToolCallSplitter::Piece& piece) {
   }
 }
 
-SaidAndCalled split_calls(std::string_view text, bool calls_only) {
-  ToolCallSplitter splitter(calls_only);
+SaidAndCalled split_calls(std::string_view text, CallsIn in) {
+  ToolCallSplitter splitter(in);
   SaidAndCalled all;
   all.add(splitter.push(text));
   all.add(splitter.finish());

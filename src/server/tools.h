@@ -14,6 +14,14 @@
 
 namespace onebit::server {
 
+/// Where an answer may have calls of tools.
+enum class CallsIn {
+  kNothing,
+  kWords,  // after words, or without
+  kJson,   // in place of a schema's JSON: a text that does not begin with a call has none
+  kCalls   // there is nothing else
+};
+
 /// What a request says of tools.
 struct Tools {
   enum class Choice { kNone, kAuto, kRequired, kNamed };
@@ -47,8 +55,7 @@ struct ToolCall {
 /// Takes an answer's text apart as it comes.
 class ToolCallSplitter {
  public:
-  /// `calls_only`: a text that does not begin with a call has none.
-  explicit ToolCallSplitter(bool calls_only) : calls_only_(calls_only) {}
+  explicit ToolCallSplitter(CallsIn in) : in_(in) {}
 
   struct Piece {
     std::string content;  // words for the user
@@ -72,7 +79,7 @@ class ToolCallSplitter {
   bool advance(Piece& piece);
   bool take_text(Piece& piece);
 
-  const bool calls_only_;
+  const CallsIn in_;
   State state_ = State::kText;
   std::string held_;
   size_t calls_ = 0;  // that have begun
@@ -84,6 +91,6 @@ struct SaidAndCalled {
   std::vector<ToolCall> calls;
   void add(const ToolCallSplitter::Piece& piece);
 };
-SaidAndCalled split_calls(std::string_view text, bool calls_only);
+SaidAndCalled split_calls(std::string_view text, CallsIn in);
 
 }  // namespace onebit::server

@@ -238,12 +238,29 @@ TEST_F(SchedulerTest, TenantsShareNothingButTheMemory) {
 TEST_F(SchedulerTest, SaysWhatCannotBeRun) {
   const auto page = model_.backend().kv_usage();
   const Scheduler scheduler(model_.backend(), tokenizer(), {.kv_bytes = 2 * page.page_bytes});
-  EXPECT_TRUE(scheduler.check({.prompt = std::vector<TokenId>(100, 1), .params = {.max_tokens = 28}}));
-  EXPECT_EQ(scheduler.check({.prompt = std::vector<TokenId>(100, 1), .params = {.max_tokens = 29}}).error().message,
-            "100 tokens of prompt and up to 29 of answer need 3 KV pages, and this server has 2");
+  EXPECT_TRUE(scheduler.check({.prompt = std::vector<TokenId>(127, 1)}));
+  EXPECT_TRUE(scheduler.check({.prompt = std::vector<TokenId>(128, 1), .prompt_only = true}));
+  EXPECT_EQ(scheduler.check({.prompt = std::vector<TokenId>(128, 1)}).error().message,
+            "the prompt has 128 tokens, and this server's memory for keys and values (--kv-memory) holds 128 with the "
+            "answer");
   EXPECT_FALSE(scheduler.check({.prompt = {}}));
   EXPECT_FALSE(scheduler.check({.prompt = {-1}}));
   EXPECT_FALSE(scheduler.check({.prompt = {8192}}));
+}
+
+TEST_F(SchedulerTest, AnAnswerEndsWhereMemoryForItDoes) {
+  const auto page = model_.backend().kv_usage();
+  for (const uint32_t most : {0u, 500u, 28u, 5u}) {
+    Scheduler scheduler(model_.backend(), tokenizer(), {.kv_bytes = 2 * page.page_bytes});
+    const Request request{.prompt = std::vector<TokenId>(100, 300), .params = {.max_tokens = most, .ignore_eos = true}};
+    ASSERT_TRUE(scheduler.check(request));
+    const auto recorder = std::make_shared<Recorder>();
+    scheduler.add(request, recorder, std::make_shared<std::atomic<bool>>(false));
+    while (scheduler.step()) {
+    }
+    EXPECT_EQ(recorder->outcome->answer_tokens, most == 5 ? 5u : 28u);
+    EXPECT_EQ(recorder->outcome->reason, FinishReason::kLength);
+  }
 }
 
 TEST_F(SchedulerTest, TheEngineServesManyThreads) {

@@ -57,14 +57,14 @@ void check_format(const Protocol& protocol, const ApiCall& call, const ApiContex
   ApiUsage usage;
   auto stream = format->begin(0);
   std::string whole;
-  ToolCallSplitter splitter(call.calls_or_json);
+  ToolCallSplitter splitter(call.calls_in);
   for (size_t at = 0; at < text.size();) {
     const auto piece = std::string(text.substr(at, 1 + (at + text.size()) % 7));
     at += piece.size();
-    stream += call.tool_calls ? format->calls(0, splitter.push(piece), {}) : format->piece(0, {piece, {}, 0});
+    stream += call.may_call() ? format->calls(0, splitter.push(piece), {}) : format->piece(0, {piece, {}, 0});
     whole += piece;
   }
-  if (call.tool_calls) stream += format->calls(0, splitter.finish(), {});
+  if (call.may_call()) stream += format->calls(0, splitter.finish(), {});
   stream += format->end(0, outcome, splitter.calls() > 0, &usage) + format->finish(usage) +
             format->error(api_error(500, "engine_error", std::string(text)));
   check_stream(stream, std::string_view(protocol.stream_type) != "text/event-stream");

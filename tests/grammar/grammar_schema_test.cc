@@ -141,6 +141,7 @@ TEST(GrammarSchema, WhatIsNotSupportedIsRefusedByName) {
            {R"({"minLenght": 3})", "'minLenght'"},
            {R"({"type": "strnig"})", "type must be"},
            {R"({"type": "string", "format": "regex"})", "format 'regex'"},
+           {R"({"type": "string", "format": "password", "nullable": true})", ""},
            {R"x({"type": "string", "pattern": "(?=a)"})x", "look-ahead"},
            {R"({"type": "array", "uniqueItems": true})", "uniqueItems"},
            {R"({"oneOf": [{"type": "integer"}, {"type": "number"}]})", "oneOf"},

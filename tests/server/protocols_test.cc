@@ -305,7 +305,7 @@ TEST(ToolCalls, AreTakenOutOfTextInPiecesOfAnySize) {
       "Well.<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>\n"
       "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>";
   for (size_t size = 1; size < text.size(); ++size) {
-    ToolCallSplitter splitter(false);
+    ToolCallSplitter splitter(CallsIn::kWords);
     SaidAndCalled all;
     for (size_t at = 0; at < text.size(); at += size) all.add(splitter.push(std::string_view(text).substr(at, size)));
     all.add(splitter.finish());
@@ -320,7 +320,7 @@ TEST(ToolCalls, AreTakenOutOfTextInPiecesOfAnySize) {
 TEST(ToolCalls, AMarkWithinJsonOfASchemaIsNone) {
   const std::string text = R"({"a": "x <tool_call>\n{\"name\": y"})";
   for (size_t size = 1; size < text.size(); ++size) {
-    ToolCallSplitter splitter(true);
+    ToolCallSplitter splitter(CallsIn::kJson);
     std::string content;
     for (size_t at = 0; at < text.size(); at += size)
       content += splitter.push(std::string_view(text).substr(at, size)).content;
@@ -328,8 +328,10 @@ TEST(ToolCalls, AMarkWithinJsonOfASchemaIsNone) {
     EXPECT_EQ(content, text);
     EXPECT_EQ(splitter.calls(), 0u);
   }
-  EXPECT_EQ(split_calls("<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>", true).calls.size(), 1u);
-  EXPECT_EQ(split_calls("<tool", true).content, "<tool") << "cut off";
+  EXPECT_EQ(split_calls("<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>", CallsIn::kJson).calls.size(),
+            1u);
+  EXPECT_EQ(split_calls("<tool", CallsIn::kJson).content, "<tool") << "cut off";
+  EXPECT_EQ(split_calls("<tool", CallsIn::kCalls).content, "") << "half a marker is no word where there are none";
 }
 
 TEST(ErrorForms, EachProtocolHasItsOwn) {
