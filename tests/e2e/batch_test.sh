@@ -130,6 +130,19 @@ halo batch "$work/many" -o "$work/full"
 expect_status 0
 expect_same "$(stable "$work/full")" "$(stable "$work/once")"
 
+# Answers are to a line as it was, and have one writer.
+sed 's/"max_tokens": *[0-9]*/"max_tokens": 3/' "$work/many" >"$work/changed"
+halo batch "$work/changed" -o "$work/once"
+expect_status 1
+expect_err 'line 1 does not answer the input'
+"${halo_command[@]}" batch "$work/many" -o "$work/twice" 2>"$work/first" &
+pid=$!
+until [ -e "$work/twice" ]; do sleep 0.01; done
+halo batch "$work/many" -o "$work/twice"
+[ "$status" -eq 0 ] || expect_err 'another run writes its answers there'
+wait $pid || [ "$status" -eq 0 ]
+expect_same "$(stable "$work/twice")" "$(stable "$work/once")"
+
 # It says how far it is.
 for i in $(seq 30); do
   line "p$i" /v1/completions '{"prompt": "Once", "max_tokens": 150, "temperature": 0, "ignore_eos": true}'

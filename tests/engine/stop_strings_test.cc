@@ -38,6 +38,20 @@ TEST(StopStrings, WithoutAMatchNothingIsLost) {
   }
 }
 
+TEST(StopStrings, FromTheLastTextOnNoneEndsAnything) {
+  std::mt19937 random(1);
+  for (int i = 0; i < 200; ++i) {
+    StopStrings after({"}", "name"}, "<call>");
+    EXPECT_EQ(feed(after, "So: <ca <call>{name}", random), "So: <ca <call>{name}");
+    EXPECT_FALSE(after.matched());
+    StopStrings before({"}", "name", "<"}, "<call>");
+    EXPECT_EQ(feed(before, "my name <call>{}", random), "my ");
+    EXPECT_TRUE(before.matched());
+    StopStrings neither({"}"}, "<call>");
+    EXPECT_EQ(feed(neither, "ends in <cal", random), "ends in <cal");
+  }
+}
+
 TEST(StopStrings, AgreesWithASearchOfTheWholeText) {
   std::mt19937 random(7);
   for (int i = 0; i < 5000; ++i) {

@@ -56,7 +56,8 @@ export async function forms(server, chance, share) {
       const body = JSON.stringify({ messages: [{ role: "user", content: kMarker }], max_tokens: 8, ...form });
       const { text, statuses, ms } = await exchange(server.port, post("/v1/chat/completions", Buffer.from(body).toString("latin1"), "Connection: close\r\n"), { ms: 12000 * slowness });
       const shown = `${JSON.stringify(form).slice(0, 200)}, after ${ms.toFixed(0)} ms: ${text.slice(0, 400)}`;
-      assert.ok([200, 400, 413].includes(statuses[0]), shown);
+      assert.ok([200, 400, 413, 503].includes(statuses[0]), shown);
+      if (statuses[0] === 503) assert.match(text, /grammars of other requests/, shown);
       if (statuses[0] !== 200) assert.ok(text.length < 3000, `a long error: ${shown}`);
       longest = Math.max(longest, ms);
       count[statuses[0]] = (count[statuses[0]] ?? 0) + 1;

@@ -175,3 +175,17 @@ test("nothing follows an answer that its client did not wait for", async () => {
   await new Promise((resolve) => socket.on("close", resolve));
   assert.ok(!answer.includes('"object":"list"'), `the second answer in the first one's place: ${answer}`);
 });
+
+test("what is too long is refused as the path's protocol says it", async () => {
+  const own = await startServer(["--max-body", "1000"]);
+  const body = JSON.stringify({ model: "tiny-bitnet", messages: [{ role: "user", content: "x".repeat(2000) }] });
+  const error = async (path) => {
+    const response = await own.post(path, body);
+    assert.equal(response.status, 413);
+    return response.json();
+  };
+  assert.equal((await error("/v1/messages")).type, "error");
+  assert.equal(typeof (await error("/api/chat")).error, "string");
+  assert.equal(typeof (await error("/v1/chat/completions")).error.message, "string");
+  assert.equal(await own.stop(), 0);
+});

@@ -67,6 +67,22 @@ test("openai: a named function; none; auto", async () => {
   assert.ok(auto.message.content.length > 0 || auto.message.tool_calls.length > 0);
 });
 
+test("openai: arguments are an object where nothing is said of them, and no stop string cuts a call", async () => {
+  const ask = async (f, more) => (await client.chat.completions.create({ model: name, messages, tools: [{ type: "function", function: f }], tool_choice: "required", parallel_tool_calls: false, seed: 1, max_tokens: 300, ...more })).choices[0];
+  for (const f of [{ name: "f" }, { name: "f", parameters: {} }, { name: "f", parameters: null }]) {
+    const choice = await ask(f);
+    if (choice.finish_reason === "length") continue;
+    const value = JSON.parse(choice.message.tool_calls[0].function.arguments);
+    assert.ok(typeof value === "object" && !Array.isArray(value), JSON.stringify(value));
+  }
+  const stopped = await ask(weather.function, { stop: ["}", "city", "name", "<"] });
+  assert.equal(stopped.finish_reason, "tool_calls");
+  isWeather(stopped.message.tool_calls[0].function.arguments);
+  const cut = await ask(weather.function, { max_tokens: 3 });
+  assert.equal(cut.finish_reason, "length");
+  assert.ok(!cut.message.content, "half a marker is told to nobody");
+});
+
 test("openai: parallel calls are each valid", async () => {
   for (let seed = 0; seed < 3; ++seed) {
     const r = await client.chat.completions.create({ model: name, messages, tools: [weather, clock], tool_choice: "required", seed, temperature: 1.2, max_tokens: 500 });
