@@ -4,7 +4,7 @@ namespace onebit::grammar {
 namespace {
 
 /// A first request with a grammar waits so much longer, so that no step of others does.
-constexpr std::chrono::milliseconds kPreparation{60};
+constexpr std::chrono::milliseconds kPreparation{100};
 
 }  // namespace
 
