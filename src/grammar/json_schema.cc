@@ -62,10 +62,6 @@ std::string unescape(std::string_view token) {
 
 }  // namespace
 
-const JsonValue* keyword(const JsonValue& schema, std::string_view name) {
-  return schema.find(name);
-}
-
 SchemaParts normalised(SchemaParts parts) {
   std::sort(parts.begin(), parts.end());
   parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
@@ -137,12 +133,12 @@ Result<const JsonValue*> SchemaCompiler::resolve(const std::string& reference) {
 
 /// What a part refers to goes to `work`.
 Status SchemaCompiler::expand_one(const SchemaPart& part, std::vector<SchemaPart>& work) {
-  if (const auto* reference = keyword(*part.schema, "$ref")) {
+  if (const auto* reference = part.schema->find("$ref")) {
     if (!reference->is(JsonValue::Kind::kString)) return fail("$ref must be a string");
     ASSIGN_OR_RETURN(const auto* target, resolve(reference->text));
     work.push_back({target});
   }
-  if (const auto* all = keyword(*part.schema, "allOf")) {
+  if (const auto* all = part.schema->find("allOf")) {
     if (!all->is(JsonValue::Kind::kArray) || all->items.empty()) return fail("allOf must be an array of schemas");
     for (const auto& schema : all->items) work.push_back({&schema});
   }

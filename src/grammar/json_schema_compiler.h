@@ -109,8 +109,6 @@ class SchemaCompiler {
   std::optional<RuleId> space_, any_string_;
 };
 
-/// Of a schema: what is not true or false must be an object.
-const JsonValue* keyword(const JsonValue& schema, std::string_view name);
 /// Sorted, without doubles.
 SchemaParts normalised(SchemaParts parts);
 

@@ -104,12 +104,12 @@ Structure Tools::structure(const std::optional<Structure>& text) const {
   };
   flag("parallel", parallel && choice != Choice::kNamed);
   flag("text", choice == Choice::kAuto && !text);
-  auto out = to_json(source);
   if (choice == Choice::kAuto && text) {
-    out.pop_back();
-    out += ", \"schema\": " + text->source + "}";
+    auto schema = grammar::parse_json(text->source);
+    if (!schema) return *text;  // its own reader says what is wrong with it
+    source.members.emplace_back("schema", *std::move(schema));
   }
-  return {grammar::Language::kTools, std::move(out), "tools"};
+  return {grammar::Language::kTools, to_json(source), "tools"};
 }
 
 Tools read_tools(Fields& fields, std::string_view body) {
