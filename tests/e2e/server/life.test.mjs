@@ -179,3 +179,31 @@ test("conversations that are brought back make room for one another", async () =
   assert.equal(await server.stop(), 0);
   fs.rmSync(folder, { recursive: true });
 });
+
+test("who asked for another model and left keeps nobody from this one", async () => {
+  const flags = ["--add-model", `b=${model}`, "--add-model", `c=${model}`, "--kv-memory", "40"];
+  const megabytes = Math.ceil(fs.statSync(model).size / 1e6 + 42);
+  const server = await startServer([...flags, "--models-memory", String(2 * megabytes)]);
+  const long = { model: "b", prompt: "Once", max_tokens: 3000, n: 8, ignore_eos: true, stream: true };
+  const stop = new AbortController();
+  const stream = await server.post("/v1/completions", long, { signal: stop.signal });
+  let pieces = 0, ended = false;
+  const reading = (async () => {
+    for await (const piece of stream.body) if (piece.length > 0) ++pieces;
+    ended = true;
+  })().catch(() => {});
+  await eventually(() => pieces > 3, "the stream runs");
+  await sleep(1200); // its model has had its turn
+  const left = new AbortController();
+  const gone = server.post("/v1/completions", { model: "c", prompt: "Once", max_tokens: 1 }, { signal: left.signal }).catch(() => {});
+  await sleep(400);
+  left.abort();
+  await gone;
+  await sleep(500);
+  const answer = await server.post("/v1/completions", { model: "b", prompt: "Once", max_tokens: 1 }, { signal: AbortSignal.timeout(20000) });
+  assert.equal(answer.status, 200);
+  assert.ok(!ended, "it had to wait for the stream's end");
+  stop.abort();
+  await reading;
+  assert.equal(await server.stop(), 0);
+});
