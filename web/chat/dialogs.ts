@@ -54,7 +54,7 @@ export function setUpSettings(): void {
   for (const { name, label, min, max, step, about } of samplingFields) {
     const input = make("input");
     Object.assign(input, { name, type: "number", inputMode: step === 1 ? "numeric" : "decimal" });
-    Object.assign(input, { min: String(min), max: String(max), step: String(step), placeholder: "server’s" });
+    Object.assign(input, { min: String(min), max: String(max), step: String(step), placeholder: name === "seed" ? "a new one" : "" });
     const hint = make("small", "", about);
     hint.id = `about-${name}`;
     input.setAttribute("aria-describedby", hint.id);

@@ -290,7 +290,7 @@ async function start(): Promise<void> {
   open(all.get(location.hash.slice(1)) ?? current);
   if (!kept) toast("This browser keeps nothing here: conversations last until the tab closes.");
   onElsewhere(() => void reload());
-  prompt.focus();
+  if (matchMedia("(hover: hover)").matches) prompt.focus(); // elsewhere a keyboard would cover half the page
   await watch();
 }
 

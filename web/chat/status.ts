@@ -38,7 +38,7 @@ function describe(one: Model | undefined): string {
 function show(state: string): void {
   const one = all.find((other) => other.id === model());
   find("dot").dataset.state = state;
-  const told = state === "ok" && one && one.state !== "loaded" ? one.state : (words[state] ?? state);
+  const told = state === "ok" && one?.state && one.state !== "loaded" ? one.state : (words[state] ?? state);
   const place = find("model-state");
   if (place.textContent !== told) place.textContent = told;
   name.textContent = one?.id ?? "";

@@ -66,8 +66,8 @@ function welcome(): HTMLElement {
     "div",
     "welcome",
     trits,
-    make("h2", "", "Three weights, and it answers"),
-    make("p", "", "Every weight of this model is −1, 0 or +1. It runs on this server; nothing you write goes anywhere else."),
+    make("h2", "", "Three numbers, and it answers"),
+    make("p", "", "This model computes with weights of −1, 0 and +1. It runs on this server; nothing you write goes anywhere else."),
     make("div", "examples", ...buttons),
   );
 }

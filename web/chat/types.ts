@@ -7,6 +7,8 @@ export interface Sampling {
   top_k?: number;
   min_p?: number;
   repetition_penalty?: number;
+  frequency_penalty?: number;
+  presence_penalty?: number;
   max_tokens?: number;
   seed?: number;
 }
@@ -60,6 +62,8 @@ export const samplingFields: {
   { name: "top_k", label: "Top k", min: 0, max: 2147483647, step: 1, about: "so many candidates; 0: all" },
   { name: "min_p", label: "Min p", min: 0, max: 1, step: "any", about: "relative to the likeliest" },
   { name: "repetition_penalty", label: "Repetition penalty", min: 0.01, max: 100, step: "any", about: "above 1: repeats less" },
+  { name: "frequency_penalty", label: "Frequency penalty", min: -2, max: 2, step: "any", about: "for each time a word came" },
+  { name: "presence_penalty", label: "Presence penalty", min: -2, max: 2, step: "any", about: "for words that came at all" },
   { name: "max_tokens", label: "Most tokens", min: 1, max: 2147483647, step: 1, about: "of an answer" },
   { name: "seed", label: "Seed", min: -9007199254740991, max: 9007199254740991, step: 1, about: "the same one, the same answer" },
 ];
