@@ -98,9 +98,10 @@ HttpResponse page_response(Connection& c) {
   c.add_header("X-Content-Type-Options", "nosniff");
   const auto* file = find_file(c.path());
   if (file == nullptr)
-    return {.status = 404,
-            .body = "This 1bit-server was built without its chat page (that needs npm); its API is here all the same.\n",
-            .type = "text/plain; charset=utf-8"};
+    return {
+        .status = 404,
+        .body = "This 1bit-server was built without its chat page (that needs npm); its API is here all the same.\n",
+        .type = "text/plain; charset=utf-8"};
   c.add_header("Content-Security-Policy", kPolicy);
   c.add_header("Referrer-Policy", "no-referrer");
   c.add_header("Cross-Origin-Opener-Policy", "same-origin");
@@ -116,8 +117,7 @@ HttpResponse page_response(Connection& c) {
     return response;
   }
   if (gzip) c.add_header("Content-Encoding", "gzip");
-  response.body =
-      gzip ? std::string(file->gzip.begin(), file->gzip.end()) : gunzip(file->gzip);
+  response.body = gzip ? std::string(file->gzip.begin(), file->gzip.end()) : gunzip(file->gzip);
   return response;
 }
 

@@ -1,6 +1,6 @@
 // Conversations from outside: an imported file, or a store that anything may have written into. What is not one is
 // left out; what is too much is cut. No text in them is trusted with anything but being shown (markdown.ts).
-import { samplingFields, titleOf, type Conversation, type End, type Message, type Sampling, type Stats } from "./types";
+import { newId, samplingFields, titleOf, type Conversation, type End, type Message, type Sampling, type Stats } from "./types";
 
 type Fields = Record<string, unknown>;
 
@@ -39,11 +39,15 @@ function messageOf(value: unknown): Message | undefined {
   return message;
 }
 
+/** Ids stand in the page's address. */
+const idForm = /^[\w-]{1,64}$/;
+const safeId = (value: unknown): string => (idForm.test(text(value)) ? text(value) : newId());
+
 export function conversationOf(value: unknown): Conversation | undefined {
   if (!isFields(value) || !Array.isArray(value.messages)) return undefined;
-  const id = text(value.id, 64);
+  const id = text(value.id);
   const messages = value.messages.map(messageOf).filter((message) => message !== undefined);
-  if (id === "" || messages.length === 0) return undefined;
+  if (!idForm.test(id) || messages.length === 0) return undefined;
   return {
     id,
     title: text(value.title, 200) || titleOf(messages[0]?.content ?? ""),
@@ -72,5 +76,6 @@ export function imported(json: string): Conversation[] {
   if (!isFields(root) || root.format !== format || !Array.isArray(root.conversations))
     throw new Error("This file holds no conversations of this page.");
   if (root.version !== 1) throw new Error("This file was written by another version of this page.");
-  return root.conversations.map(conversationOf).filter((conversation) => conversation !== undefined);
+  const named = root.conversations.map((one: unknown) => (isFields(one) ? { ...one, id: safeId(one.id) } : one));
+  return named.map(conversationOf).filter((conversation) => conversation !== undefined);
 }
