@@ -179,6 +179,6 @@ function statsOf(message: Message): [string, string][] {
   if (stats && stats.tokens > 0)
     all.push([`${number(stats.tokens, 0)} ${stats.tokens === 1 ? "token" : "tokens"}`, `After ${number(stats.prompt, 0)} tokens before it`]);
   if (message.end === "stopped") all.push(["stopped", "You ended it, or the tab was closed"]);
-  if (message.end === "length") all.push(["cut at most tokens", "The limit, or the model's context, was reached"]);
+  if (message.end === "length") all.push(["cut at the limit", "The most tokens of an answer, or the model's context"]);
   return all;
 }

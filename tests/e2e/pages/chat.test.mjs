@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { eventually, startServer } from "../server/harness.mjs";
-import { answer, ask, axeFinds, launch, phone, sayInstead, send, visit } from "./chat_page.mjs";
+import { answer, ask, axeFinds, grown, launch, phone, sayInstead, send, visit } from "./chat_page.mjs";
 
 let server, browser;
 before(async () => {
@@ -47,7 +47,7 @@ test("an answer streams, with its figures", async (t) => {
   assert.match(stats, /[\d,.]+ tok\/s/);
   assert.match(stats, /first token [\d.]+ m?s/);
   assert.match(stats, /300 tokens/);
-  assert.match(stats, /cut at most tokens/);
+  assert.match(stats, /cut at the limit/);
 });
 
 test("the model's answer is the API's", async (t) => {
@@ -64,7 +64,7 @@ test("stop ends the answer here and at the server, and it can go on", async (t) 
   await askingFor(page, { ignore_eos: true, max_tokens: 3000 });
   const busy = async () => (await (await fetch(server.url + "/slots")).json()).length;
   await ask(page, "Tell me a story.");
-  await page.waitForFunction(() => document.querySelector(".turn.answer .prose")?.innerText.length > 20);
+  await grown(page, 20);
   assert.equal(await send(page).getAttribute("aria-label"), "Stop");
   await send(page).click();
   const half = await answer(page);
@@ -73,7 +73,7 @@ test("stop ends the answer here and at the server, and it can go on", async (t) 
   await page.waitForTimeout(200);
   assert.equal(await prose(page).innerText(), half);
   await page.getByRole("button", { name: "Go on with the answer" }).click();
-  await page.waitForFunction((length) => document.querySelector(".turn.answer .prose").innerText.length > length + 20, half.length);
+  await grown(page, half.length + 20);
   await page.keyboard.press("Escape");
   const more = await answer(page);
   assert.ok(more.startsWith(half.slice(0, -3)), "what stood there stays");
@@ -114,7 +114,7 @@ test("while it answers, a message can be edited: only the new answer stays", asy
   const page = await visitor(t);
   await askingFor(page, { ignore_eos: true, max_tokens: 3000 });
   await ask(page, "Tell me a story.");
-  await page.waitForFunction(() => document.querySelector(".turn.answer .prose")?.innerText.length > 20);
+  await grown(page, 20);
   await page.unroute("**/v1/chat/completions");
   await page.locator(".turn.user").hover();
   await page.getByRole("button", { name: "Edit the message" }).click();
@@ -172,7 +172,7 @@ test("a tab that closes in the middle of an answer leaves what there was", async
   const page = await visitor(t);
   await askingFor(page, { ignore_eos: true, max_tokens: 3500 });
   await ask(page, "Tell me a story.");
-  await page.waitForFunction(() => document.querySelector(".turn.answer .prose")?.innerText.length > 400);
+  await grown(page, 400);
   await page.waitForTimeout(1200);
   await page.reload();
   await page.locator(".turn.answer").waitFor();
@@ -380,7 +380,7 @@ test("on a phone the list is a drawer", async (t) => {
   await answer(page);
   assert.ok(!(await page.locator("#side").isVisible()));
   await page.getByRole("button", { name: "Conversations" }).tap();
-  assert.ok(await page.locator("#side").isVisible());
+  await page.locator("#side").waitFor();
   await page.getByRole("button", { name: "New conversation" }).tap();
   await page.locator(".welcome").waitFor();
   await eventually(async () => !(await page.locator("#side").isVisible()), "the drawer closes");

@@ -2,6 +2,7 @@
 import fs from "node:fs";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
+import { eventually } from "../server/harness.mjs";
 
 const axe = fs.readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -37,6 +38,10 @@ export async function answer(page) {
   await page.locator(".turn.answer:last-child:not(.going)").waitFor();
   return page.locator(".turn.answer:last-child .prose").innerText();
 }
+
+/** Until the last answer is longer than so many characters. */
+export const grown = (page, length) =>
+  eventually(async () => (await page.locator(".turn.answer:last-child .prose").innerText()).length > length, "the answer grows");
 
 export const send = (page) => page.locator("#send");
 

@@ -1,9 +1,9 @@
 // Pictures of the chat page for docs/pages: node chat_pictures.mjs FOLDER. All answers but one (chat-markdown.png's,
-// which shows how text is set) are the bundled model's.
+// which is of a file, and shows how text is set) are the bundled model's.
 import fs from "node:fs/promises";
 import path from "node:path";
 import { startServer } from "../server/harness.mjs";
-import { answer, ask, launch, phone, sayInstead, visit } from "./chat_page.mjs";
+import { answer, ask, launch, phone, visit } from "./chat_page.mjs";
 
 const folder = process.argv[2];
 await fs.mkdir(folder, { recursive: true });
@@ -21,7 +21,7 @@ const shown = ["What is the capital of France?", "In which continent is Kenya?",
 async function settings(page) {
   await page.getByRole("button", { name: "Settings of this conversation" }).click();
   await page.locator("#settings [name=temperature]").fill("0");
-  await page.locator("#settings [name=max_tokens]").fill("110");
+  await page.locator("#settings [name=max_tokens]").fill("115");
   await page.getByRole("button", { name: "Save" }).click();
 }
 
@@ -53,13 +53,21 @@ await picture(wide, "dark");
 await wide.getByRole("button", { name: "Settings of this conversation" }).click();
 await picture(wide, "settings");
 await wide.keyboard.press("Escape");
-await wide.getByRole("button", { name: "New conversation" }).click();
-await sayInstead(
-  wide,
-  "Each weight is a **trit**, two bits in the file. Four of them are one byte:\n\n| trit | bits |\n|:--|--:|\n| −1 | `10` |\n| 0 | `00` |\n| +1 | `01` |\n\nA dot product is then sums and differences:\n\n```c++\nfor (size_t i = 0; i < n; ++i)\n  sum += trit[i] == 0 ? 0 : trit[i] > 0 ? x[i] : -x[i];\n```\n\n> An `<img src=x onerror=…>` in an answer stays what it is: words.\n",
-);
-await ask(wide, "How is a ternary weight stored?");
-await answer(wide);
+const words =
+  "Each weight is a **trit**, two bits in the file. Four of them are one byte:\n\n| trit | bits |\n|:--|--:|\n| −1 | `00` |\n| 0 | `01` |\n| +1 | `10` |\n\nA dot product is then sums and differences:\n\n```c++\nfor (size_t i = 0; i < n; ++i)\n  sum += trit[i] == 0 ? 0 : trit[i] > 0 ? x[i] : -x[i];\n```\n\n> An `<img src=x onerror=…>` in an answer stays what it is: words.\n";
+const conversation = {
+  id: "set",
+  title: "How is a ternary weight stored?",
+  updated: Date.now(),
+  messages: [
+    { role: "user", content: "How is a ternary weight stored?" },
+    { role: "assistant", content: words },
+  ],
+};
+const file = JSON.stringify({ format: "1bit-chat", version: 1, conversations: [conversation] });
+await wide.locator("#file").setInputFiles({ name: "words.json", mimeType: "application/json", buffer: Buffer.from(file) });
+await wide.locator("#list .choose").first().click();
+await wide.locator(".toast").waitFor({ state: "detached" });
 await picture(wide, "markdown");
 
 const small = await visit(browser, server.url, { ...phone, colorScheme: "light" });

@@ -161,7 +161,7 @@ test("a hostile question, title and file do nothing", async (t) => {
 
 test("a store that somebody wrote into does nothing, and what is no conversation is left out", async (t) => {
   const page = await victim(t);
-  await page.waitForFunction(() => document.querySelector("#dot").dataset.state === "ok");
+  await page.locator('#dot[data-state="ok"]').waitFor();
   await page.evaluate((text) => {
     localStorage.setItem("1bit-settings", "{not json");
     localStorage.setItem("1bit-theme", "<script>");
