@@ -45,7 +45,9 @@ export function setUpSide(): void {
   find("side-close").addEventListener("click", () => showSide(false));
   veil.addEventListener("click", () => showSide(false));
   side.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") showSide(false);
+    if (event.key !== "Escape" || !side.classList.contains("open")) return;
+    event.stopPropagation(); // it would stop an answer
+    showSide(false);
   });
   narrow.addEventListener("change", () => showSide(false));
   showSide(false);

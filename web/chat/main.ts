@@ -123,12 +123,13 @@ async function answer(one: Conversation, goOn = false): Promise<void> {
   if (current === one) showLast(one);
   draw();
   say(message.error ?? ((message.end as End) === "stopped" ? "The answer was stopped." : "The answer is complete."));
-  if (message.error !== undefined) lookAgain();
+  if (message.error === undefined) lookAgain(); // a model may have been loaded, or a key found
+  else void watch();
 }
 
-function ask(text: string): void {
+function ask(text: string, title = titleOf(text)): void {
   if (runs.has(current.id) || text.trim() === "") return;
-  if (current.messages.length === 0) current.title = titleOf(text);
+  if (current.messages.length === 0) current.title = title;
   current.messages.push({ role: "user", content: text.trim() });
   void answer(current);
 }
@@ -160,8 +161,9 @@ function cut(index: number): void {
 
 setUpThread({
   edit(index, text) {
+    const named = current.title !== titleOf(current.messages[0]?.content ?? "");
     cut(index);
-    ask(text);
+    ask(text, named ? current.title : titleOf(text));
   },
   regenerate() {
     if (runs.has(current.id)) return;
@@ -171,7 +173,7 @@ setUpThread({
   goOn() {
     if (!runs.has(current.id)) void answer(current, true);
   },
-  ask,
+  ask: (text) => ask(text),
 });
 
 // What is written.
@@ -275,7 +277,7 @@ async function reload(): Promise<void> {
   for (const id of all.keys()) if (!ids.has(id) && !runs.has(id)) all.delete(id);
   for (const one of stored) if (!runs.has(one.id)) all.set(one.id, one);
   const now = all.get(current.id);
-  if (now && now !== current && now.updated !== current.updated) open(now);
+  if (now && now !== current && (now.updated !== current.updated || now.title !== current.title)) open(now);
   else if (now && now !== current) all.set(current.id, current);
   draw();
 }

@@ -130,7 +130,7 @@ function answer(message: Message, last: boolean): HTMLElement {
     article.setAttribute("aria-busy", "true");
     if (message.content === "") body.append(waiting());
   }
-  if (message.error !== undefined) article.append(fault(message.error));
+  if (message.error !== undefined) article.append(fault(message.error, last));
   article.append(footer(message, last && !going));
   return article;
 }
@@ -142,19 +142,21 @@ function waiting(): HTMLElement {
   return dots;
 }
 
-function fault(text: string): HTMLElement {
+function fault(text: string, last: boolean): HTMLElement {
+  const box = make("div", "fault", make("span", "", text));
+  box.setAttribute("role", "alert");
+  if (!last) return box;
   const again = make("button", "", "Try again");
   again.type = "button";
   again.addEventListener("click", () => actions.regenerate());
-  const box = make("div", "fault", make("span", "", text), again);
-  box.setAttribute("role", "alert");
+  box.append(again);
   return box;
 }
 
 function footer(message: Message, last: boolean): HTMLElement {
   const foot = make("div", "tools");
   if (message.end !== "going" && message.content !== "") foot.append(button("copy", "Copy the answer", () => copy(message.content)));
-  if (last) foot.append(button("again", "Answer again", () => actions.regenerate()));
+  if (last && message.error === undefined) foot.append(button("again", "Answer again", () => actions.regenerate()));
   if (last && message.content !== "" && message.end !== "done" && message.end !== "going")
     foot.append(button("more", "Go on with the answer", () => actions.goOn()));
   const stats = make("span", "stats");

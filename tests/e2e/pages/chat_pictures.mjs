@@ -21,7 +21,7 @@ const shown = ["What is the capital of France?", "In which continent is Kenya?",
 async function settings(page) {
   await page.getByRole("button", { name: "Settings of this conversation" }).click();
   await page.locator("#settings [name=temperature]").fill("0");
-  await page.locator("#settings [name=max_tokens]").fill("115");
+  await page.locator("#settings [name=max_tokens]").fill("116");
   await page.getByRole("button", { name: "Save" }).click();
 }
 
