@@ -148,7 +148,7 @@ asio::awaitable<bool> Connection::respond(HttpResponse response) {
   keep_alive_ = keep_alive_ && !unread_;  // where it ends and the next request begins is not known
   message.keep_alive(keep_alive_);
   const bool head = request_.method() == http::verb::head;
-  message.content_length(response.body.size());
+  if (response.status != 304) message.content_length(response.body.size());  // a 304's would be the whole file's
   if (!head) message.body() = std::move(response.body);
   stream_.expires_after(limits_.write);
   const auto [error, bytes] = co_await http::async_write(stream_, message, kAwait);

@@ -10,6 +10,7 @@
 #include "server/await.h"
 #include "server/handlers.h"
 #include "server/models.h"
+#include "server/page.h"
 #include "server/protocol.h"
 
 namespace onebit::server {
@@ -218,7 +219,7 @@ asio::awaitable<void> Server::Impl::serve_requests(Connection& c, bool too_many)
     const bool came = co_await c.read_header();
     if (!came && c.status() == 0) co_return;
     const auto begin = Clock::now();
-    const auto route = came ? Handlers::route_name(c.path()) : "none";
+    const auto route = !came ? "none" : is_page(c.path()) ? "page" : Handlers::route_name(c.path());
     if (came) {
       const Hold under_way(requests);
       if (too_many) {
@@ -253,6 +254,10 @@ std::optional<HttpResponse> Server::Impl::before_the_body(Connection& c) {
     const char* word = stopping ? "shutting down" : loading ? "loading" : lost ? "device lost" : "ok";
     const bool ready = !stopping && !loading && !lost;
     return json_response(fmt::format("{{\"status\":\"{}\"}}", word), ready ? 200 : 503, ready || lost ? 0 : 1);
+  }
+  if (is_page(c.path())) {
+    if (const auto error = refuse_page(c)) return c.error_response(*error);
+    return page_response(c);
   }
   const auto key = key_of(c.header("Authorization"), c.header("X-API-Key"));
   if (!keys.allow(key))

@@ -281,7 +281,7 @@ TEST_F(ModelsTest, NoRouteWithoutAKeyButHealth) {
       EXPECT_TRUE(body_of(answer).contains("error")) << path;
     }
   }
-  for (const char* path : {"/", "/v1/models/a", "/v1/messages/x", "/api/", "/api/none"})
+  for (const char* path : {"/none", "/v1/models/a", "/v1/messages/x", "/api/", "/api/none"})
     EXPECT_TRUE(server.get(path).starts_with("HTTP/1.1 401")) << path;
   EXPECT_EQ(body_of(server.post("/v1/messages", {}))["error"]["type"], "authentication_error");
   EXPECT_TRUE(body_of(server.post("/api/chat", {}))["error"].is_string());

@@ -1,0 +1,299 @@
+// The chat page: what belongs together.
+import { editSettings, setUpSettings, showKeyboard } from "./dialogs";
+import { find, say, toast } from "./dom";
+import { List } from "./list";
+import { setUpSide, setUpTheme, showSide } from "./look";
+import { Run } from "./run";
+import { lookAgain, model, watch } from "./status";
+import { loadAll, onElsewhere, openStore, recall, remember, remove, save } from "./store";
+import { setUpThread, showLast, showThread } from "./thread";
+import { firstSampling, newConversation, newId, titleOf, type Conversation, type End, type Message } from "./types";
+import { conversationOf, exported, imported } from "./validate";
+
+/** All that have messages, by id; `current` may have none yet. */
+const all = new Map<string, Conversation>();
+const runs = new Map<string, Run>();
+let current: Conversation;
+
+const prompt = find<HTMLTextAreaElement>("prompt");
+const sendButton = find<HTMLButtonElement>("send");
+
+const list = new List({
+  choose(id) {
+    const one = all.get(id);
+    if (one) open(one);
+    showSide(false);
+  },
+  rename(id, title) {
+    const one = all.get(id);
+    if (!one) return;
+    one.title = title;
+    void keep(one);
+    draw();
+  },
+  remove(id) {
+    const one = all.get(id);
+    if (!one) return;
+    halt(id);
+    all.delete(id);
+    void remove(id);
+    if (current.id === id) open(fresh());
+    draw();
+    toast(`“${one.title}” is deleted.`, { label: "Undo", click: () => bringBack(one) });
+  },
+});
+
+/** A conversation as those left it who used the page last. */
+function fresh(): Conversation {
+  try {
+    const last = JSON.parse(recall("settings") ?? "") as object;
+    const settings = conversationOf({ ...last, id: "-", messages: [{ role: "user", content: "" }] });
+    if (settings) return newConversation(settings.system, settings.sampling);
+  } catch {
+    // Nobody has, or what is there is no JSON.
+  }
+  return newConversation("", firstSampling());
+}
+
+async function keep(one: Conversation): Promise<void> {
+  try {
+    await save(one);
+  } catch {
+    toast("The browser has no room to keep this conversation.");
+  }
+}
+
+function bringBack(one: Conversation): void {
+  all.set(one.id, one);
+  void keep(one);
+  open(one);
+}
+
+function open(one: Conversation): void {
+  current = one;
+  history.replaceState(null, "", all.has(one.id) ? "#" + one.id : location.pathname);
+  showThread(one);
+  draw();
+}
+
+/** All but the messages. */
+function draw(): void {
+  list.show(all.values(), current.id, new Set(runs.keys()));
+  find("title").textContent = current.title;
+  document.title = current.messages.length > 0 ? `${current.title} · 1bit` : "1bit";
+  drawSend();
+}
+
+/** The button that sends, or stops. */
+function drawSend(): void {
+  const going = runs.has(current.id);
+  sendButton.classList.toggle("stop", going);
+  sendButton.setAttribute("aria-label", going ? "Stop" : "Send");
+  sendButton.title = going ? "Stop (Escape)" : "Send (Enter)";
+  sendButton.querySelector("use")?.setAttribute("href", going ? "#i-stop" : "#i-send");
+  sendButton.disabled = !going && prompt.value.trim() === "";
+}
+
+/** Has the model write the last message, or go on with it. */
+async function answer(one: Conversation, goOn = false): Promise<void> {
+  const message: Message = goOn
+    ? (one.messages.at(-1) as Message)
+    : { role: "assistant", content: "", end: "going", model: model() };
+  if (!goOn) one.messages.push(message);
+  let saved = 0;
+  const run = new Run(one, message, goOn, {
+    changed() {
+      if (current === one) showLast(one);
+      if (Date.now() - saved < 1000) return;
+      saved = Date.now();
+      if (all.has(one.id)) void keep(one);
+    },
+  });
+  runs.set(one.id, run);
+  all.set(one.id, one);
+  one.updated = Date.now();
+  message.end = "going";
+  open(current);
+  void keep(one);
+  await run.go(model());
+  if (runs.get(one.id) !== run) return; // what it wrote is not wanted any more
+  runs.delete(one.id);
+  one.updated = Date.now();
+  if (all.get(one.id) === one) await keep(one);
+  if (current === one) showLast(one);
+  draw();
+  say(message.error ?? ((message.end as End) === "stopped" ? "The answer was stopped." : "The answer is complete."));
+  if (message.error === undefined) lookAgain(); // a model may have been loaded, or a key found
+  else void watch();
+}
+
+function ask(text: string, title = titleOf(text)): void {
+  if (runs.has(current.id) || text.trim() === "") return;
+  if (current.messages.length === 0) current.title = title;
+  current.messages.push({ role: "user", content: text.trim() });
+  void answer(current);
+}
+
+/** Ends what is being written; what comes of it yet is not wanted. */
+function halt(id: string): void {
+  runs.get(id)?.stop();
+  runs.delete(id);
+}
+
+/** Takes away messages from `index` on, in a way that can be undone. */
+function cut(index: number): void {
+  const one = current;
+  halt(one.id);
+  const before = structuredClone(one);
+  const last = before.messages.at(-1);
+  if (last?.end === "going") last.end = "stopped";
+  one.messages.length = index;
+  const gone = before.messages.slice(index).some((message) => message.role === "assistant" && message.content !== "");
+  if (gone)
+    toast("What came after is replaced.", {
+      label: "Undo",
+      click() {
+        halt(one.id);
+        bringBack(before);
+      },
+    });
+}
+
+setUpThread({
+  edit(index, text) {
+    const named = current.title !== titleOf(current.messages[0]?.content ?? "");
+    cut(index);
+    ask(text, named ? current.title : titleOf(text));
+  },
+  regenerate() {
+    if (runs.has(current.id)) return;
+    if (current.messages.at(-1)?.role === "assistant") cut(current.messages.length - 1);
+    if (current.messages.length > 0) void answer(current);
+  },
+  goOn() {
+    if (!runs.has(current.id)) void answer(current, true);
+  },
+  ask: (text) => ask(text),
+});
+
+// What is written.
+function grow(): void {
+  prompt.style.height = "auto";
+  prompt.style.height = `${prompt.scrollHeight}px`;
+  drawSend();
+}
+prompt.addEventListener("input", grow);
+prompt.addEventListener("keydown", (event) => {
+  if (event.isComposing) return;
+  if (event.key === "Enter" && !event.shiftKey) {
+    event.preventDefault();
+    if (!runs.has(current.id)) find<HTMLFormElement>("composer").requestSubmit();
+  } else if (event.key === "ArrowUp" && prompt.value === "") {
+    const edits = document.querySelectorAll<HTMLElement>('.turn.user [aria-label="Edit the message"]');
+    [...edits].at(-1)?.click();
+    event.preventDefault();
+  }
+});
+find("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const run = runs.get(current.id);
+  if (run) return run.stop();
+  const text = prompt.value;
+  prompt.value = "";
+  ask(text);
+  grow();
+});
+
+// The list's buttons.
+function begin(): void {
+  if (current.messages.length > 0) open(fresh());
+  showSide(false);
+  prompt.focus();
+}
+find("new").addEventListener("click", begin);
+find("export").addEventListener("click", () => {
+  if (all.size === 0) return toast("There are no conversations yet.");
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([exported([...all.values()])], { type: "application/json" }));
+  link.download = `conversations-${new Date().toISOString().slice(0, 10)}.json`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+});
+const file = find<HTMLInputElement>("file");
+find("import").addEventListener("click", () => file.click());
+file.addEventListener("change", () => {
+  const chosen = file.files?.[0];
+  file.value = "";
+  if (chosen) void bringIn(chosen);
+});
+
+async function bringIn(chosen: File): Promise<void> {
+  try {
+    const come = imported(await chosen.text());
+    for (const one of come) {
+      // The same one again is nothing new; another one of the same name is a second one.
+      const old = all.get(one.id);
+      if (old && JSON.stringify(old.messages) === JSON.stringify(one.messages)) continue;
+      if (old) one.id = newId();
+      all.set(one.id, one);
+    }
+    await save(...come);
+    draw();
+    toast(come.length === 1 ? "One conversation came in." : `${come.length} conversations came in.`);
+  } catch (error) {
+    toast(error instanceof Error ? error.message : "This file could not be read.");
+  }
+}
+
+find("shortcuts").addEventListener("click", () => void showKeyboard());
+find("settings-open").addEventListener("click", async () => {
+  const one = current;
+  if (await editSettings(one)) {
+    remember("settings", JSON.stringify({ system: one.system, sampling: one.sampling }));
+    if (all.has(one.id)) void keep(one);
+  }
+  lookAgain();
+});
+
+document.addEventListener("keydown", (event) => {
+  const mod = event.ctrlKey || event.metaKey;
+  const typing = (event.target as Element).matches("input, textarea, select");
+  if (document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape") return void runs.get(current.id)?.stop();
+  if (mod && !event.shiftKey && event.key.toLowerCase() === "k") {
+    showSide(true);
+    find("search").focus();
+  } else if (mod && event.shiftKey && event.key.toLowerCase() === "o") begin();
+  else if (!typing && !mod && event.key === "/") prompt.focus();
+  else if (!typing && !mod && event.key === "?") void showKeyboard();
+  else return;
+  event.preventDefault();
+});
+
+/** What the store has now, with what is being written here left as it is. */
+async function reload(): Promise<void> {
+  const stored = await loadAll();
+  const ids = new Set(stored.map(({ id }) => id));
+  for (const id of all.keys()) if (!ids.has(id) && !runs.has(id)) all.delete(id);
+  for (const one of stored) if (!runs.has(one.id)) all.set(one.id, one);
+  const now = all.get(current.id);
+  if (now && now !== current && (now.updated !== current.updated || now.title !== current.title)) open(now);
+  else if (now && now !== current) all.set(current.id, current);
+  draw();
+}
+
+async function start(): Promise<void> {
+  setUpTheme();
+  setUpSide();
+  setUpSettings();
+  current = fresh();
+  const kept = await openStore();
+  for (const one of await loadAll()) all.set(one.id, one);
+  open(all.get(location.hash.slice(1)) ?? current);
+  if (!kept) toast("This browser keeps nothing here: conversations last until the tab closes.");
+  onElsewhere(() => void reload());
+  if (matchMedia("(hover: hover)").matches) prompt.focus(); // elsewhere a keyboard would cover half the page
+  await watch();
+}
+
+void start();
