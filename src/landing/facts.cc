@@ -16,7 +16,7 @@ std::optional<double> bound_of(std::string_view le) {
   if (le == "+Inf" || le == "Inf") return std::numeric_limits<double>::infinity();
   double value = 0;
   const auto [end, error] = std::from_chars(le.data(), le.data() + le.size(), value);
-  if (error != std::errc() || end != le.data() + le.size() || !std::isfinite(value)) return std::nullopt;
+  if (error != std::errc() || end != le.data() + le.size() || !std::isfinite(value) || value < 0) return std::nullopt;
   return value;
 }
 

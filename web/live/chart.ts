@@ -12,10 +12,10 @@ const svg = (name: string, attributes: Record<string, string | number>, text = "
   return element;
 };
 
-/** The smallest of 1, 2, 2.5, 5 times a power of ten that is at least `value`. */
+/** The smallest round number, one of these steps times a power of ten that is at least `value`. */
 export function roundUp(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value));
-  for (const step of [1, 2, 2.5, 5, 10]) if (step * power >= value * 0.999999) return step * power;
+  for (const step of [1, 1.5, 2, 3, 4, 5, 6, 8, 10]) if (step * power >= value * 0.999999) return step * power;
   return 10 * power;
 }
 

@@ -4,7 +4,7 @@ import type { Stats } from "./stats";
 const none = "not available";
 
 const whole = (value: number) => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
-const time = (s: number) => (s < 1 ? `${Math.round(s * 1000)} ms` : `${s.toFixed(s < 10 ? 1 : 0)} s`);
+const time = (s: number) => (s < 1 ? `${Math.round(s * 1000)}\u00a0ms` : `${s.toFixed(s < 10 ? 1 : 0)}\u00a0s`);
 /** Never 100 % where something differed. */
 const percent = (rate: number) => (rate === 1 ? "100 %" : `${(Math.floor(rate * 10000) / 100).toFixed(2)} %`);
 
@@ -21,7 +21,7 @@ function rows(s: Stats): Row[] {
   const use = kv.use;
   return [
     {
-      name: "Requests under way",
+      name: "Running",
       value: requests.running === null ? null : whole(requests.running),
       ...note(
         requests.total !== null &&
@@ -36,9 +36,9 @@ function rows(s: Stats): Row[] {
       ...(use === null ? {} : { bar: use }),
     },
     {
-      name: "Time to first token",
+      name: "First token",
       value: ttft.p50 === null ? null : time(ttft.p50),
-      ...note(ttft.p90 !== null && ttft.p99 !== null && `p90 ${time(ttft.p90)}, p99 ${time(ttft.p99)}`),
+      ...note(ttft.p90 !== null && ttft.p99 !== null && `p90\u00a0${time(ttft.p90)}, p99\u00a0${time(ttft.p99)}`),
     },
     { name: "CPU", value: temperature.cpu === null ? null : `${Math.round(temperature.cpu)} °C` },
     { name: "GPU", value: temperature.gpu === null ? null : `${Math.round(temperature.gpu)} °C` },
@@ -46,7 +46,10 @@ function rows(s: Stats): Row[] {
     {
       name: "Burn-in, exact",
       value: burnin === null ? null : percent(burnin.exact_rate),
-      ...note(burnin !== null && `${whole(burnin.exact)} of ${whole(burnin.rounds)} rounds`),
+      ...note(
+        burnin !== null &&
+          (burnin.exact < burnin.rounds ? `${whole(burnin.exact)} of ` : "all ") + `${whole(burnin.rounds)} rounds`,
+      ),
     },
   ];
 }
@@ -62,7 +65,7 @@ const element = (name: string, className: string, text: string): HTMLElement => 
 export function showFacts(list: HTMLElement, stats: Stats): void {
   const made = rows(stats).map((row) => {
     const box = document.createElement("div");
-    box.append(element("dt", "", row.name), element("dd", row.value === null ? "none" : "figure", row.value ?? none));
+    box.append(element("dt", "", row.name), element("dd", row.value === null ? "none" : row.value.length > 7 ? "figure word" : "figure", row.value ?? none));
     if (row.note !== undefined) box.append(element("dd", "note", row.note));
     if (row.bar !== undefined) {
       const bar = element("dd", "bar", "");

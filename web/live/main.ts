@@ -45,8 +45,10 @@ function showState(wrong: string | null): void {
   at("alarm").hidden = wrong === null;
   say("state", wrong === null ? "Live" : "Offline");
   say("alarm-words", wrong === null ? "" : wrong);
+  at("hero-name").hidden = at("as-of").hidden = wrong !== null;
   if (wrong !== null) {
-    say("tokps", "–");
+    say("tokps", "offline");
+    at("tokps").classList.add("long");
     document.title = "offline · 1bit";
   }
   showSeen();
@@ -90,7 +92,7 @@ function listen(path: string, handlers: Record<string, (data: unknown) => void>)
   });
 }
 
-setUpTheme(at("theme") as HTMLButtonElement);
+setUpTheme(at("theme"), at("theme-name"));
 listen("./_live/stats", {
   history: (points) => chart.replace(points as Point[]),
   message: (stats) => showStats(stats as Stats),

@@ -10,11 +10,11 @@ function kept(): Theme {
   }
 }
 
-export function setUpTheme(button: HTMLButtonElement): void {
+export function setUpTheme(button: HTMLElement, name: HTMLElement): void {
   let theme = kept();
   const show = () => {
     document.documentElement.dataset["theme"] = theme;
-    button.textContent = `Theme: ${theme}`;
+    name.textContent = `: ${theme}`;
   };
   button.addEventListener("click", () => {
     theme = themes[(themes.indexOf(theme) + 1) % themes.length] ?? "auto";
