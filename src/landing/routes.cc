@@ -72,7 +72,8 @@ asio::awaitable<void> Landing::Impl::route(Connection& c) {
     if (is_head(c)) co_return co_await send_head(c, "text/event-stream");
     c.add_header("X-Accel-Buffering", "no");  // proxies would collect events otherwise
     c.forbid_keep_alive();
-    co_return co_await (path == "/_live/stats" ? watch_stats(c) : watch_units(c));
+    if (path == "/_live/stats") co_return co_await watch_stats(c);
+    co_return co_await watch_units(c);
   }
   if (path == "/_health" || path == "/metrics") {
     co_await scraper.refresh();
@@ -123,6 +124,7 @@ asio::awaitable<void> Landing::Impl::send_numbers(Connection& c) {
   }
   c.add_header("Content-Security-Policy", kNumbersPolicy);
   if (is_head(c)) co_return co_await send_head(c, numbers.type());
+  c.forbid_keep_alive();  // a body that came with the request is not read
   // Written from the one text, however many read it slowly.
   if (co_await c.begin_stream(numbers.type()) && co_await c.write(*text)) co_await c.end_stream();
 }

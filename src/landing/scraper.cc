@@ -10,6 +10,7 @@
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
 #include <fstream>
+#include <new>
 
 namespace onebit::landing {
 namespace {
@@ -63,17 +64,17 @@ asio::awaitable<void> Scraper::refresh() {
   if (under_way_) {
     const auto before = scrapes_;
     while (under_way_ && scrapes_ == before) co_await done_.wait();
-    co_return;
+  } else {
+    under_way_ = true;
+    try {
+      const auto answer = co_await ask();
+      take(answer);
+    } catch (const std::exception&) {  // no memory: what was known stays known, and is told with its time
+    }
+    under_way_ = false;
+    done_.all();
   }
-  under_way_ = true;
-  Answer answer = tl::unexpected(std::string("there is no memory to ask the server"));
-  try {
-    answer = co_await ask();
-  } catch (const std::exception&) {  // says what `answer` says
-  }
-  take(answer);
-  under_way_ = false;
-  done_.all();
+  if (latest_ == nullptr) throw std::bad_alloc();
 }
 
 /// Why its address is not known; empty where it is. Names are looked up once a minute.

@@ -23,7 +23,7 @@ class Scraper {
   /// `key_file`: its first line that is no comment is sent as a bearer token; empty: none is.
   Scraper(asio::io_context& io, Target target, std::string key_file);
 
-  /// After it, latest() is not null and was under a second old at some moment since the call.
+  /// After it, latest() is not null and was under a second old at some moment since the call. Throws std::bad_alloc.
   asio::awaitable<void> refresh();
   const std::shared_ptr<const Scrape>& latest() const { return latest_; }
   uint64_t scrapes() const { return scrapes_; }

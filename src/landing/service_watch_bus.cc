@@ -45,7 +45,7 @@ class Bus {
   static int on_listed(sd_bus_message* reply, void* self, sd_bus_error* error);
   static int on_subscribed(sd_bus_message* reply, void* self, sd_bus_error* error);
   static int on_signal(sd_bus_message* signal, void* self, sd_bus_error* error);
-  int match(const char* path, const char* interface, const char* member, const char* argument);
+  int match(const std::string& what);
   void take(sd_bus_message* reply);
 
   std::function<void(ServiceState)> use_;
@@ -59,23 +59,19 @@ std::string sentence(const char* what, int error) {
   return std::string(what) + ": " + std::strerror(error < 0 ? -error : error);
 }
 
-int Bus::match(const char* path, const char* interface, const char* member, const char* argument) {
-  auto rule =
-      std::string("type='signal',sender='") + kSystemd + "',interface='" + interface + "',member='" + member + "'";
-  rule += path[std::strlen(path) - 1] == '/' ? "" : std::string(",path='") + path + "'";
-  if (path[std::strlen(path) - 1] == '/') rule += ",path_namespace='" + std::string(path, std::strlen(path) - 1) + "'";
-  if (argument != nullptr) rule += std::string(",arg0='") + argument + "'";
+int Bus::match(const std::string& what) {
+  const auto rule = std::string("type='signal',sender='") + kSystemd + "'," + what;
   return sd_bus_add_match_async(bus_, nullptr, rule.c_str(), on_signal, nullptr, this);
 }
 
 std::string Bus::open() {
   int result = sd_bus_open_system(&bus_);
   if (result < 0) return sentence("there is no system bus", result);
-  result = match(kManagerPath, kManager, "UnitNew", nullptr);
-  if (result >= 0) result = match(kManagerPath, kManager, "UnitRemoved", nullptr);
-  if (result >= 0)
-    result = match("/org/freedesktop/systemd1/unit/", "org.freedesktop.DBus.Properties", "PropertiesChanged",
-                   "org.freedesktop.systemd1.Unit");
+  for (const char* what : {"interface='org.freedesktop.systemd1.Manager',member='UnitNew'",
+                           "interface='org.freedesktop.systemd1.Manager',member='UnitRemoved'",
+                           "interface='org.freedesktop.DBus.Properties',member='PropertiesChanged',"
+                           "path_namespace='/org/freedesktop/systemd1/unit',arg0='org.freedesktop.systemd1.Unit'"})
+    if (result >= 0) result = match(what);
   if (result >= 0)
     result = sd_bus_call_method_async(bus_, nullptr, kSystemd, kManagerPath, kManager, "Subscribe", on_subscribed, this,
                                       nullptr);
