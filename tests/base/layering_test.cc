@@ -26,6 +26,7 @@ const Layers kAllowed{
     {"eval", {"base", "format", "tokenizer", "grammar", "kernels", "backend", "engine"}},
     {"burnin", {"base", "eval"}},
     {"server", {"base", "format", "tokenizer", "grammar", "kernels", "backend", "engine"}},
+    {"landing", {"base", "server"}},
     {"voice", {"base", "format", "tokenizer", "grammar", "kernels", "backend", "engine"}},
 };
 

@@ -1,0 +1,38 @@
+#include "landing/target.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/utf8.h"
+
+namespace onebit::landing {
+
+Result<Target> parse_target(const std::string& url) {
+  constexpr std::string_view kScheme = "http://";
+  const auto wrong = [&] { return fail("'{}' is not http://HOST[:PORT][/PREFIX]", printable(url, 100)); };
+  if (!url.starts_with(kScheme)) return wrong();
+  if (!std::all_of(url.begin(), url.end(), [](char c) { return c > 0x20 && c < 0x7f && c != '?' && c != '#'; }))
+    return wrong();
+  auto rest = std::string_view(url).substr(kScheme.size());
+  const auto slash = std::min(rest.find('/'), rest.size());
+  auto authority = rest.substr(0, slash);
+  auto prefix = rest.substr(slash);
+  while (prefix.ends_with('/')) prefix.remove_suffix(1);
+  Target target{.host = {}, .port = "80", .path = std::string(prefix) + "/metrics"};
+  const auto bracket = authority.starts_with('[') ? authority.find(']') : 0;
+  if (bracket == std::string_view::npos) return wrong();
+  const auto colon = authority.find(':', bracket);
+  if (colon != std::string_view::npos) {
+    target.port = authority.substr(colon + 1);
+    uint16_t port = 0;
+    const auto* end = target.port.data() + target.port.size();
+    if (std::from_chars(target.port.data(), end, port).ptr != end || port == 0) return wrong();
+    authority = authority.substr(0, colon);
+  }
+  if (authority.starts_with('[')) authority = authority.substr(1, authority.size() - 2);
+  if (authority.empty() || authority.find('@') != std::string_view::npos) return wrong();
+  target.host = authority;
+  return target;
+}
+
+}  // namespace onebit::landing

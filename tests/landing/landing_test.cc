@@ -1,0 +1,296 @@
+// The daemon in this process, before a server that counts who asks it.
+#include "landing/landing.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read_until.hpp>
+#include <boost/asio/write.hpp>
+#include <chrono>
+#include <list>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "tests/landing/temporary_folder.h"
+
+namespace onebit::landing {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using nlohmann::json;
+using namespace std::chrono_literals;
+
+/// Answers each request with what set() said last, and counts them.
+class FakeServer {
+ public:
+  FakeServer() : acceptor_(io_, {asio::ip::make_address("127.0.0.1"), 0}), thread_([this] { serve(); }) {}
+  FakeServer(const FakeServer&) = delete;
+  FakeServer& operator=(const FakeServer&) = delete;
+  ~FakeServer() {
+    ending_ = true;
+    tcp::socket last(io_);
+    boost::system::error_code ignored;
+    last.connect(acceptor_.local_endpoint(), ignored);
+    thread_.join();
+  }
+
+  std::string url() const { return "http://127.0.0.1:" + std::to_string(acceptor_.local_endpoint().port()); }
+  int requests() const { return requests_; }
+  std::string last_request() {
+    const std::lock_guard lock(mutex_);
+    return request_;
+  }
+  void set(std::string answer) {
+    const std::lock_guard lock(mutex_);
+    answer_ = std::move(answer);
+  }
+  void set_body(const std::string& body, const std::string& status = "200 OK") {
+    set("HTTP/1.1 " + status + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  }
+
+ private:
+  void serve() {
+    while (true) {
+      tcp::socket socket(io_);
+      boost::system::error_code error;
+      acceptor_.accept(socket, error);
+      if (ending_) return;
+      asio::streambuf header;
+      asio::read_until(socket, header, "\r\n\r\n", error);
+      ++requests_;
+      std::string answer;
+      {
+        const std::lock_guard lock(mutex_);
+        request_.assign(asio::buffers_begin(header.data()), asio::buffers_end(header.data()));
+        answer = answer_;
+      }
+      asio::write(socket, asio::buffer(answer), error);
+    }
+  }
+
+  asio::io_context io_;
+  tcp::acceptor acceptor_;
+  std::atomic<bool> ending_{false};
+  std::atomic<int> requests_{0};
+  std::mutex mutex_;
+  std::string answer_, request_;
+  std::thread thread_;
+};
+
+class Client {
+ public:
+  Client(uint16_t port, const std::string& request) : socket_(io_) {
+    socket_.connect({asio::ip::make_address("127.0.0.1"), port});
+    asio::write(socket_, asio::buffer(request));
+  }
+  /// What comes until it holds `word`, or the connection ends.
+  std::string until(const std::string& word) {
+    boost::system::error_code error;
+    const auto size = asio::read_until(socket_, asio::dynamic_buffer(held_), word, error);
+    const auto text = held_.substr(0, error ? held_.size() : size);
+    held_.erase(0, text.size());
+    return text;
+  }
+
+ private:
+  asio::io_context io_;
+  tcp::socket socket_;
+  std::string held_;
+};
+
+std::string request_for(const std::string& path, const std::string& method = "GET", const std::string& more = "") {
+  return method + " " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + more + "\r\n";
+}
+
+class LandingTest : public ::testing::Test {
+ protected:
+  void start(LandingOptions options = {}) {
+    options.port = 0;
+    if (options.server.host.empty()) options.server = *parse_target(server.url());
+    landing = std::make_unique<Landing>(std::move(options), [](const std::string&) {});
+    const auto listening = landing->listen();
+    ASSERT_TRUE(listening) << listening.error().message;
+    port = *listening;
+    thread = std::thread([this] { landing->run(); });
+  }
+  void TearDown() override {
+    if (!thread.joinable()) return;
+    landing->stop();
+    thread.join();
+  }
+  std::string ask(const std::string& path, const std::string& method = "GET", const std::string& more = "") const {
+    return Client(port, request_for(path, method, more)).until("no such words");
+  }
+  /// The next event of /_live/stats.
+  static json next(Client& viewer) {
+    viewer.until("\ndata: {");
+    return json::parse("{" + viewer.until("\n\n"));
+  }
+
+  FakeServer server;
+  std::unique_ptr<Landing> landing;
+  std::thread thread;
+  uint16_t port = 0;
+};
+
+TEST_F(LandingTest, OneLookServesAllViewers) {
+  server.set_body("tokps_recent 42.5\n");
+  start();
+  std::this_thread::sleep_for(300ms);
+  EXPECT_EQ(server.requests(), 0) << "nobody watches";
+  std::list<Client> viewers;
+  for (int i = 0; i < 40; ++i) viewers.emplace_back(port, request_for("/_live/stats"));
+  for (int round = 0; round < 3; ++round) {
+    json first;
+    for (auto& viewer : viewers) {
+      const auto stats = next(viewer);
+      EXPECT_EQ(stats["tokps_recent"], 42.5);
+      EXPECT_EQ(stats["state"], "up");
+    }
+  }
+  EXPECT_LE(server.requests(), 4);
+  viewers.clear();
+  std::this_thread::sleep_for(4500ms);  // each is noticed when something is written to it
+  const int after = server.requests();
+  std::this_thread::sleep_for(2s);
+  EXPECT_EQ(server.requests(), after) << "nobody watches any more";
+}
+
+TEST_F(LandingTest, AViewerStartsWithTheHistory) {
+  server.set_body("tokps_recent 1\n");
+  start();
+  Client first(port, request_for("/_live/stats"));
+  next(first);
+  next(first);
+  Client second(port, request_for("/_live/stats"));
+  second.until("event: history\ndata: ");
+  EXPECT_GE(json::parse(second.until("\n\n")).size(), 2u);
+}
+
+TEST_F(LandingTest, AServerThatGoesAndComesBack) {
+  server.set_body("tokps_recent 3\n");
+  start();
+  Client viewer(port, request_for("/_live/stats"));
+  const auto up = next(viewer);
+  EXPECT_EQ(up["state"], "up");
+  for (const auto& [answer, words] : {std::pair<std::string, std::string>{"", "whole"},
+                                      {"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "not ready"},
+                                      {"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", "API key"},
+                                      {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "no tokps_recent"},
+                                      {"noise\r\n\r\n", "whole"},
+                                      {"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "too much"}}) {
+    server.set(answer);
+    auto down = next(viewer);
+    for (int i = 0; i < 2 && !down["error"].is_string(); ++i) down = next(viewer);
+    for (int i = 0; i < 2 && down["error"].get<std::string>().find(words) == std::string::npos; ++i)
+      down = next(viewer);
+    EXPECT_EQ(down["state"], "down");
+    EXPECT_NE(down["error"].get<std::string>().find(words), std::string::npos) << down["error"];
+    EXPECT_TRUE(down["tokps_recent"].is_null());
+    EXPECT_TRUE(down["last_seen"].is_number());
+  }
+  server.set_body("tokps_recent 4\n");
+  auto back = next(viewer);
+  for (int i = 0; i < 2 && back["state"] == "down"; ++i) back = next(viewer);
+  EXPECT_EQ(back["tokps_recent"], 4);
+}
+
+TEST_F(LandingTest, NothingCanBeWritten) {
+  start();
+  for (const char* path : {"/", "/_live/stats", "/_live/services", "/_health", "/metrics", "/numbers", "/none"})
+    for (const char* method : {"POST", "PUT", "DELETE", "PATCH", "OPTIONS"}) {
+      const auto answer = ask(path, method, "Content-Length: 0\r\n");
+      EXPECT_TRUE(answer.starts_with("HTTP/1.1 405 ")) << method << path << answer;
+      EXPECT_NE(answer.find("Allow: GET, HEAD\r\n"), std::string::npos);
+    }
+}
+
+TEST_F(LandingTest, PagesFromElsewhereGetNothing) {
+  server.set_body("tokps_recent 3\n");
+  start();
+  EXPECT_TRUE(ask("/metrics", "GET", "Origin: http://evil.example\r\n").starts_with("HTTP/1.1 403 "));
+  EXPECT_TRUE(ask("/metrics", "GET", "Origin: http://localhost\r\n").starts_with("HTTP/1.1 200 "));
+  Client other(port, "GET /metrics HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+  EXPECT_TRUE(other.until("\r\n").starts_with("HTTP/1.1 403 "));
+}
+
+TEST_F(LandingTest, HealthAndMetrics) {
+  server.set_body("tokps_recent 3\n");
+  start();
+  const auto health = ask("/_health");
+  EXPECT_TRUE(health.starts_with("HTTP/1.1 200 ")) << health;
+  EXPECT_NE(health.find(R"("server":"up")"), std::string::npos) << health;
+  EXPECT_NE(ask("/metrics").find("\nonebit_landing_server_up 1\n"), std::string::npos);
+  EXPECT_EQ(server.requests(), 1) << "two within a second are one look";
+}
+
+TEST_F(LandingTest, TheKeyIsSent) {
+  const TemporaryFolder folder;
+  folder.write("key", "# of the server\nsecret-1\n");
+  server.set_body("tokps_recent 3\n");
+  LandingOptions options;
+  options.api_key_file = folder.path("key");
+  start(std::move(options));
+  ask("/_health");
+  EXPECT_NE(server.last_request().find("Authorization: Bearer secret-1\r\n"), std::string::npos);
+}
+
+TEST_F(LandingTest, ThePageOfNumbers) {
+  const TemporaryFolder folder;
+  LandingOptions options;
+  options.numbers_page = folder.path("page.html");
+  start(std::move(options));
+  EXPECT_NE(ask("/numbers").find("--records-page"), std::string::npos);
+  folder.write("page.html", "<h1>numbers</h1>");
+  const auto page = ask("/numbers");
+  EXPECT_NE(page.find("<h1>numbers</h1>"), std::string::npos) << page;
+  EXPECT_NE(page.find("Content-Security-Policy: default-src 'none'"), std::string::npos);
+  folder.write("page.html", "<h1>newer numbers</h1>");
+  EXPECT_NE(ask("/numbers").find("newer"), std::string::npos);
+}
+
+TEST_F(LandingTest, FilesOfThePage) {
+  const uint8_t bytes[] = {1, 2, 3};
+  const WebFile files[] = {{"index.html", "text/html; charset=utf-8", "\"tag\"", bytes}};
+  LandingOptions options;
+  options.page = files;
+  start(std::move(options));
+  const auto page = ask("/");
+  EXPECT_NE(page.find("Content-Encoding: gzip\r\n"), std::string::npos) << page;
+  EXPECT_TRUE(page.ends_with("\r\n\r\n\x01\x02\x03"));
+  EXPECT_NE(page.find("script-src 'self'"), std::string::npos);
+  EXPECT_TRUE(ask("/", "GET", "If-None-Match: \"tag\"\r\n").starts_with("HTTP/1.1 304 "));
+  EXPECT_TRUE(ask("/../index.html").starts_with("HTTP/1.1 404 "));
+  TearDown();
+  start();
+  EXPECT_NE(ask("/").find("built without its page"), std::string::npos);
+}
+
+TEST_F(LandingTest, HeadersAndConnectionsHaveLimits) {
+  LandingOptions options;
+  options.most_connections = 3;
+  start(std::move(options));
+  EXPECT_TRUE(ask("/", "GET", "X: " + std::string(20'000, 'x') + "\r\n").starts_with("HTTP/1.1 431 "));
+  std::this_thread::sleep_for(100ms);
+  std::list<Client> silent;
+  for (int i = 0; i < 3; ++i) silent.emplace_back(port, "");
+  std::this_thread::sleep_for(100ms);
+  EXPECT_TRUE(ask("/").starts_with("HTTP/1.1 503 "));
+  silent.clear();
+  std::this_thread::sleep_for(100ms);
+  EXPECT_TRUE(ask("/").starts_with("HTTP/1.1 404 "));
+}
+
+TEST_F(LandingTest, ServicesBeginWithASnapshot) {
+  start();
+  Client viewer(port, request_for("/_live/services"));
+  viewer.until("event: snapshot\ndata: ");
+  EXPECT_TRUE(json::parse(viewer.until("\n\n"))["available"].is_boolean());
+}
+
+}  // namespace
+}  // namespace onebit::landing

@@ -1,0 +1,81 @@
+// The figures beside the hero number.
+import type { Stats } from "./stats";
+
+const none = "not available";
+
+const whole = (value: number) => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
+const time = (s: number) => (s < 1 ? `${Math.round(s * 1000)}\u00a0ms` : `${s.toFixed(s < 10 ? 1 : 0)}\u00a0s`);
+/** Never 100 % where something differed. */
+const percent = (rate: number) => (rate === 1 ? "100 %" : `${(Math.floor(rate * 10000) / 100).toFixed(2)} %`);
+
+interface Row {
+  name: string;
+  value: string | null;
+  note?: string;
+  bar?: number; // 0 to 1
+}
+
+function rows(s: Stats): Row[] {
+  const note = (text: string | false): { note?: string } => (text === false ? {} : { note: text });
+  const { requests, kv, ttft, temperature, burnin } = s;
+  const use = kv.use;
+  return [
+    {
+      name: "Running",
+      value: requests.running === null ? null : whole(requests.running),
+      ...note(
+        requests.total !== null &&
+          `${whole(requests.total)} ended${requests.failed ? `, ${whole(requests.failed)} failed` : ""}`,
+      ),
+    },
+    { name: "Waiting", value: s.queue === null ? null : whole(s.queue) },
+    {
+      name: "KV memory",
+      value: use === null ? null : `${Math.round(use * 100)} %`,
+      ...note(kv.pages !== null && kv.limit !== null && `${whole(kv.pages)} of ${whole(kv.limit)} pages`),
+      ...(use === null ? {} : { bar: use }),
+    },
+    {
+      name: "First token",
+      value: ttft.p50 === null ? null : time(ttft.p50),
+      ...note(ttft.p90 !== null && ttft.p99 !== null && `p90\u00a0${time(ttft.p90)}, p99\u00a0${time(ttft.p99)}`),
+    },
+    { name: "CPU", value: temperature.cpu === null ? null : `${Math.round(temperature.cpu)} °C` },
+    { name: "GPU", value: temperature.gpu === null ? null : `${Math.round(temperature.gpu)} °C` },
+    { name: "Power profile", value: s.power_profile },
+    {
+      name: "Burn-in, exact",
+      value: burnin === null ? null : percent(burnin.exact_rate),
+      ...note(
+        burnin !== null &&
+          (burnin.exact < burnin.rounds ? `${whole(burnin.exact)} of ` : "all ") + `${whole(burnin.rounds)} rounds`,
+      ),
+    },
+  ];
+}
+
+const element = (name: string, className: string, text: string): HTMLElement => {
+  const made = document.createElement(name);
+  made.className = className;
+  made.textContent = text;
+  return made;
+};
+
+/** Fills the list anew where something changed. */
+export function showFacts(list: HTMLElement, stats: Stats): void {
+  const made = rows(stats).map((row) => {
+    const box = document.createElement("div");
+    box.append(element("dt", "", row.name), element("dd", row.value === null ? "none" : row.value.length > 7 ? "figure word" : "figure", row.value ?? none));
+    if (row.note !== undefined) box.append(element("dd", "note", row.note));
+    if (row.bar !== undefined) {
+      const bar = element("dd", "bar", "");
+      bar.setAttribute("aria-hidden", "true");
+      const fill = document.createElement("span");
+      fill.style.width = `${Math.min(1, row.bar) * 100}%`;
+      bar.append(fill);
+      box.append(bar);
+    }
+    return box;
+  });
+  list.replaceChildren(...made);
+}
