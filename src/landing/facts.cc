@@ -51,8 +51,8 @@ ServerFacts facts_of(std::string_view text) {
   });
   // A server that counts but has answered nobody yet has no such sample: that is 0, not unknown.
   if (facts.tokens_a_second && !facts.requests) facts.requests = facts.failed = 0;
-  std::stable_sort(facts.first_token.begin(), facts.first_token.end(),
-                   [](const Bucket& a, const Bucket& b) { return a.most < b.most; });
+  std::sort(facts.first_token.begin(), facts.first_token.end(),
+            [](const Bucket& a, const Bucket& b) { return a.most < b.most; });
   return facts;
 }
 
@@ -66,7 +66,8 @@ std::optional<double> quantile_of(const std::vector<Bucket>& buckets, double qua
   if (at + 1 == buckets.size()) return buckets[at - 1].most;
   const double low = at == 0 ? 0 : buckets[at - 1].most, below = at == 0 ? 0 : buckets[at - 1].count;
   const double within = buckets[at].count - below;
-  return within > 0 ? low + (buckets[at].most - low) * (rank - below) / within : buckets[at].most;
+  const double most = buckets[at].most;
+  return within > 0 ? std::min(most, low + (most - low) * (rank - below) / within) : most;  // rounding may pass it
 }
 
 }  // namespace onebit::landing

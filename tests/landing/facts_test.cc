@@ -69,6 +69,10 @@ TEST(Quantile, IsLinearWithinABucket) {
   EXPECT_GE(*quantile_of(buckets, 0), 0);
 }
 
+TEST(Quantile, NeverPassesItsBucket) {
+  EXPECT_LE(*quantile_of({{0.1, 6}, {kInfinity, 12}}, 0.5), 0.1) << "0.1 * 6 / 6 is more";
+}
+
 TEST(Quantile, BeyondTheLastBoundIsThatBound) {
   EXPECT_DOUBLE_EQ(*quantile_of({{0.1, 1}, {kInfinity, 100}}, 0.5), 0.1);
 }

@@ -59,13 +59,13 @@ class FakeServer {
       boost::system::error_code error;
       acceptor_.accept(socket, error);
       if (ending_) return;
-      asio::streambuf header;
-      asio::read_until(socket, header, "\r\n\r\n", error);
+      std::string header;
+      asio::read_until(socket, asio::dynamic_buffer(header), "\r\n\r\n", error);
       ++requests_;
       std::string answer;
       {
         const std::lock_guard lock(mutex_);
-        request_.assign(asio::buffers_begin(header.data()), asio::buffers_end(header.data()));
+        request_ = header;
         answer = answer_;
       }
       asio::write(socket, asio::buffer(answer), error);

@@ -6,9 +6,9 @@ import http from "node:http";
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** A 1bit-landing that looks at `server` (a URL). */
-export async function startLanding(server, flags = []) {
-  const child = spawn(process.env.LANDING, ["--port", "0", "--server", server, ...flags], { stdio: ["ignore", "ignore", "pipe"] });
+/** A 1bit-landing at `port` (0: any) that looks at `server` (a URL). */
+export async function startLanding(server, flags = [], port = 0) {
+  const child = spawn(process.env.LANDING, ["--port", String(port), "--server", server, ...flags], { stdio: ["ignore", "ignore", "pipe"] });
   const landing = { child, log: "", exited: once(child, "exit") };
   child.stderr.setEncoding("utf8").on("data", (text) => (landing.log += text));
   while (!/ listening /.test(landing.log)) {

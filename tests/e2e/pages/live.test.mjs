@@ -154,7 +154,7 @@ test("a daemon that goes is red as well, and its page recovers", async () => {
   await other.stop();
   await eventually(async () => (await state(page)) === "down", "red", 6);
   assert.match(await page.textContent("#alarm"), /1bit-landing/);
-  const again = await startLanding(proxy.url, ["--port", String(other.port)]);
+  const again = await startLanding(proxy.url, [], other.port);
   await eventually(async () => (await state(page)) === "up", "it recovers", 10);
   await again.stop();
   await context.close();
