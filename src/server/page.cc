@@ -111,7 +111,8 @@ HttpResponse page_response(Connection& c) {
   const bool gzip = takes_gzip(c.header("Accept-Encoding"));
   const auto tag = tag_of(*file, gzip), known = std::string(c.header("If-None-Match"));
   c.add_header("ETag", tag);
-  HttpResponse response{.type = std::string(file->type)};
+  HttpResponse response;
+  response.type = file->type;
   if (known == "*" || known.find(tag) != known.npos) {
     response.status = 304;
     return response;
