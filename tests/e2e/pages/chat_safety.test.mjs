@@ -320,9 +320,9 @@ test("the page's files: types, policy, compression, tags, and under 150 KB", asy
     assert.match(await get(`If-None-Match: ${header("ETag")}\r\n`), /^HTTP\/1.1 200/, "the other form has another tag");
     const headOnly = await raw(server.port, `HEAD ${name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept-Encoding: gzip\r\n\r\n`);
     assert.match(headOnly, new RegExp(`^HTTP/1.1 200[^]*Content-Length: ${body.length}\r\n([^]*\r\n)?\r\n$`));
-    assert.match(await raw(server.port, `POST ${name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n`), /^HTTP\/1.1 405[^]*Allow: GET, HEAD/);
-    assert.match(await raw(server.port, `GET ${name} HTTP/1.1\r\nHost: attacker.example\r\n\r\n`), /^HTTP\/1.1 403/, "another name for this machine");
-    assert.match(await raw(server.port, `GET ${name} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://attacker.example\r\n\r\n`), /^HTTP\/1.1 403/);
+    assert.match(await raw(server.port, `POST ${name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`), /^HTTP\/1.1 405[^]*Allow: GET, HEAD/);
+    assert.match(await raw(server.port, `GET ${name} HTTP/1.1\r\nHost: attacker.example\r\nConnection: close\r\n\r\n`), /^HTTP\/1.1 403/, "another name for this machine");
+    assert.match(await raw(server.port, `GET ${name} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://attacker.example\r\nConnection: close\r\n\r\n`), /^HTTP\/1.1 403/);
   }
   console.log(`# the page has ${bytes} bytes, compressed`);
   assert.ok(bytes < 150_000);
