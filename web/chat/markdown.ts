@@ -63,10 +63,42 @@ function dress(fragment: DocumentFragment): void {
   }
 }
 
-export function rendered(text: string): DocumentFragment {
-  const fragment = DOMPurify.sanitize(marked.parse(text, { async: false }), allowed);
-  dress(fragment);
+/**
+ * Whether the parser would take seconds, or more stack than there is: its time grows with the square or the cube of what
+ * is opened and never closed, and it recurses into quotes and lists.
+ */
+function tooMuch(text: string): boolean {
+  const count = (pattern: RegExp) => text.match(pattern)?.length ?? 0;
+  const deep = (line: string) => {
+    const lead = /^[>*+\-\d.) \t]*/.exec(line)?.[0] ?? "";
+    return (lead.match(/>|[-*+.)](?=[ \t])/g)?.length ?? 0) > 40 || (/^[ \t]*/.exec(lead)?.[0].length ?? 0) > 80;
+  };
+  return (
+    text.length > 200_000 ||
+    count(/[[(]/g) - count(/[\])]/g) > 100 ||
+    text.split("\n").some(deep) ||
+    text.split("\n\n").some((part) => (part.match(/[*_~`]/g)?.length ?? 0) > 1000)
+  );
+}
+
+function plain(text: string): DocumentFragment {
+  const fragment = document.createDocumentFragment();
+  const words = document.createElement("p");
+  words.className = "plain";
+  words.textContent = text;
+  fragment.append(words);
   return fragment;
+}
+
+export function rendered(text: string): DocumentFragment {
+  if (tooMuch(text)) return plain(text);
+  try {
+    const fragment = DOMPurify.sanitize(marked.parse(text, { async: false }), allowed);
+    dress(fragment);
+    return fragment;
+  } catch {
+    return plain(text); // words are shown whatever they are made of
+  }
 }
 
 /** To the clipboard, also where the page is no secure context and so has no clipboard of its own. */

@@ -17,7 +17,7 @@ const chart = new Chart(at("chart"));
 const services = new Services(at("services"), at("services-none"));
 const clock = (seconds: number) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
 
-let lastEvent = Date.now();
+let lastEvent = performance.now(); // no clock that somebody may set
 let lastSeen: number | null = null;
 let down: string | null = null;
 
@@ -48,6 +48,7 @@ function showState(wrong: string | null): void {
   at("hero-name").hidden = at("as-of").hidden = wrong !== null;
   if (wrong !== null) {
     say("tokps", "offline");
+    at("tokps").classList.remove("longer", "longest");
     at("tokps").classList.add("long");
     document.title = "offline · 1bit";
   }
@@ -57,7 +58,7 @@ function showState(wrong: string | null): void {
 const sentence = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 
 function showStats(stats: Stats): void {
-  lastEvent = Date.now();
+  lastEvent = performance.now();
   lastSeen = stats.last_seen;
   showState(stats.state === "up" ? null : sentence(stats.error ?? "the server does not answer"));
   const number = at("tokps");
@@ -66,7 +67,8 @@ function showStats(stats: Stats): void {
   if (stats.tokps_recent !== null) {
     const text = stats.tokps_recent.toFixed(1);
     number.textContent = text;
-    number.classList.toggle("long", text.length > 5);
+    number.classList.remove("long", "longer", "longest");
+    if (text.length > 5) number.classList.add(text.length > 7 ? "longest" : text.length > 6 ? "longer" : "long");
     document.title = `${text} tok/s · 1bit`;
   }
   const time = at("time") as HTMLTimeElement;
@@ -102,6 +104,6 @@ listen("./_live/services", {
   delta: (change) => services.delta(change as Delta),
 });
 setInterval(() => {
-  if (Date.now() - lastEvent > patience) showState("1bit-landing, which feeds this page, does not answer.");
+  if (performance.now() - lastEvent > patience) showState("1bit-landing, which feeds this page, does not answer.");
   showSeen();
 }, 500);
