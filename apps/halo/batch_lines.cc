@@ -168,7 +168,7 @@ Result<BatchWriter> BatchWriter::open(const std::string& path, BatchReader& read
       ASSIGN_OR_RETURN(const auto line, reader.skip());
       const auto& id = json["custom_id"];
       if (!line || (line->custom_id ? id != *line->custom_id : !id.is_null())) return other();
-      if (json.value("id", "") != "batch_req_" + line_id(*line)) return other();
+      if (!json.contains("id") || json["id"] != "batch_req_" + line_id(*line)) return other();
       const auto model = nlohmann::json::json_pointer("/response/body/model");
       if (json.contains(model) && json[model] != model_name)
         return fail("{}: line {} was answered by another model: name another file, or remove this one", path,

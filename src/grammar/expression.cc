@@ -155,4 +155,13 @@ Result<Dfa> to_dfa(const Expression& expression, Budget& budget) {
   return dfa;
 }
 
+std::optional<uint32_t> take_number(std::string_view& rest) {
+  uint64_t value = 0;
+  size_t digits = 0;
+  for (; digits < rest.size() && rest[digits] >= '0' && rest[digits] <= '9'; ++digits)
+    value = std::min<uint64_t>(10 * value + static_cast<uint64_t>(rest[digits] - '0'), UINT32_MAX - 1);
+  rest.remove_prefix(digits);
+  return digits == 0 ? std::nullopt : std::optional(static_cast<uint32_t>(value));
+}
+
 }  // namespace onebit::grammar

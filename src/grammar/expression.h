@@ -1,7 +1,9 @@
 // Regular expressions over characters, with calls of rules: what the parsers of GBNF and regexes make.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -39,5 +41,9 @@ struct Expression {
 Result<StateId> append(Nfa& nfa, StateId from, const Expression& expression, Budget& budget);
 /// As an automaton of its own; for expressions without calls.
 Result<Dfa> to_dfa(const Expression& expression, Budget& budget);
+
+/// The decimal number at the beginning of `rest`, which is taken from it; what does not fit is as large as fits. None
+/// where there is no digit.
+std::optional<uint32_t> take_number(std::string_view& rest);
 
 }  // namespace onebit::grammar

@@ -134,12 +134,12 @@ class Parser {
     if (take("?")) return Expression::repeat(std::move(what), 0, 1);
     (void)take("{");
     skip_space(false);
-    const auto low = number();
+    const auto low = take_number(rest_);
     skip_space(false);
     std::optional<uint32_t> high = low;
     if (take(",")) {
       skip_space(false);
-      high = number();
+      high = take_number(rest_);
       skip_space(false);
       if (!high) high = Expression::kUnlimited;
     } else if (!low) {
@@ -151,15 +151,6 @@ class Parser {
       return error("it repeats more than 100000 times");
     if (least > *high) return error("a repetition's numbers are out of order");
     return Expression::repeat(std::move(what), least, *high);
-  }
-
-  std::optional<uint32_t> number() {
-    uint64_t value = 0;
-    size_t digits = 0;
-    for (; digits < rest_.size() && rest_[digits] >= '0' && rest_[digits] <= '9'; ++digits)
-      value = std::min<uint64_t>(10 * value + static_cast<uint64_t>(rest_[digits] - '0'), UINT32_MAX - 1);
-    rest_.remove_prefix(digits);
-    return digits == 0 ? std::nullopt : std::optional(static_cast<uint32_t>(value));
   }
 
   Result<Expression> atom(int depth) {

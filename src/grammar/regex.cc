@@ -93,10 +93,10 @@ class Parser {
     } else if (take("?")) {
       most = 1;
     } else if (take("{")) {
-      const auto low = number();
+      const auto low = take_number(rest_);
       if (!low) return error("'{' needs a number of repetitions after it, or '\\' before it");
       least = most = *low;
-      if (take(",")) most = at('}') ? Expression::kUnlimited : number().value_or(0);
+      if (take(",")) most = at('}') ? Expression::kUnlimited : take_number(rest_).value_or(0);
       if (!take("}")) return error("the repetition has no '}'");
       if (least > kMostRepeats || (most != Expression::kUnlimited && most > kMostRepeats))
         return error("it repeats more than 100000 times");
@@ -107,15 +107,6 @@ class Parser {
     (void)take("?");  // lazy: the same texts
     if (at('*') || at('+') || at('?') || at('{')) return error("there is a quantifier after a quantifier");
     return Expression::repeat(std::move(what), least, most);
-  }
-
-  std::optional<uint32_t> number() {
-    uint64_t value = 0;
-    size_t digits = 0;
-    for (; digits < rest_.size() && rest_[digits] >= '0' && rest_[digits] <= '9'; ++digits)
-      value = std::min<uint64_t>(10 * value + static_cast<uint64_t>(rest_[digits] - '0'), UINT32_MAX - 1);
-    rest_.remove_prefix(digits);
-    return digits == 0 ? std::nullopt : std::optional(static_cast<uint32_t>(value));
   }
 
   Result<Expression> atom(int depth) {

@@ -135,6 +135,10 @@ sed 's/"max_tokens": *[0-9]*/"max_tokens": 3/' "$work/many" >"$work/changed"
 halo batch "$work/changed" -o "$work/once"
 expect_status 1
 expect_err 'line 1 does not answer the input'
+echo '{"id": 7, "custom_id": "'"$(head -n 1 "$work/many" | jq -r .custom_id)"'"}' >"$work/strange"
+halo batch "$work/many" -o "$work/strange"
+expect_status 1
+expect_err 'line 1 does not answer the input'
 "${halo_command[@]}" batch "$work/many" -o "$work/twice" 2>"$work/first" &
 pid=$!
 until [ -e "$work/twice" ]; do sleep 0.01; done
