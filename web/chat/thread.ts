@@ -84,7 +84,11 @@ function question(message: Message, index: number): HTMLElement {
     "div",
     "tools",
     button("copy", "Copy the message", () => copy(message.content)),
-    button("edit", "Edit the message", () => article.replaceChildren(editor(message, index, () => article.replaceChildren(text, tools)))),
+    button("edit", "Edit the message", () => {
+      const form = editor(message, index, () => article.replaceChildren(text, tools));
+      article.replaceChildren(form);
+      form.querySelector("textarea")?.focus(); // at once: the next key is meant for it
+    }),
   );
   article.append(tools);
   return article;
@@ -115,7 +119,6 @@ function editor(message: Message, index: number, close: () => void): HTMLElement
       form.requestSubmit();
     }
   });
-  requestAnimationFrame(() => area.focus());
   return form;
 }
 
