@@ -53,7 +53,7 @@ struct Event {
   uint64_t turn = 0;       // from 1
   Clock::time_point at{};  // when it was so, also where it is told later: speech made before the turn was certain
   uint64_t sample = 0;     // samples since the loop began, in the recogniser's rate
-  std::string text;
+  std::string text{};
   std::span<const int16_t> audio{};  // valid during the call
 };
 std::string_view name_of(Event::Kind kind);

@@ -197,4 +197,59 @@ Status run_process(const std::vector<std::string>& program, std::string_view inp
   return fail("{}: {}{}", program.front(), how, line.empty() ? "" : ": " + printable(line, 200));
 }
 
+struct ProcessInput::Impl {
+  std::string name;
+  Pipes pipes;
+  std::optional<Child> child;
+};
+
+ProcessInput::ProcessInput(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ProcessInput::ProcessInput(ProcessInput&&) noexcept = default;
+ProcessInput& ProcessInput::operator=(ProcessInput&&) noexcept = default;
+ProcessInput::~ProcessInput() = default;
+
+Result<ProcessInput> ProcessInput::start(const std::vector<std::string>& program) {
+  if (program.empty()) return fail("no program is named");
+  auto impl = std::make_unique<Impl>();
+  impl->name = program.front();
+  RETURN_IF_ERROR(open_pipes(impl->pipes));
+  ASSIGN_OR_RETURN(const auto pid, onebit::voice::start(program, impl->pipes));
+  impl->child.emplace(pid);
+  return ProcessInput(std::move(impl));
+}
+
+Status ProcessInput::write(std::string_view bytes, const std::stop_token& stop) {
+  auto& pipes = impl_->pipes;
+  std::array<char, 4096> ignored{};
+  while (!bytes.empty() && !stop.stop_requested()) {
+    if (pipes.input.get() < 0 || impl_->child->ended()) return fail("{}: has ended", impl_->name);
+    std::array<pollfd, 3> waited{
+        {{pipes.output.get(), POLLIN, 0}, {pipes.errors.get(), POLLIN, 0}, {pipes.input.get(), POLLOUT, 0}}};
+    ::poll(waited.data(), waited.size(), kTickMs);
+    if (waited[0].revents != 0) read_some(pipes.output, ignored);
+    if (waited[1].revents != 0) read_some(pipes.errors, ignored);
+    if (waited[2].revents == 0) continue;
+    const ssize_t n = ::send(pipes.input.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n < 0 && errno != EINTR && errno != EAGAIN) return fail("{}: takes no more: {}", impl_->name, std::strerror(errno));
+    if (n > 0) bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return {};
+}
+
+Status ProcessInput::finish(const std::stop_token& stop) {
+  impl_->pipes.input.close();
+  std::array<char, 4096> ignored{};
+  while (!stop.stop_requested()) {
+    if (const auto status = impl_->child->ended()) {
+      if (WIFEXITED(*status) && WEXITSTATUS(*status) == 0) return {};
+      return fail("{}: failed", impl_->name);
+    }
+    std::array<pollfd, 2> waited{{{impl_->pipes.output.get(), POLLIN, 0}, {impl_->pipes.errors.get(), POLLIN, 0}}};
+    ::poll(waited.data(), waited.size(), kTickMs);
+    if (waited[0].revents != 0) read_some(impl_->pipes.output, ignored);
+    if (waited[1].revents != 0) read_some(impl_->pipes.errors, ignored);
+  }
+  return {};
+}
+
 }  // namespace onebit::voice

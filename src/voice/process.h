@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -25,5 +26,25 @@ struct ProcessBounds {
 /// have ended afterwards, and nothing is left to wait for.
 Status run_process(const std::vector<std::string>& program, std::string_view input,
                    const std::function<bool(std::string_view output)>& sink, const ProcessBounds& bounds);
+
+/// A program that reads as long as one writes: what plays sound.
+class ProcessInput {
+ public:
+  static Result<ProcessInput> start(const std::vector<std::string>& program);
+  ProcessInput(ProcessInput&&) noexcept;
+  ProcessInput& operator=(ProcessInput&&) noexcept;
+  /// Ends it at once where it has not ended.
+  ~ProcessInput();
+
+  /// Waits until all is taken, or `stop`. Errors: it has ended.
+  Status write(std::string_view bytes, const std::stop_token& stop);
+  /// Nothing more comes: waits until it has ended by itself, or `stop`.
+  Status finish(const std::stop_token& stop);
+
+ private:
+  struct Impl;
+  explicit ProcessInput(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
 
 }  // namespace onebit::voice
