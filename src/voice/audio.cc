@@ -126,7 +126,7 @@ Status WavStream::step(size_t& at, std::vector<int16_t>& samples, bool& more) {
       if (id == "fmt " && left_ > kMostFormatBytes)
         return refuse("not a WAV file that can be read: its fmt chunk is too long");
       part_ = id == "data" ? Part::kData : id == "fmt " && rate_ == 0 ? Part::kFormat : Part::kSkip;
-      endless_ = left_ >= 0x7fffff00;
+      endless_ = left_ >= 0x7f000000;
       at += 8;
       break;
     }

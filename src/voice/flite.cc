@@ -2,6 +2,7 @@
 #include <flite/flite.h>
 
 #include <array>
+#include <cctype>
 #include <mutex>
 
 #include "base/utf8.h"
@@ -32,6 +33,26 @@ constexpr std::array<FliteVoice, 4> kFliteVoices{{{"slt", register_cmu_us_slt},
                                                   {"rms", register_cmu_us_rms},
                                                   {"awb", register_cmu_us_awb},
                                                   {"kal", register_cmu_us_kal16}}};
+
+/// flite writes past its buffers where a sign is repeated some hundred times: none comes more than three times in a row, and
+/// no word is longer than a buffer by far.
+std::string bounded_words(std::string_view text) {
+  constexpr size_t kLongestWord = 60, kMostSigns = 3;
+  std::string out;
+  size_t word = 0, signs = 0;
+  for (const char c : text) {
+    const bool sign = c != ' ' && std::isalnum(static_cast<unsigned char>(c)) == 0;
+    signs = sign ? signs + 1 : 0;
+    if (signs > kMostSigns) continue;
+    word = c == ' ' ? 0 : word + 1;
+    if (word > kLongestWord) {
+      out += ' ';
+      word = 1;
+    }
+    out += c;
+  }
+  return out;
+}
 
 /// In the letters that flite knows: ASCII, typographic signs as plain ones, others left out.
 std::string ascii_text(std::string_view text) {
@@ -140,7 +161,7 @@ class Flite : public Speaker {
 
   Status speak(std::string_view text, const AudioSink& sink, const std::stop_token& stop) override {
     if (text.size() > kMostTextBytes) return fail("a text of {} bytes is too long to be said at once", text.size());
-    const auto plain = ascii_text(text);
+    const auto plain = bounded_words(ascii_text(text));
     if (plain.find_first_not_of(' ') == std::string::npos) return {};
     Telling telling{sink, stop, Resampler(voice_rate_, rate_)};
     const std::lock_guard lock(flite_mutex());
