@@ -64,9 +64,14 @@ class Show {
       case Event::Kind::kDone:
         if (playback_ != nullptr) playback_->end_answer();
         break;
-      case Event::Kind::kSpeechStopped: stopped_ = true; break;
-      case Event::Kind::kError: ++errors_; break;
-      default: break;
+      case Event::Kind::kSpeechStopped:
+        stopped_ = true;
+        break;
+      case Event::Kind::kError:
+        ++errors_;
+        break;
+      default:
+        break;
     }
     if (a_.json)
       json(event);
@@ -79,12 +84,17 @@ class Show {
   uint64_t errors() const { return errors_; }
 
  private:
+  double since_begin(Event::Clock::time_point at) const {
+    return std::chrono::duration<double, std::milli>(at - begin_).count();
+  }
   void json(const Event& event) {
     nlohmann::json line{{"event", name_of(event.kind)},
                         {"turn", event.turn},
-                        {"ms", std::chrono::duration<double, std::milli>(event.at - begin_).count()}};
+                        {"ms", since_begin(Event::Clock::now())},
+                        {"made_ms", since_begin(event.at)}};
     if (!file_.empty()) line["file"] = file_;
-    if (event.kind == Event::Kind::kSpeechStarted || event.kind == Event::Kind::kSpeechStopped) line["sample"] = event.sample;
+    if (event.kind == Event::Kind::kSpeechStarted || event.kind == Event::Kind::kSpeechStopped)
+      line["sample"] = event.sample;
     if (event.kind == Event::Kind::kAudio) line["samples"] = event.audio.size();
     if (!event.text.empty()) line["text"] = event.text;
     fmt::print(stream_, "{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
@@ -112,7 +122,8 @@ class Show {
         wrote_ = false;
         report(Error{event.text});
         break;
-      default: break;
+      default:
+        break;
     }
   }
 
@@ -132,13 +143,15 @@ void wait_idle(voice::Loop& loop) {
   }
 }
 
-/// A recording, at the pace of speech or as fast as it is understood; then each turn is answered before the next is heard.
+/// A recording, at the pace of speech or as fast as it is understood; then each turn is answered before the next is
+/// heard.
 void push_file(voice::Loop& loop, Show& show, const voice::Audio& audio, bool realtime) {
   const auto begin = Event::Clock::now();
   const size_t frame = kRate / 50;
   for (size_t at = 0; at < audio.samples.size() && !interrupted(); at += frame) {
     const auto part = std::span<const int16_t>(audio.samples).subspan(at, std::min(frame, audio.samples.size() - at));
-    if (realtime) std::this_thread::sleep_until(begin + std::chrono::microseconds((at + part.size()) * 1000000 / kRate));
+    if (realtime)
+      std::this_thread::sleep_until(begin + std::chrono::microseconds((at + part.size()) * 1000000 / kRate));
     loop.push(part);
     if (realtime) continue;
     while (loop.pending() > kMostAhead && !interrupted()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -192,8 +205,8 @@ Status listen(const VoiceArguments& a, voice::Loop& loop, Show& show) {
 Result<std::shared_ptr<voice::LanguageModel>> make_model(const VoiceArguments& a, Model& model) {
   ASSIGN_OR_RETURN(auto params, a.generate.resolve());
   if (a.answer_text.empty())
-    return std::make_shared<voice::EngineModel>(
-        model, voice::EngineModelOptions{std::move(params), a.system, !a.alone}, spare_of(model));
+    return std::make_shared<voice::EngineModel>(model, voice::EngineModelOptions{std::move(params), a.system, !a.alone},
+                                                spare_of(model));
   ASSIGN_OR_RETURN(const auto text, read_text_file(a.answer_text, 1 << 20));
   return std::make_shared<FixedTextModel>(model, std::move(params), text);
 }
@@ -242,11 +255,14 @@ Status voice_command(VoiceArguments& a) {
 
 void add_sound_options(CLI::App& command, VoiceArguments& a) {
   const char* group = "Sound";
-  command.add_option("--in", a.in, "A recording (WAV; repeatable), or - for raw PCM16 on standard input; else the microphone")
+  command
+      .add_option("--in", a.in,
+                  "A recording (WAV; repeatable), or - for raw PCM16 on standard input; else the microphone")
       ->type_name("FILE")
       ->allow_extra_args(false)
       ->group(group);
-  command.add_option("--out", a.out, "Write the answers' speech to this WAV file, or - for raw PCM16 on standard output")
+  command
+      .add_option("--out", a.out, "Write the answers' speech to this WAV file, or - for raw PCM16 on standard output")
       ->type_name("FILE")
       ->group(group);
   command.add_option("--rate", a.rate, "Samples a second of the microphone or of raw input")
@@ -257,51 +273,77 @@ void add_sound_options(CLI::App& command, VoiceArguments& a) {
       ->check(CLI::Range(8000u, 48000u))
       ->group(group)
       ->capture_default_str();
-  command.add_option("--record", a.record, "Program that records raw PCM16")->type_name("COMMAND")->group(group)->capture_default_str();
-  command.add_option("--play", a.play, "Program that plays raw PCM16")->type_name("COMMAND")->group(group)->capture_default_str();
+  command.add_option("--record", a.record, "Program that records raw PCM16")
+      ->type_name("COMMAND")
+      ->group(group)
+      ->capture_default_str();
+  command.add_option("--play", a.play, "Program that plays raw PCM16")
+      ->type_name("COMMAND")
+      ->group(group)
+      ->capture_default_str();
   command.add_option("--silence", a.silence_ms, "Milliseconds of silence after which speech has ended")
       ->check(CLI::Range(100u, 10000u))
       ->group(group)
       ->capture_default_str();
-  command.add_option("--pause", a.pause_ms, "Milliseconds of silence after which an answer is begun on what was understood")
+  command
+      .add_option("--pause", a.pause_ms,
+                  "Milliseconds of silence after which an answer is begun on what was understood")
       ->check(CLI::Range(50u, 10000u))
       ->group(group)
       ->capture_default_str();
-  command.add_flag("--no-barge-in", a.no_barge_in, "Hear nothing while an answer plays: for loudspeakers that the microphone hears")
+  command
+      .add_flag("--no-barge-in", a.no_barge_in,
+                "Hear nothing while an answer plays: for loudspeakers that the microphone hears")
       ->group(group);
   command.add_flag("--realtime", a.realtime, "Hear recordings at the pace of speech")->group(group);
 }
 
 void add_engine_options(CLI::App& command, VoiceArguments& a) {
   const char* group = "Engines";
-  command.add_option("--stt", a.recognizer.engine, "What recognises speech: pocketsphinx, whisper (whisper.cpp's server) or openai")
+  command
+      .add_option("--stt", a.recognizer.engine,
+                  "What recognises speech: pocketsphinx, whisper (whisper.cpp's server) or openai")
       ->check(CLI::IsMember({"pocketsphinx", "whisper", "openai"}))
       ->group(group)
       ->capture_default_str();
   command.add_option("--stt-url", a.recognizer.url, "Where that server is")->type_name("URL")->group(group);
-  command.add_option("--stt-key", a.recognizer.key, "Its API key")->envname("HALO_STT_KEY")->type_name("KEY")->group(group);
-  command.add_option("--stt-model", a.recognizer.model, "The model that it is asked for")->group(group)->capture_default_str();
+  command.add_option("--stt-key", a.recognizer.key, "Its API key")
+      ->envname("HALO_STT_KEY")
+      ->type_name("KEY")
+      ->group(group);
+  command.add_option("--stt-model", a.recognizer.model, "The model that it is asked for")
+      ->group(group)
+      ->capture_default_str();
   command.add_option("--stt-language-model", a.recognizer.language_model, "Another language model for pocketsphinx")
       ->type_name("FILE")
       ->group(group);
   command.add_option("--stt-dictionary", a.recognizer.dictionary, "Another dictionary for pocketsphinx")
       ->type_name("FILE")
       ->group(group);
-  command.add_option("--language", a.recognizer.language, "Language that is spoken, such as en, for servers")->group(group);
+  command.add_option("--language", a.recognizer.language, "Language that is spoken, such as en, for servers")
+      ->group(group);
   command.add_option("--tts", a.speaker.engine, "What speaks: flite, espeak-ng (a program) or openai (a server)")
       ->check(CLI::IsMember({"flite", "espeak-ng", "openai"}))
       ->group(group)
       ->capture_default_str();
-  command.add_option("--voice", a.speaker.voice, "Its voice: flite has slt, rms, awb, kal; espeak-ng languages: en, de, …")
+  command
+      .add_option("--voice", a.speaker.voice, "Its voice: flite has slt, rms, awb, kal; espeak-ng languages: en, de, …")
       ->group(group);
   command.add_option("--speed", a.speaker.speed, "How fast it speaks; 1 is usual")
       ->check(CLI::Range(0.25, 4.0))
       ->group(group)
       ->capture_default_str();
   command.add_option("--tts-url", a.speaker.url, "Where that server is")->type_name("URL")->group(group);
-  command.add_option("--tts-key", a.speaker.key, "Its API key")->envname("HALO_TTS_KEY")->type_name("KEY")->group(group);
-  command.add_option("--tts-model", a.speaker.model, "The model that it is asked for")->group(group)->capture_default_str();
-  command.add_option("--tts-program", a.tts_program, "With --tts espeak-ng: another program that reads text and writes WAV")
+  command.add_option("--tts-key", a.speaker.key, "Its API key")
+      ->envname("HALO_TTS_KEY")
+      ->type_name("KEY")
+      ->group(group);
+  command.add_option("--tts-model", a.speaker.model, "The model that it is asked for")
+      ->group(group)
+      ->capture_default_str();
+  command
+      .add_option("--tts-program", a.tts_program,
+                  "With --tts espeak-ng: another program that reads text and writes WAV")
       ->type_name("COMMAND")
       ->group(group);
 }
@@ -320,9 +362,11 @@ void add_voice(CLI::App& app, int& exit_code) {
   command->add_flag("--alone", a->alone, "Each question is a conversation of its own");
   command->add_flag("--no-guess", a->no_guess, "Begin an answer only when speech has ended");
   const char* group = "For measuring";
-  command->add_flag("--serial", a->serial, "One thing after the other: whole transcript, whole answer, whole speech")->group(group);
-  command->add_option("--answer-text", a->answer_text,
-                      "The model computes as usual, and what is said is this file's text, a piece for each of its tokens")
+  command->add_flag("--serial", a->serial, "One thing after the other: whole transcript, whole answer, whole speech")
+      ->group(group);
+  command
+      ->add_option("--answer-text", a->answer_text,
+                   "The model computes as usual, and what is said is this file's text, a piece for each of its tokens")
       ->type_name("FILE")
       ->group(group);
   add_sound_options(*command, *a);

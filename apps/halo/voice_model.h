@@ -9,12 +9,12 @@
 
 namespace onebit::halo {
 
-/// A text in pieces of the length that tokens of such a text have: a word with the space before it, a sign, half of a long
-/// word.
+/// A text in pieces of the length that tokens of such a text have: a word with the space before it, a sign, half of a
+/// long word.
 std::vector<std::string> token_like_pieces(std::string_view text);
 
-/// Answers every question with `text`, a piece for each token that the model computes and samples as usual; what it sampled is
-/// thrown away. So random weights of a shape tell how soon a real model of it would be heard.
+/// Answers every question with `text`, a piece for each token that the model computes and samples as usual; what it
+/// sampled is thrown away. So random weights of a shape tell how soon a real model of it would be heard.
 class FixedTextModel : public voice::LanguageModel {
  public:
   FixedTextModel(Model& model, GenerateParams params, std::string_view text);

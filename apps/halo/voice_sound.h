@@ -22,8 +22,8 @@ std::vector<std::string> words_of(const std::string& command);
 /// Gives `sink` raw PCM16 of standard input, or of a program's output, until its end, an interrupt, or false.
 Status read_raw(const std::vector<std::string>& program, const std::function<bool(std::span<const int16_t>)>& sink);
 
-/// Plays an answer's samples, on a thread of its own. One of: a WAV file, written by finish(); standard output; a program that
-/// reads raw PCM16, one for each answer, and that is ended where the answer is stopped.
+/// Plays an answer's samples, on a thread of its own. One of: a WAV file, written by finish(); standard output; a
+/// program that reads raw PCM16, one for each answer, and that is ended where the answer is stopped.
 class Playback {
  public:
   struct Target {

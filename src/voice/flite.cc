@@ -34,8 +34,8 @@ constexpr std::array<FliteVoice, 4> kFliteVoices{{{"slt", register_cmu_us_slt},
                                                   {"awb", register_cmu_us_awb},
                                                   {"kal", register_cmu_us_kal16}}};
 
-/// flite writes past its buffers where a sign is repeated some hundred times: none comes more than three times in a row, and
-/// no word is longer than a buffer by far.
+/// flite writes past its buffers where a sign is repeated some hundred times: none comes more than three times in a
+/// row, and no word is longer than a buffer by far.
 std::string bounded_words(std::string_view text) {
   constexpr size_t kLongestWord = 60, kMostSigns = 3;
   std::string out;

@@ -250,8 +250,13 @@ void Loop::Impl::hear_task(Task& task) {
     case Task::Kind::kBegin:
       status = recognizer->begin();
       partial.clear();
+      unheard.clear();
       break;
     case Task::Kind::kFeed:
+      if (!options.stream) {
+        unheard.insert(unheard.end(), task.samples.begin(), task.samples.end());
+        break;
+      }
       status = recognizer->feed(task.samples);
       if (status) {
         auto text = recognizer->partial();

@@ -230,7 +230,8 @@ Status ProcessInput::write(std::string_view bytes, const std::stop_token& stop) 
     if (waited[1].revents != 0) read_some(pipes.errors, ignored);
     if (waited[2].revents == 0) continue;
     const ssize_t n = ::send(pipes.input.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (n < 0 && errno != EINTR && errno != EAGAIN) return fail("{}: takes no more: {}", impl_->name, std::strerror(errno));
+    if (n < 0 && errno != EINTR && errno != EAGAIN)
+      return fail("{}: takes no more: {}", impl_->name, std::strerror(errno));
     if (n > 0) bytes.remove_prefix(static_cast<size_t>(n));
   }
   return {};

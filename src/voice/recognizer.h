@@ -41,10 +41,10 @@ struct RecognizerOptions {
   // pocketsphinx
   std::string acoustic_model{}, language_model{}, dictionary{};  // empty: the en-us ones that Debian has
   // whisper, openai
-  std::string url{};// http://HOST:PORT, with the path where it is not the engine's usual one
-  std::string key{};// bearer token; empty: none
+  std::string url{};  // http://HOST:PORT, with the path where it is not the engine's usual one
+  std::string key{};  // bearer token; empty: none
   std::string model = "whisper-1";
-  std::string language{};                      // such as "en"; empty: the server finds out
+  std::string language{};                    // such as "en"; empty: the server finds out
   std::chrono::milliseconds timeout{20000};  // for a transcription
   // all
   std::chrono::seconds longest{600};  // an utterance beyond it is an error

@@ -38,7 +38,7 @@ class Speaker {
 
 struct SpeakerOptions {
   std::string engine = "flite";  // or "espeak-ng" (a program), or "openai" (its speech protocol)
-  std::string voice{};            // flite: slt, rms, awb, kal; espeak-ng: en, de, …; openai: alloy, …; empty: the first
+  std::string voice{};           // flite: slt, rms, awb, kal; espeak-ng: en, de, …; openai: alloy, …; empty: the first
   uint32_t rate = 16000;         // of the samples that the sink gets
   double speed = 1.0;            // of speech, 0.25 to 4
   // espeak-ng

@@ -58,7 +58,8 @@ TEST(Wav, EveryFormatThatIsTaken) {
     std::string data;
     for (const int sample : expected)
       data += bits == 8 ? number(static_cast<uint8_t>(sample / 256 + 128), 1)
-                        : number(static_cast<uint64_t>(static_cast<int64_t>(sample) << (bits - 16)), static_cast<int>(bits / 8));
+                        : number(static_cast<uint64_t>(static_cast<int64_t>(sample) << (bits - 16)),
+                                 static_cast<int>(bits / 8));
     return data;
   };
   for (const uint32_t bits : {8u, 16u, 24u, 32u}) {
@@ -80,7 +81,8 @@ TEST(Wav, EveryFormatThatIsTaken) {
   const auto stereo = number(100, 2) + number(300, 2);
   const auto extensible = format(0xfffe, 2, 44100, 16) + number(22, 2) + number(16, 2) + number(3, 4) + number(1, 2) +
                           std::string("\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71", 14);
-  const auto both = parse_wav(wav(chunk("LIST", "odd") + chunk("fmt ", extensible) + chunk("fact", "1234") + chunk("data", stereo)), "a");
+  const auto both = parse_wav(
+      wav(chunk("LIST", "odd") + chunk("fmt ", extensible) + chunk("fact", "1234") + chunk("data", stereo)), "a");
   ASSERT_TRUE(both) << both.error().message;
   EXPECT_EQ(both->samples, std::vector<int16_t>{200});
 }
@@ -91,9 +93,12 @@ TEST(Wav, WhatIsNoneIsRefusedInASentence) {
   EXPECT_NE(error_of("ID3\x04 and so on").find("not a WAV file"), std::string::npos);
   EXPECT_NE(error_of(wav(good)).find("no sound"), std::string::npos);
   EXPECT_NE(error_of(wav(chunk("data", "1234"))).find("before their format"), std::string::npos);
-  EXPECT_NE(error_of(wav(good + chunk("data", "12345678", 4000))).find("3992 bytes of sound are missing"), std::string::npos);
-  EXPECT_NE(error_of(wav(chunk("fmt ", format(1, 1, 3, 16)) + chunk("data", "12"))).find("rate of 3 Hz"), std::string::npos);
-  EXPECT_NE(error_of(wav(chunk("fmt ", format(1, 1, 4000000000, 16)))).find("rate of 4000000000 Hz"), std::string::npos);
+  EXPECT_NE(error_of(wav(good + chunk("data", "12345678", 4000))).find("3992 bytes of sound are missing"),
+            std::string::npos);
+  EXPECT_NE(error_of(wav(chunk("fmt ", format(1, 1, 3, 16)) + chunk("data", "12"))).find("rate of 3 Hz"),
+            std::string::npos);
+  EXPECT_NE(error_of(wav(chunk("fmt ", format(1, 1, 4000000000, 16)))).find("rate of 4000000000 Hz"),
+            std::string::npos);
   EXPECT_NE(error_of(wav(chunk("fmt ", format(1, 0, 16000, 16)))).find("0 channels"), std::string::npos);
   EXPECT_NE(error_of(wav(chunk("fmt ", format(1, 1, 16000, 12)))).find("12 bits"), std::string::npos);
   EXPECT_NE(error_of(wav(chunk("fmt ", format(85, 1, 16000, 16)))).find("0x55"), std::string::npos);
@@ -122,7 +127,8 @@ TEST(Wav, AnyPartsGiveTheSame) {
   for (const size_t part : {1u, 2u, 3u, 7u, 64u, 1000u}) {
     WavStream stream("a");
     std::vector<int16_t> out;
-    for (size_t at = 0; at < bytes.size(); at += part) ASSERT_TRUE(stream.push(std::string_view(bytes).substr(at, part), out));
+    for (size_t at = 0; at < bytes.size(); at += part)
+      ASSERT_TRUE(stream.push(std::string_view(bytes).substr(at, part), out));
     ASSERT_TRUE(stream.finish());
     EXPECT_EQ(out, samples) << part;
   }

@@ -93,7 +93,8 @@ bool write_all(int client, std::string_view bytes) {
 
 Server::Answer says(const std::string& body, int status = 200) {
   return [=](int client, const std::string&) {
-    write_all(client, fmt::format("HTTP/1.1 {} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}", status, body.size(), body));
+    write_all(client, fmt::format("HTTP/1.1 {} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}", status,
+                                  body.size(), body));
   };
 }
 
@@ -125,7 +126,8 @@ TEST(HttpRecognizer, AsksWhisperAndOpenaiAsTheyWantIt) {
     EXPECT_EQ(*text, "Hello there.");
     const auto request = server.request();
     const bool whisper = std::string_view(engine) == "whisper";
-    EXPECT_TRUE(request.starts_with(whisper ? "POST /inference HTTP/1.1" : "POST /v1/audio/transcriptions HTTP/1.1")) << request.substr(0, 60);
+    EXPECT_TRUE(request.starts_with(whisper ? "POST /inference HTTP/1.1" : "POST /v1/audio/transcriptions HTTP/1.1"))
+        << request.substr(0, 60);
     EXPECT_NE(request.find("Authorization: Bearer secret"), std::string::npos);
     EXPECT_NE(request.find("name=\"language\"\r\n\r\nen\r\n"), std::string::npos);
     EXPECT_EQ(request.find("name=\"model\"") != std::string::npos, !whisper);
@@ -223,7 +225,10 @@ SpeakerOptions speaker_options(const std::string& url) {
 Status speak(const SpeakerOptions& options, std::vector<int16_t>& samples, const std::stop_token& stop = {}) {
   const auto speaker = make_speaker(options);
   if (!speaker) return tl::unexpected(speaker.error());
-  return (*speaker)->speak("Hello.", [&](std::span<const int16_t> part) { return samples.insert(samples.end(), part.begin(), part.end()), true; }, stop);
+  return (*speaker)->speak(
+      "Hello.",
+      [&](std::span<const int16_t> part) { return samples.insert(samples.end(), part.begin(), part.end()), true; },
+      stop);
 }
 
 TEST(HttpSpeaker, AsksAndGivesTheSoundAtTheWantedRate) {
@@ -248,7 +253,8 @@ TEST(HttpSpeaker, TheFirstSoundDoesNotWaitForTheLast) {
   std::atomic<bool> heard{false};
   Server server([&](int client, const std::string&) {
     const auto wav = wav_bytes(16000, sound::hum(200));
-    write_all(client, "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(wav.size()) + "\r\n\r\n" + wav.substr(0, 3000));
+    write_all(client,
+              "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(wav.size()) + "\r\n\r\n" + wav.substr(0, 3000));
     for (int i = 0; i < 2000 && !heard; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     write_all(client, wav.substr(3000));
   });
@@ -257,7 +263,8 @@ TEST(HttpSpeaker, TheFirstSoundDoesNotWaitForTheLast) {
   const auto speaker = make_speaker(options);
   ASSERT_TRUE(speaker);
   size_t samples = 0;
-  ASSERT_TRUE((*speaker)->speak("Hello.", [&](std::span<const int16_t> part) { return samples += part.size(), heard = true; }, {}));
+  ASSERT_TRUE((*speaker)->speak(
+      "Hello.", [&](std::span<const int16_t> part) { return samples += part.size(), heard = true; }, {}));
   EXPECT_EQ(samples, sound::hum(200).size());
 }
 

@@ -51,7 +51,9 @@ class FakeRecognizer : public Recognizer {
     return {};
   }
   std::string partial() override { return fed > 8000 && !now_.text.empty() ? now_.text.substr(0, 3) : ""; }
-  Result<std::string> settle(const std::stop_token&) override { return now_.settled.empty() ? now_.text : now_.settled; }
+  Result<std::string> settle(const std::stop_token&) override {
+    return now_.settled.empty() ? now_.text : now_.settled;
+  }
   Result<std::string> finish(const std::stop_token&) override {
     if (now_.finish_fails) return fail("finish fails");
     return now_.text;
@@ -143,7 +145,8 @@ class LoopTest : public testing::Test {
     return *loop;
   }
   void push(std::span<const int16_t> samples) {
-    for (size_t at = 0; at < samples.size(); at += 320) loop->push(samples.subspan(at, std::min<size_t>(320, samples.size() - at)));
+    for (size_t at = 0; at < samples.size(); at += 320)
+      loop->push(samples.subspan(at, std::min<size_t>(320, samples.size() - at)));
   }
   void say_something() { push(joined({silence(500), hum(1000), silence(800)})); }
   bool wait() { return loop->wait_idle(20s); }
@@ -281,16 +284,19 @@ TEST_F(LoopTest, SpeakingStopsTheAnswer) {
   ASSERT_TRUE(wait_for(Kind::kDone));
   {
     const std::lock_guard lock(mutex);
-    const auto interrupted = std::find_if(seen.begin(), seen.end(), [](const Seen& s) { return s.kind == Kind::kInterrupted; });
+    const auto interrupted =
+        std::find_if(seen.begin(), seen.end(), [](const Seen& s) { return s.kind == Kind::kInterrupted; });
     EXPECT_EQ(interrupted->turn, 1u);
-    EXPECT_TRUE(std::none_of(interrupted, seen.end(), [](const Seen& s) { return s.turn == 1 && s.kind != Kind::kInterrupted; }));
+    EXPECT_TRUE(std::none_of(interrupted, seen.end(),
+                             [](const Seen& s) { return s.turn == 1 && s.kind != Kind::kInterrupted; }));
   }
   EXPECT_EQ(text(Kind::kFinal, 2), "stop");
   EXPECT_EQ(text(Kind::kText, 2), "This goes on and on. ");
   const std::lock_guard lock(model->mutex);
   ASSERT_EQ(model->remembered.size(), 1u);
   EXPECT_EQ(model->remembered[0].first, "hello");
-  EXPECT_LT(model->remembered[0].second.size(), std::string("This goes on and on. ").size()) << "no more than was played";
+  EXPECT_LT(model->remembered[0].second.size(), std::string("This goes on and on. ").size())
+      << "no more than was played";
 }
 
 TEST_F(LoopTest, SpeakingStopsWhatIsStillPlayed) {
@@ -362,7 +368,7 @@ TEST_F(LoopTest, TurnsByAButton) {
   ASSERT_TRUE(wait());
   EXPECT_EQ(text(Kind::kFinal, 1), "hello");
   push(hum(500));
-  for (int i = 0; i < 2000 && recognizer->fed < 8000; ++i) std::this_thread::sleep_for(5ms);
+  for (int i = 0; i < 2000 && recognizer->fed != 8000; ++i) std::this_thread::sleep_for(5ms);
   loop->clear_input();
   push(hum(500));
   EXPECT_TRUE(loop->end_turn());

@@ -27,10 +27,11 @@ TEST(Sentences, AreCutWhereTheyEnd) {
 }
 
 TEST(Sentences, AreNotCutWithin) {
-  for (const char* one : {"Dr. Smith met Mr. Jones at St. Mary's.", "J. R. R. Tolkien wrote it.", "It costs 3.14 dollars, i.e. more.",
-                          "See e.g. Paris, approx. 2.1 million people.", "The U.S. Army and the U.K. Navy.", "Version 1.2.3 is out.",
-                          "Visit https://example.org/a.b?c=d. for more.", "Well... maybe not.", "Wait… what?", "\"Stop!\" she said.",
-                          "Call `a.b(). C` now.", "The file main.cc is long.", "No. 7 is a number.", "At 5 p.m. Eastern time."})
+  for (const char* one :
+       {"Dr. Smith met Mr. Jones at St. Mary's.", "J. R. R. Tolkien wrote it.", "It costs 3.14 dollars, i.e. more.",
+        "See e.g. Paris, approx. 2.1 million people.", "The U.S. Army and the U.K. Navy.", "Version 1.2.3 is out.",
+        "Visit https://example.org/a.b?c=d. for more.", "Well... maybe not.", "Wait… what?", "\"Stop!\" she said.",
+        "Call `a.b(). C` now.", "The file main.cc is long.", "No. 7 is a number.", "At 5 p.m. Eastern time."})
     EXPECT_EQ(sentences(one).size(), 1u) << fmt::format("{}", fmt::join(sentences(one), "|"));
 }
 
@@ -81,15 +82,65 @@ TEST(Sentences, WhiteSpaceAndNothing) {
 }
 
 rc::Gen<std::string> texts() {
-  static const std::vector<std::string> kParts{
-      "word", "Paris", "Dr", "e.g", "U.S", "3.14", "1", "12", "a", "I", ".", ".", ".", "!", "?", "...", "…", "。", "”", "\"", "'", ")", "(",
-      "“", ",", ";", ":", " ", " ", " ", " ", "\n", "\n\n", "- ", "* ", "1. ", "# ", "`", "```", "```\n", "https://a.b/c.", "é", "ß",
-      "東京", "\t", "😀", "**", "_", std::string("\xff"), std::string("\xe6\x9d"), std::string(300, ' '), std::string(260, 'y'), "[x](y.z)"};
-  return rc::gen::map(rc::gen::container<std::vector<size_t>>(rc::gen::inRange<size_t>(0, kParts.size())), [](const auto& indices) {
-    std::string text;
-    for (const size_t i : indices) text += kParts[i];
-    return text;
-  });
+  static const std::vector<std::string> kParts{"word",
+                                               "Paris",
+                                               "Dr",
+                                               "e.g",
+                                               "U.S",
+                                               "3.14",
+                                               "1",
+                                               "12",
+                                               "a",
+                                               "I",
+                                               ".",
+                                               ".",
+                                               ".",
+                                               "!",
+                                               "?",
+                                               "...",
+                                               "…",
+                                               "。",
+                                               "”",
+                                               "\"",
+                                               "'",
+                                               ")",
+                                               "(",
+                                               "“",
+                                               ",",
+                                               ";",
+                                               ":",
+                                               " ",
+                                               " ",
+                                               " ",
+                                               " ",
+                                               "\n",
+                                               "\n\n",
+                                               "- ",
+                                               "* ",
+                                               "1. ",
+                                               "# ",
+                                               "`",
+                                               "```",
+                                               "```\n",
+                                               "https://a.b/c.",
+                                               "é",
+                                               "ß",
+                                               "東京",
+                                               "\t",
+                                               "😀",
+                                               "**",
+                                               "_",
+                                               std::string("\xff"),
+                                               std::string("\xe6\x9d"),
+                                               std::string(300, ' '),
+                                               std::string(260, 'y'),
+                                               "[x](y.z)"};
+  return rc::gen::map(rc::gen::container<std::vector<size_t>>(rc::gen::inRange<size_t>(0, kParts.size())),
+                      [](const auto& indices) {
+                        std::string text;
+                        for (const size_t i : indices) text += kParts[i];
+                        return text;
+                      });
 }
 
 RC_GTEST_PROP(SentencesProperty, NothingIsLostAndPartsDoNotMatter, ()) {
@@ -115,14 +166,16 @@ RC_GTEST_PROP(SentencesProperty, NoWordIsCut, ()) {
   const auto text = *texts();
   const auto pieces = sentences(text);
   for (size_t i = 0; i + 1 < pieces.size(); ++i) {
-    const auto last = static_cast<unsigned char>(pieces[i].back()), first = static_cast<unsigned char>(pieces[i + 1].front());
+    const auto last = static_cast<unsigned char>(pieces[i].back()),
+               first = static_cast<unsigned char>(pieces[i + 1].front());
     const auto of_word = [](unsigned char c) { return std::isalnum(c) != 0; };
     if (pieces[i].size() < 2000) RC_ASSERT(!(of_word(last) && of_word(first)));
   }
 }
 
 TEST(Speakable, LeavesOutSigns) {
-  EXPECT_EQ(speakable("**Paris** is the `capital` of [France](https://fr.example/x).\n"), "Paris is the capital of France.");
+  EXPECT_EQ(speakable("**Paris** is the `capital` of [France](https://fr.example/x).\n"),
+            "Paris is the capital of France.");
   EXPECT_EQ(speakable("## A title\n"), "A title");
   EXPECT_EQ(speakable("- an entry\n"), "an entry");
   EXPECT_EQ(speakable("2. Rome\n"), "2. Rome");

@@ -50,7 +50,8 @@ inline std::vector<int16_t> joined(std::initializer_list<std::vector<int16_t>> p
 /// The sum of both, as long as `a`; `b` begins again where it is shorter.
 inline std::vector<int16_t> mixed(std::span<const int16_t> a, std::span<const int16_t> b) {
   std::vector<int16_t> out(a.begin(), a.end());
-  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<int16_t>(std::clamp(a[i] + b[i % b.size()], -32768, 32767));
+  for (size_t i = 0; i < out.size(); ++i)
+    out[i] = static_cast<int16_t>(std::clamp(a[i] + b[i % b.size()], -32768, 32767));
   return out;
 }
 

@@ -18,7 +18,8 @@ using sound::silence;
 std::vector<VadChange> changes_of(std::span<const int16_t> samples, const VadOptions& options = {}, size_t part = 160) {
   Vad vad(options);
   std::vector<VadChange> changes;
-  for (size_t at = 0; at < samples.size(); at += part) vad.push(samples.subspan(at, std::min(part, samples.size() - at)), changes);
+  for (size_t at = 0; at < samples.size(); at += part)
+    vad.push(samples.subspan(at, std::min(part, samples.size() - at)), changes);
   return changes;
 }
 
@@ -30,7 +31,8 @@ std::vector<Kind> kinds_of(const std::vector<VadChange>& changes) {
 
 TEST(Vad, NoiseAloneIsNoSpeech) {
   for (const double db : {-100.0, -70.0, -50.0, -40.0, -30.0, -20.0})
-    for (uint32_t seed = 1; seed < 4; ++seed) EXPECT_TRUE(changes_of(noise(20000, db, seed)).empty()) << db << " dB, seed " << seed;
+    for (uint32_t seed = 1; seed < 4; ++seed)
+      EXPECT_TRUE(changes_of(noise(20000, db, seed)).empty()) << db << " dB, seed " << seed;
 }
 
 TEST(Vad, NoiseThatComesToStayEndsAsSpeech) {
@@ -57,11 +59,13 @@ TEST(Vad, ThePauseAndTheSilenceAreTheOptions) {
   options.silence = Milliseconds(1200);
   const auto clip = joined({silence(500), hum(500), silence(800), hum(500), silence(2000)});
   const auto changes = changes_of(clip, options);
-  ASSERT_EQ(kinds_of(changes), (std::vector<Kind>{Kind::kBegin, Kind::kPause, Kind::kResume, Kind::kPause, Kind::kEnd}));
+  ASSERT_EQ(kinds_of(changes),
+            (std::vector<Kind>{Kind::kBegin, Kind::kPause, Kind::kResume, Kind::kPause, Kind::kEnd}));
   EXPECT_NEAR(static_cast<double>(changes[1].known - changes[1].at) / 16, 100, 21);
   EXPECT_NEAR(static_cast<double>(changes[2].at) / 16, 1800, 40);
   EXPECT_NEAR(static_cast<double>(changes[4].known - changes[4].at) / 16, 1200, 21);
-  EXPECT_EQ(kinds_of(changes_of(clip)), (std::vector<Kind>{Kind::kBegin, Kind::kPause, Kind::kEnd, Kind::kBegin, Kind::kPause, Kind::kEnd}));
+  EXPECT_EQ(kinds_of(changes_of(clip)),
+            (std::vector<Kind>{Kind::kBegin, Kind::kPause, Kind::kEnd, Kind::kBegin, Kind::kPause, Kind::kEnd}));
 }
 
 TEST(Vad, AClickIsNoSpeechAndDoesNotProlongIt) {
@@ -94,8 +98,10 @@ TEST(Vad, AVoiceIsHeardFromItsFirstWordToItsLast) {
     const auto speaker = make_speaker(options);
     ASSERT_TRUE(speaker) << speaker.error().message;
     std::vector<int16_t> speech;
-    ASSERT_TRUE((*speaker)->speak("What is the capital of France, and how many people live in it?",
-                                  [&](std::span<const int16_t> part) { return speech.insert(speech.end(), part.begin(), part.end()), true; }, {}));
+    ASSERT_TRUE((*speaker)->speak(
+        "What is the capital of France, and how many people live in it?",
+        [&](std::span<const int16_t> part) { return speech.insert(speech.end(), part.begin(), part.end()), true; },
+        {}));
     size_t first = 0, last = speech.size();
     while (first < last && std::abs(speech[first]) < 500) ++first;
     while (last > first && std::abs(speech[last - 1]) < 500) --last;
@@ -108,7 +114,8 @@ TEST(Vad, AVoiceIsHeardFromItsFirstWordToItsLast) {
       const auto told = [](uint64_t sample) { return (static_cast<double>(sample) - 800 * 16) / 16; };
       EXPECT_NEAR(told(changes.front().at), static_cast<double>(first) / 16, 300) << name << db;
       EXPECT_NEAR(told(changes.back().at), static_cast<double>(last) / 16, 200) << name << db;
-      const auto begins = std::count_if(changes.begin(), changes.end(), [](const auto& c) { return c.kind == Kind::kBegin; });
+      const auto begins =
+          std::count_if(changes.begin(), changes.end(), [](const auto& c) { return c.kind == Kind::kBegin; });
       EXPECT_EQ(begins, 1) << name << db;
     }
   }
