@@ -104,7 +104,7 @@ Status Playback::finish() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return queue_.empty() && !busy_; });
   if (error_) return tl::unexpected(*error_);
-  if (target_.file.empty() || target_.file == "-") return {};
+  if (target_.file.empty() || target_.file == "-" || target_.file == "/dev/null") return {};
   return voice::write_wav(target_.file, audio_);
 }
 

@@ -272,7 +272,9 @@ void Loop::Impl::hear_task(Task& task) {
     case Task::Kind::kResume:
       break;
     case Task::Kind::kFinish:
-      finish(task.turn);
+      if (!unheard.empty()) status = recognizer->feed(unheard);
+      unheard.clear();
+      if (status) finish(task.turn);
       break;
     case Task::Kind::kAbort:
       status = recognizer->begin();
