@@ -391,8 +391,10 @@ void voice_loops(ReportSection& section, const json& results) {
                             text_cell(member(each, "model")), number_cell(member(each, "ratio"), 1),
                             text_cell(member(each, "answers")));
   section.note = fmt::format(
-      "Medians in ms after the last sample of speech and the {} ms of silence that end a turn, which are counted on neither "
-      "side; below zero: in that silence. Where answers have three sentences or more the streaming loop is heard before the "
+      "Medians in ms after the last sample of speech and the {} ms of silence that end a turn, which are counted on "
+      "neither "
+      "side; below zero: in that silence. Where answers have three sentences or more the streaming loop is heard "
+      "before the "
       "serial one: {}.",
       text_cell(member(results, "silence_ms")), sooner);
 }

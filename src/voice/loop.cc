@@ -67,6 +67,7 @@ Loop::Impl::~Impl() {
     const std::lock_guard lock(mutex);
     quit = true;
     settling.request_stop();
+    ending.request_stop();
     if (current) current->stop.request_stop();
   }
   changed.notify_all();
@@ -155,6 +156,7 @@ void Loop::Impl::open_turn() {
   {
     const std::lock_guard lock(mutex);
     open = ++turns;
+    settling.request_stop();  // a guess on an older turn
     settling = std::stop_source();
   }
   paused = false;
@@ -306,12 +308,7 @@ void Loop::Impl::settle(uint64_t turn) {
 }
 
 void Loop::Impl::finish(uint64_t turn) {
-  std::stop_token stop;
-  {
-    const std::lock_guard lock(mutex);
-    stop = settling.get_token();
-  }
-  const auto text = recognizer->finish(stop);
+  const auto text = recognizer->finish(ending.get_token());
   const std::lock_guard lock(mutex);
   if (quit) return;
   if (!text) {

@@ -135,10 +135,10 @@ struct Loop::Impl {
   std::atomic<uint64_t> pending{0};  // samples in tasks
   std::deque<Task> tasks;
   bool hearing = false, thinking = false, quit = false;
-  std::stop_source settling;     // of a recogniser in another program
-  uint64_t turns = 0;            // that were begun
-  std::string partial;           // of the thread that hears, as is:
-  std::vector<int16_t> unheard;  // of the serial loop: all of a turn
+  std::stop_source settling, ending;  // of a recogniser in another program: in a pause; with the loop
+  uint64_t turns = 0;                 // that were begun
+  std::string partial;                // of the thread that hears, as is:
+  std::vector<int16_t> unheard;       // of the serial loop: all of a turn
   std::optional<uint64_t> failed_turn;
   std::shared_ptr<LoopAnswer> current;
   std::deque<std::pair<std::string, std::string>> to_remember;
