@@ -133,6 +133,7 @@ Status WavStream::step(size_t& at, std::vector<int16_t>& samples, bool& more) {
     case Part::kFormat:
       if (rest.size() < left_) return {};
       RETURN_IF_ERROR(take_format(rest.substr(0, left_)));
+      part_ = Part::kSkip;  // what was taken
       [[fallthrough]];
     case Part::kSkip: {
       const size_t n = std::min<uint64_t>(left_, rest.size());

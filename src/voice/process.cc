@@ -22,7 +22,7 @@ extern char** environ;
 namespace onebit::voice {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using SteadyClock = std::chrono::steady_clock;
 constexpr int kTickMs = 10;  // how soon a stop is seen
 constexpr size_t kMostComplaint = 400;
 
@@ -158,7 +158,7 @@ std::string_view read_some(Descriptor& fd, std::span<char> buffer) {
 Status run_process(const std::vector<std::string>& program, std::string_view input,
                    const std::function<bool(std::string_view output)>& sink, const ProcessBounds& bounds) {
   if (program.empty()) return fail("no program is named");
-  const auto deadline = Clock::now() + bounds.timeout;
+  const auto deadline = SteadyClock::now() + bounds.timeout;
   Pipes pipes;
   RETURN_IF_ERROR(open_pipes(pipes));
   ASSIGN_OR_RETURN(const auto pid, start(program, pipes));
@@ -169,7 +169,8 @@ Status run_process(const std::vector<std::string>& program, std::string_view inp
   if (input.empty()) pipes.input.close();
   while (true) {
     if (bounds.stop.stop_requested()) return {};
-    if (Clock::now() >= deadline) return fail("{}: did not end within {} ms", program.front(), bounds.timeout.count());
+    if (SteadyClock::now() >= deadline)
+      return fail("{}: did not end within {} ms", program.front(), bounds.timeout.count());
     const bool open = pipes.output.get() >= 0 || pipes.errors.get() >= 0;
     if (!open && child.ended()) break;
     std::array<pollfd, 3> waited{

@@ -8,7 +8,7 @@
 namespace onebit::voice {
 namespace {
 
-using Kind = VadChange::Kind;
+using VadKind = VadChange::Kind;
 using sound::hum;
 using sound::joined;
 using sound::mixed;
@@ -23,8 +23,8 @@ std::vector<VadChange> changes_of(std::span<const int16_t> samples, const VadOpt
   return changes;
 }
 
-std::vector<Kind> kinds_of(const std::vector<VadChange>& changes) {
-  std::vector<Kind> kinds;
+std::vector<VadKind> kinds_of(const std::vector<VadChange>& changes) {
+  std::vector<VadKind> kinds;
   for (const auto& change : changes) kinds.push_back(change.kind);
   return kinds;
 }
@@ -38,7 +38,7 @@ TEST(Vad, NoiseAloneIsNoSpeech) {
 TEST(Vad, NoiseThatComesToStayEndsAsSpeech) {
   // A fan is switched on: taken for speech at first, and for noise soon after.
   const auto changes = changes_of(joined({noise(2000, -60), noise(20000, -35)}));
-  EXPECT_EQ(kinds_of(changes), (std::vector<Kind>{Kind::kBegin, Kind::kPause, Kind::kEnd}));
+  EXPECT_EQ(kinds_of(changes), (std::vector<VadKind>{VadKind::kBegin, VadKind::kPause, VadKind::kEnd}));
   EXPECT_LT(changes.back().known, sound::samples_of_ms(2000 + 6000));
 }
 
@@ -46,7 +46,7 @@ TEST(Vad, BoundsOfASoundAreFoundInAnyNoise) {
   for (const double db : {-100.0, -60.0, -45.0, -35.0}) {
     const auto clip = mixed(joined({silence(1000), hum(1500), silence(2000)}), noise(4500, db));
     const auto changes = changes_of(clip);
-    ASSERT_EQ(kinds_of(changes), (std::vector<Kind>{Kind::kBegin, Kind::kPause, Kind::kEnd})) << db;
+    ASSERT_EQ(kinds_of(changes), (std::vector<VadKind>{VadKind::kBegin, VadKind::kPause, VadKind::kEnd})) << db;
     EXPECT_NEAR(static_cast<double>(changes[0].at) / 16, 1000, 40) << db;
     EXPECT_NEAR(static_cast<double>(changes[2].at) / 16, 2500, 60) << db;
     EXPECT_NEAR(static_cast<double>(changes[2].known - changes[2].at) / 16, 600, 21) << db;
@@ -60,19 +60,19 @@ TEST(Vad, ThePauseAndTheSilenceAreTheOptions) {
   const auto clip = joined({silence(500), hum(500), silence(800), hum(500), silence(2000)});
   const auto changes = changes_of(clip, options);
   ASSERT_EQ(kinds_of(changes),
-            (std::vector<Kind>{Kind::kBegin, Kind::kPause, Kind::kResume, Kind::kPause, Kind::kEnd}));
+            (std::vector<VadKind>{VadKind::kBegin, VadKind::kPause, VadKind::kResume, VadKind::kPause, VadKind::kEnd}));
   EXPECT_NEAR(static_cast<double>(changes[1].known - changes[1].at) / 16, 100, 21);
   EXPECT_NEAR(static_cast<double>(changes[2].at) / 16, 1800, 40);
   EXPECT_NEAR(static_cast<double>(changes[4].known - changes[4].at) / 16, 1200, 21);
-  EXPECT_EQ(kinds_of(changes_of(clip)),
-            (std::vector<Kind>{Kind::kBegin, Kind::kPause, Kind::kEnd, Kind::kBegin, Kind::kPause, Kind::kEnd}));
+  EXPECT_EQ(kinds_of(changes_of(clip)), (std::vector<VadKind>{VadKind::kBegin, VadKind::kPause, VadKind::kEnd,
+                                                              VadKind::kBegin, VadKind::kPause, VadKind::kEnd}));
 }
 
 TEST(Vad, AClickIsNoSpeechAndDoesNotProlongIt) {
   const auto click = noise(20, -10);
   EXPECT_TRUE(changes_of(joined({silence(1000), click, silence(1000), click, silence(1000)})).empty());
   const auto changes = changes_of(joined({silence(500), hum(800), silence(300), click, silence(1000)}));
-  ASSERT_EQ(kinds_of(changes), (std::vector<Kind>{Kind::kBegin, Kind::kPause, Kind::kEnd}));
+  ASSERT_EQ(kinds_of(changes), (std::vector<VadKind>{VadKind::kBegin, VadKind::kPause, VadKind::kEnd}));
   EXPECT_NEAR(static_cast<double>(changes[2].at) / 16, 1300, 60);
 }
 
@@ -109,13 +109,13 @@ TEST(Vad, AVoiceIsHeardFromItsFirstWordToItsLast) {
       const auto clip = mixed(joined({silence(800), speech, silence(1500)}), noise(3000, db));
       const auto changes = changes_of(clip);
       ASSERT_GE(changes.size(), 3u) << name << db;
-      EXPECT_EQ(changes.front().kind, Kind::kBegin);
-      EXPECT_EQ(changes.back().kind, Kind::kEnd) << name << db;
+      EXPECT_EQ(changes.front().kind, VadKind::kBegin);
+      EXPECT_EQ(changes.back().kind, VadKind::kEnd) << name << db;
       const auto told = [](uint64_t sample) { return (static_cast<double>(sample) - 800 * 16) / 16; };
       EXPECT_NEAR(told(changes.front().at), static_cast<double>(first) / 16, 300) << name << db;
       EXPECT_NEAR(told(changes.back().at), static_cast<double>(last) / 16, 200) << name << db;
       const auto begins =
-          std::count_if(changes.begin(), changes.end(), [](const auto& c) { return c.kind == Kind::kBegin; });
+          std::count_if(changes.begin(), changes.end(), [](const auto& c) { return c.kind == VadKind::kBegin; });
       EXPECT_EQ(begins, 1) << name << db;
     }
   }
