@@ -192,6 +192,8 @@ TEST_F(LandingTest, AServerThatGoesAndComesBack) {
     EXPECT_NE(down["error"].get<std::string>().find(words), std::string::npos) << down["error"];
     EXPECT_TRUE(down["tokps_recent"].is_null());
     EXPECT_TRUE(down["last_seen"].is_number());
+    EXPECT_GT(down["last_seen_age"], 0);
+    EXPECT_NEAR(down["last_seen_age"], down["scraped_at"].get<double>() - down["last_seen"].get<double>(), 0.5);
   }
   server.set_body("tokps_recent 4\n");
   auto back = next(viewer);
@@ -237,6 +239,58 @@ TEST_F(LandingTest, TheKeyIsSent) {
   start(std::move(options));
   ask("/_health");
   EXPECT_NE(server.last_request().find("Authorization: Bearer secret-1\r\n"), std::string::npos);
+}
+
+TEST_F(LandingTest, AKeyThatIsGoneIsSaid) {
+  const TemporaryFolder folder;
+  folder.write("key", "secret-1\n");
+  server.set_body("tokps_recent 3\n");
+  LandingOptions options;
+  options.api_key_file = folder.path("key");
+  start(std::move(options));
+  EXPECT_NE(ask("/_health").find(R"("server":"up")"), std::string::npos);
+  std::filesystem::remove(folder.path("key"));
+  std::this_thread::sleep_for(1100ms);
+  const auto gone = ask("/_health");
+  EXPECT_NE(gone.find("--api-key-file) cannot be read"), std::string::npos) << gone;
+  EXPECT_EQ(gone.find(folder.path()), std::string::npos) << gone;
+  folder.write("key", "");
+  std::this_thread::sleep_for(1100ms);
+  EXPECT_NE(ask("/_health").find("holds no key"), std::string::npos);
+  folder.write("key", "secret-2\n");
+  std::this_thread::sleep_for(1100ms);
+  EXPECT_NE(ask("/_health").find(R"("server":"up")"), std::string::npos);
+  EXPECT_NE(server.last_request().find("Bearer secret-2\r\n"), std::string::npos);
+}
+
+TEST_F(LandingTest, ANameThatNobodyLooksUpHoldsNothingUp) {
+  LandingOptions options;
+  options.server = *parse_target("http://60.seconds.test:80");
+  const auto begin = std::chrono::steady_clock::now();
+  start(std::move(options));
+  Client viewer(port, request_for("/_live/stats"));
+  for (int i = 0; i < 2; ++i) {
+    const auto stats = next(viewer);
+    EXPECT_EQ(stats["state"], "down");
+    EXPECT_NE(stats["error"].get<std::string>().find("name (60.seconds.test)"), std::string::npos) << stats["error"];
+  }
+  EXPECT_NE(ask("/_health").find("60.seconds.test"), std::string::npos);
+  TearDown();
+  landing.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 30s);
+}
+
+TEST_F(LandingTest, ANameThatIsLookedUpSlowlyIsUsedThen) {
+  server.set_body("tokps_recent 3\n");
+  LandingOptions options;
+  options.server = *parse_target(server.url());
+  options.server.host = "3.seconds.test";
+  start(std::move(options));
+  Client viewer(port, request_for("/_live/stats"));
+  EXPECT_EQ(next(viewer)["state"], "down");
+  json later;
+  for (int i = 0; i < 5 && later["state"] != "up"; ++i) later = next(viewer);
+  EXPECT_EQ(later["state"], "up") << later;
 }
 
 TEST_F(LandingTest, ThePageOfNumbers) {
@@ -290,6 +344,19 @@ TEST_F(LandingTest, ServicesBeginWithASnapshot) {
   Client viewer(port, request_for("/_live/services"));
   viewer.until("event: snapshot\ndata: ");
   EXPECT_TRUE(json::parse(viewer.until("\n\n"))["available"].is_boolean());
+}
+
+TEST_F(LandingTest, OneStreamMayCarryTheServicesToo) {
+  server.set_body("tokps_recent 3\n");
+  start();
+  Client both(port, request_for("/_live/stats?services=1"));
+  const auto first = both.until("\ndata: {\"scraped_at\"");
+  EXPECT_NE(first.find("event: snapshot\ndata: "), std::string::npos) << first;
+  EXPECT_NE(first.find("event: history\ndata: "), std::string::npos) << first;
+  next(both);
+  Client figures(port, request_for("/_live/stats"));
+  next(figures);
+  EXPECT_EQ(figures.until("\ndata: {\"scraped_at\"").find("event: snapshot"), std::string::npos);
 }
 
 }  // namespace
