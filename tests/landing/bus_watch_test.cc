@@ -18,6 +18,8 @@
 #include <mutex>
 #include <thread>
 
+#include "landing/landing.h"
+#include "tests/landing/peers.h"
 #include "tests/landing/temporary_folder.h"
 
 namespace onebit::landing {
@@ -234,6 +236,33 @@ TEST_F(ServiceWatchTest, UnitsAndTheirChanges) {
   }
   bus.stop();
   EXPECT_TRUE(comes([&] { return !last.available; }));
+}
+
+TEST_F(ServiceWatchTest, ChangesComeInTheStreamOfFigures) {
+  const BusDaemon bus(folder);
+  if (!bus.running()) GTEST_SKIP() << "there is no dbus-daemon";
+  FakeSystemd systemd;
+  FakeServer server;
+  server.set_body("tokps_recent 3\n");
+  LandingOptions options;
+  options.port = 0;
+  options.server = *parse_target(server.url());
+  Landing landing(std::move(options), [](const std::string&) {});
+  const auto port = landing.listen();
+  ASSERT_TRUE(port) << port.error().message;
+  std::thread running([&] { landing.run(); });
+  {
+    Client viewer(*port, request_for("/_live/stats?services=1"));
+    const auto begin = viewer.until(R"("active":"active")");
+    EXPECT_NE(begin.find("event: snapshot\n"), std::string::npos) << begin;
+    viewer.until("\ndata: {\"scraped_at\"");
+    systemd.set("failed");
+    const auto change = viewer.until(R"("active":"failed")");
+    EXPECT_NE(change.find("event: delta\n"), std::string::npos) << change;
+    viewer.until("\ndata: {\"scraped_at\"");
+  }
+  landing.stop();
+  running.join();
 }
 
 TEST_F(ServiceWatchTest, ThePowerProfileAndItsChanges) {
