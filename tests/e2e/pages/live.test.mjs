@@ -7,7 +7,6 @@ import { eventually, sleep, startServer } from "../server/harness.mjs";
 import { startLanding, startProxy, watch } from "./landing.mjs";
 import { axeFinds, hero, launch, look, state } from "./live_page.mjs";
 
-const pictures = process.env.PICTURES; // a folder for pictures of the page, where they are wanted
 const work = process.env.WORK;
 const logLine = (round) =>
   `{"round":${round},"time":1,"prompt":"p","verdict":"exact","a_ms":1,"b_ms":1,"bytes":1,"prefix":1}\n`;
@@ -46,10 +45,6 @@ function load(streams) {
   return { stop };
 }
 const loads = [];
-
-async function picture(page, name, options = {}) {
-  if (pictures !== undefined) await page.screenshot({ path: path.join(pictures, `live-${name}.png`), ...options });
-}
 
 test("the number follows a load within 3 s, and is that of the scrape whose time it carries", async () => {
   const page = await openPage();
@@ -117,7 +112,6 @@ test("a server that is killed is red within 5 s, and recovers without a reload",
   assert.match(await page.textContent("#alarm"), /Last seen \d+ s ago/);
   await page.waitForTimeout(1500); // colours fade
   assert.deepEqual(await axeFinds(page), []);
-  await picture(page, "red");
   server = await startServer();
   proxy.target = server.port;
   const back = Date.now();
@@ -180,7 +174,6 @@ test("axe-core finds nothing, in light, dark and on a phone", async () => {
     assert.deepEqual(await axeFinds(page), []);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth);
     assert.equal(wide, false, `${name} scrolls sideways`);
-    await picture(page, name, { fullPage: name === "phone" });
     assert.deepEqual(page.complaints, []);
     await page.context().close();
   }
