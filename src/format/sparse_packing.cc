@@ -123,6 +123,31 @@ void unpack_row(std::span<const std::byte> matrix, uint64_t columns, uint64_t ro
   }
 }
 
+std::vector<std::byte> to_t2(std::span<const std::byte> matrix, uint64_t rows, uint64_t columns) {
+  // t2 has columns 4 j + i at byte i, field j; a code has four columns 4 j … 4 j + 3, so one field of each byte.
+  std::array<uint32_t, 32> words{};
+  for (uint8_t code = 0; code < 32; ++code)
+    for (unsigned i = 0; i < 4; ++i) words[code] |= static_cast<uint32_t>(decode(code)[i] + 1) << 8 * i;
+  constexpr uint32_t kZeros = 0x01010101;  // four weights of 0
+  const uint64_t units = units_of(columns), blocks = padded_columns(Packing::kT2, columns) / 16;
+  std::vector<std::byte> out(packed_bytes(Packing::kT2, rows, columns));
+  for (uint64_t row = 0; row < padded_rows(Packing::kT2, rows); ++row) {
+    const std::byte* unit = matrix.data() + row / kTileRows * units * kUnitBytes;
+    std::byte* to = out.data() + row / kTileRows * blocks * kBlockBytes + row % kTileRows * 4;
+    Lane lane{};
+    for (uint64_t b = 0; b < blocks; ++b, to += kBlockBytes) {
+      if (b % 8 == 0) lane = load(unit + b / 8 * kUnitBytes, row % kTileRows);
+      uint32_t word = 0;
+      for (uint64_t j = 0; j < 4; ++j) {
+        const bool there = row < rows && 16 * b + 4 * j < columns;
+        word |= (there ? words[code_at(lane, b % 8 * 4 + j)] : kZeros) << 2 * j;
+      }
+      std::memcpy(to, &word, sizeof word);
+    }
+  }
+  return out;
+}
+
 int64_t first_invalid_block(std::span<const std::byte> matrix, uint64_t rows, uint64_t columns) {
   const uint64_t units = units_of(columns);
   for (uint64_t u = 0; u < matrix.size() / kUnitBytes; ++u)

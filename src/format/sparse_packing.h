@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/result.h"
 
@@ -43,6 +44,8 @@ void make_sparse(std::span<int8_t> weights, Damage& damage);
 /// See packing.h, whose functions call these.
 void pack_rows16(std::span<const int8_t> weights, uint64_t columns, std::span<std::byte> out);
 void unpack_row(std::span<const std::byte> matrix, uint64_t columns, uint64_t row, std::span<int8_t> out);
+/// The same matrix packed as t2.
+std::vector<std::byte> to_t2(std::span<const std::byte> matrix, uint64_t rows, uint64_t columns);
 int64_t first_invalid_block(std::span<const std::byte> matrix, uint64_t rows, uint64_t columns);
 
 }  // namespace onebit::s1_25

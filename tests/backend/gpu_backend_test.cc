@@ -40,6 +40,7 @@ std::vector<Shape> shapes() {
   return {
       {"t2", plain, {}},
       {"t1_6", plain, {.ternary = Packing::kT1_6}},
+      {"s1_25", plain, {.ternary = Packing::kS1_25}},
       {"kv_f32", plain, {}, KvType::kF32},
       {"kv_q8", plain, {.ternary = Packing::kT1_6}, KvType::kQ8},
       {"head_bf16", plain, {}, KvType::kF16, HeadChoice::kEmbedding},

@@ -263,6 +263,15 @@ TEST(S1_25, PaddingThatIsNotZeroIsFound) {
   }));
 }
 
+TEST(S1_25, AsT2ItIsTheSameMatrix) {
+  EXPECT_TRUE(rc::check([] {
+    const auto c = arbitrary_sparse_case();
+    auto t2 = c;
+    t2.packing = Packing::kT2;
+    RC_ASSERT(s1_25::to_t2(pack(c), c.rows, c.columns) == pack(t2));
+  }));
+}
+
 TEST(S1_25, DenseWeightsAreMadeSparseWithFewChanges) {
   EXPECT_TRUE(rc::check([] {
     const auto before =

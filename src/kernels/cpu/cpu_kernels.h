@@ -24,8 +24,8 @@ struct PackedMatrix {
   size_t group_bytes() const { return size_t{blocks} * 64; }
 };
 
-/// Quantised activations of some tokens. Rows of q are zero from `columns` to `stride`, which is past a packed row's last
-/// unit.
+/// Quantised activations of some tokens. Rows of q are zero from `columns` to `stride`, which is past a packed row's
+/// last unit.
 struct QuantizedRows {
   int8_t* q = nullptr;     // [tokens][stride]; for s1_25 in its order (Kernels::sparse_order)
   size_t stride = 0;       // a multiple of 64
