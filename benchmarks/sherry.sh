@@ -2,15 +2,18 @@
 # s1_25 beside the dense packings. Quality: twins trained on the same tokens (train/), the dense one, the 3:4 sparse one and
 # the dense one forced into s1_25: perplexity on WikiText-2's test text and the 254 held-out questions. Speed: the twins,
 # and the shape of bitnet-b1.58-2B-4T in each packing, in turn. The sparse twin is bundled; $TWINS is a folder with dense/
-# and sparse/ as train/export.py writes them, without which the dense ones' rows keep away.
+# and sparse/ as train/export.py writes them, without which the dense ones' rows keep away. With DEVICE=cuda:0 or hip:0 the speed of that GPU alone, in a record of its own.
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "$0")/lib.sh"
-rounds=${ROUNDS:-7}
+rounds=${ROUNDS:-7} device=${DEVICE:-cpu}
 build_halo
+work=${GPU_WORK:-$work}
 sparse=$root/models/tiny-sherry.h1b
 declare -A twins=([sparse_s1_25]=$sparse)
 order=(sparse_s1_25)
-if [ -d "${TWINS-}/dense" ]; then
+if [ "$device" != cpu ]; then
+  order=()
+elif [ -d "${TWINS-}/dense" ]; then
   convert() { "$halo" convert "$TWINS/dense" -o "$work/twin-$1.h1b" --packing "${@:2}" >&2; twins[dense_$1]=$work/twin-$1.h1b; }
   convert t1_6 t1_6
   convert t2 t2
@@ -36,7 +39,7 @@ done | jq -s .)
 jq . <<<"$quality" >&2
 
 # A round of each in turn, so that what else the machine does meets all alike.
-look() { "$halo" roofline -m "$2" --device cpu -d "$3" -p 0 -n "$4" -r 1 --json | jq -c --arg name "$1" --argjson round "$5" '{name: $name, round: $round} + .'; }
+look() { "$halo" roofline -m "$2" --device "$device" -d "$3" -p 0 -n "$4" -r 1 --json | jq -c --arg name "$1" --argjson round "$5" '{name: $name, round: $round} + .'; }
 speed=$(for ((round = 0; round < rounds; ++round)); do
   for packing in t2 t1_6 s1_25; do look "shape_$packing" "$(model "$packing")" 64 32 "$round"; done
   for name in "${order[@]}"; do [ "$name" = dense_s1_25 ] || look "$name" "${twins[$name]}" 64 128 "$round"; done
@@ -61,4 +64,4 @@ jq -n --argjson quality "$quality" --argjson looks "$speed" '
        decode_tokens_s: (map(.decode_tokens_s) | median), decode_seen: map(.decode_tokens_s),
        ternary_us: (map(ternary_us) | median)} end)) | map(if .name == "dense_s1_25" then .what = "dense twin, forced" else . end))}' |
   tee >(jq -c '.ratios, (.models[] | {what, packing, token_perplexity, exact, decode_tokens_s, ternary_us})' >&2) |
-  write_record sherry "$metrics" "$sparse" "$(model t1_6)" "$(model s1_25)"
+  write_record "$([ "$device" = cpu ] && echo sherry || echo sherry_gpu)" "$metrics" "$(model t1_6)" "$(model s1_25)"
