@@ -47,6 +47,7 @@ std::vector<Shape> shapes() {
       {"head_f16", untied, {.head = Packing::kF16}},
       {"one_head_many_queries", long_config(64, 9, 1, 32, 100), {}},
       {"as_wide_as_real_ones", long_config(640, 8, 2, 128, 1000), {.ternary = Packing::kT1_6}},
+      {"s1_25_wide", long_config(320, 4, 4, 80, 600), {.ternary = Packing::kS1_25}},
       {"wide_q8", long_config(320, 4, 4, 80, 600), {.ternary = Packing::kT1_6}, KvType::kQ8},
   };
 }
