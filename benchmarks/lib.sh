@@ -18,7 +18,7 @@ records=$(cd "$records" && pwd)  # scripts may change folders
 
 build_halo() { [ -n "${HALO-}" ] || "$root/quickstart" --no-run >&2; }  # or $HALO as it is
 
-# model PACKING: the path of the shape of bitnet-b1.58-2B-4T in that packing (t2, t1_6), made once; $MODEL instead, if set.
+# model PACKING: the path of the shape of bitnet-b1.58-2B-4T in that packing (t2, t1_6, s1_25), made once; $MODEL instead, if set.
 model() {
   local file=$work/2b-$1.h1b
   [ -z "${MODEL-}" ] || { echo "$MODEL"; return; }

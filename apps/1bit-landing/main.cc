@@ -2,62 +2,18 @@
 #include <fmt/core.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <atomic>
-#include <csignal>
 #include <optional>
-#include <thread>
 
+#include "base/daemon.h"
 #include "base/spare_memory.h"
+#include "landing/key_file.h"
 #include "landing/landing.h"
 #include "version.h"
 
 namespace onebit::landing {
 namespace {
-
-/// Waits for signals on a thread of its own: they are blocked everywhere else.
-class Signals {
- public:
-  explicit Signals(Landing& landing) : thread_([this, &landing] { wait(landing); }) {}
-  Signals(const Signals&) = delete;
-  Signals& operator=(const Signals&) = delete;
-  ~Signals() {
-    ending_ = true;
-    ::pthread_kill(thread_.native_handle(), SIGUSR1);
-    thread_.join();
-  }
-
-  static sigset_t all() {
-    sigset_t set;
-    ::sigemptyset(&set);
-    for (const int s : {SIGINT, SIGTERM, SIGUSR1}) ::sigaddset(&set, s);
-    return set;
-  }
-
- private:
-  void wait(Landing& landing) {
-    const auto set = all();
-    while (true) {
-      int signal = 0;
-      if (::sigwait(&set, &signal) != 0 || ending_) return;
-      if (signal != SIGUSR1) landing.stop();
-    }
-  }
-
-  std::atomic<bool> ending_{false};
-  std::thread thread_;
-};
-
-/// As many files as connections may need; shells allow 1024 where the system allows more.
-void allow_files(uint64_t wanted) {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
-  limit.rlim_cur = std::min<rlim_t>(wanted, limit.rlim_max);
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 struct Settings {
   LandingOptions options;
@@ -88,7 +44,9 @@ void add_settings(CLI::App& app, Settings& s) {
       ->type_name("FILE");
   app.add_option("--allow-host", o.allowed_hosts, "A name that requests may have in Host, beside this machine's own")
       ->type_name("NAME");
-  app.add_option("--max-connections", o.most_connections, "Open connections; more get 503")->capture_default_str();
+  app.add_option("--max-connections", o.most_connections, "Open connections; more get 503")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 1u << 20));
   app.footer("SIGTERM ends it. Exit codes: 0 done, 1 failed, 2 wrong usage.");
 }
 
@@ -103,13 +61,19 @@ Settings parse(int argc, char** argv) {
     settings.exit_code = app.exit(error) == 0 ? 0 : 2;
     return settings;
   }
-  auto target = parse_target(settings.server);
-  if (target) {
-    settings.options.server = *std::move(target);
-  } else {
-    fmt::print(stderr, "1bit-landing: --server: {}\n", target.error().message);
+  const auto refuse = [&](const std::string& why) {
+    fmt::print(stderr, "1bit-landing: {}\n", why);
     settings.exit_code = 2;
+  };
+  auto target = parse_target(settings.server);
+  if (!target) {
+    refuse("--server: " + target.error().message);
+    return settings;
   }
+  settings.options.server = *std::move(target);
+  const auto& key_file = settings.options.api_key_file;
+  if (const auto key = key_file.empty() ? Result<std::string>() : read_key(key_file); !key)
+    refuse(fmt::format("{}: {}", key_file, key.error().message));
   return settings;
 }
 
@@ -120,10 +84,10 @@ int run(int argc, char** argv) {
   const auto log = spdlog::stderr_logger_mt("1bit-landing");
   log->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   spdlog::set_default_logger(log);
-  const auto blocked = Signals::all();
-  ::pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-  allow_files(uint64_t{settings.options.most_connections} + 64);
+  Signals::block();
+  const auto wanted = uint64_t{settings.options.most_connections} + 64, allowed = allow_files(wanted);
+  if (allowed < wanted)
+    spdlog::warn("the system allows {} open files, --max-connections would need {}", allowed, wanted);
 
   const auto host = settings.options.host;
   settings.options.page = live_page();
@@ -135,7 +99,7 @@ int run(int argc, char** argv) {
   }
   spdlog::info("listening host={} port={}", host, *port);
   {
-    const Signals signals(landing);
+    const Signals signals([&] { landing.stop(); }, nullptr);
     landing.run();
   }
   spdlog::info("stopped");

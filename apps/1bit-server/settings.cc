@@ -140,7 +140,9 @@ void add_limits(CLI::App& app, Settings& s) {
   app.add_option("--max-waiting", o.engine.most_waiting, "Requests that may wait for their first step; more get 429")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1u << 20));
-  app.add_option("--max-connections", o.most_connections, "Open connections; more get 503")->capture_default_str();
+  app.add_option("--max-connections", o.most_connections, "Open connections; more get 503")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 1u << 20));
   app.add_option("--max-body", o.connection.body_bytes, "Bytes of a request's body")->capture_default_str();
   app.add_option("--max-bodies", o.most_bodies_bytes, "Bytes of the bodies of all requests; more get 503")
       ->capture_default_str();

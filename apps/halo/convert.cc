@@ -46,10 +46,21 @@ Status convert(ConvertArguments& a) {
                        bar.update(done, total, tensor);
                      }));
   }
+  const auto& damage = summary.damage;
+  const auto share = [](uint64_t part, uint64_t of) {
+    return 100.0 * static_cast<double>(part) / static_cast<double>(of);
+  };
+  if (damage.changed_weights > 0)
+    fmt::print(stderr,
+               "halo: not trained 3:4 sparse: {} of {} ternary weights changed ({:.1f} %, in {:.1f} % of the groups of "
+               "four), by {:.0f} % of their length; measure what is left with 'halo ppl'\n",
+               damage.changed_weights, damage.weights, share(damage.changed_weights, damage.weights),
+               share(damage.changed_groups, damage.groups), 100 * damage.relative_error());
   if (a.json) {
     fmt::print("{}\n", nlohmann::json{{"file", o.output},
                                       {"bytes", std::filesystem::file_size(o.output)},
-                                      {"chat_layout", name_of(summary.chat_layout)}}
+                                      {"chat_layout", name_of(summary.chat_layout)},
+                                      {"changed_weights", damage.changed_weights}}
                            .dump());
     return {};
   }
@@ -77,10 +88,14 @@ void add_convert(CLI::App& app, int& exit_code) {
       ->required()
       ->type_name("FILE");
   command
-      ->add_option("--packing", a->packing,
-                   "Ternary weights: t1_6 (1.6 bits each) or t2 (2 bits; faster on few cores without AVX-512)")
-      ->check(CLI::IsMember({"t2", "t1_6"}))
+      ->add_option(
+          "--packing", a->packing,
+          "Ternary weights: t1_6 (1.6 bits each), t2 (2 bits; faster on few cores without AVX-512), or s1_25 (1.25 "
+          "bits) for models trained 3:4 sparse")
+      ->check(CLI::IsMember({"t2", "t1_6", "s1_25"}))
       ->capture_default_str();
+  command->add_flag("--force", a->options.packings.force_sparse,
+                    "For s1_25: change the weights of a model that was not trained for it, and print how much");
   command->add_option("--head", a->head, "Output layer: q8 (int8 rows), f16 or bf16")
       ->check(CLI::IsMember({"q8", "f16", "bf16"}))
       ->capture_default_str();

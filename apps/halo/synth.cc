@@ -66,8 +66,8 @@ void add_synth(CLI::App& app, int& exit_code) {
       ->required()
       ->check(CLI::IsMember({"bitnet-2b-4t", "tiny"}));
   command->add_option("-o,--output", a->output, "The file to write")->required()->type_name("FILE");
-  command->add_option("--packing", a->packing, "Ternary weights: t1_6 or t2")
-      ->check(CLI::IsMember({"t2", "t1_6"}))
+  command->add_option("--packing", a->packing, "Ternary weights: t1_6, t2, or s1_25 (3:4 sparse ones)")
+      ->check(CLI::IsMember({"t2", "t1_6", "s1_25"}))
       ->capture_default_str();
   command->add_option("--head", a->head, "Output layer: q8, f16 or bf16")
       ->check(CLI::IsMember({"q8", "f16", "bf16"}))

@@ -11,9 +11,10 @@ cpu::PackedMatrix packed_view(const IntegerMatrix& w) {
   m.columns = w.columns;
   m.groups = w.groups();
   m.blocks = w.blocks();
-  m.kind = w.packing == Packing::kT2     ? PackedMatrix::kT2
-           : w.packing == Packing::kT1_6 ? PackedMatrix::kT1_6
-                                         : PackedMatrix::kQ8;
+  m.kind = w.packing == Packing::kT2      ? PackedMatrix::kT2
+           : w.packing == Packing::kT1_6  ? PackedMatrix::kT1_6
+           : w.packing == Packing::kS1_25 ? PackedMatrix::kS1_25
+                                          : PackedMatrix::kQ8;
   m.scales = w.scales.data();
   m.granularity = w.granularity == ScaleGranularity::kTensor ? PackedMatrix::kOne
                   : w.granularity == ScaleGranularity::kRow  ? PackedMatrix::kPerRow
@@ -42,6 +43,7 @@ CpuModel::CpuModel(ModelWeights bound, KvType kv_type, const cpu::Kernels& table
                       .ffn_gate = packed_view(w.ffn_gate),
                       .ffn_up = packed_view(w.ffn_up),
                       .ffn_down = packed_view(w.ffn_down)});
+  sparse = !layers.empty() && layers.front().attn_q.kind == cpu::PackedMatrix::kS1_25;
   if (const auto* integer = std::get_if<IntegerMatrix>(&weights.head)) head = packed_view(*integer);
 }
 

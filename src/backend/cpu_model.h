@@ -23,6 +23,7 @@ struct CpuModel {
   KvLayout kv;
   float score_factor;  // 1 / sqrt(head_dim)
   std::vector<Layer> layers;
+  bool sparse = false;     // the layers' matrices are s1_25
   cpu::PackedMatrix head;  // where the head is an integer matrix
 };
 

@@ -33,13 +33,14 @@ void fetch_ahead(const Phase& phase, uint32_t chunk, Over over) {
 }  // namespace
 
 void QuantizedBuffer::resize(size_t rows, size_t columns) {
-  q_.resize(rows, columns + 20);  // a block of t1_6 holds 20 columns, the last of which may be padding
+  q_.resize(rows, columns + 128);  // a unit of s1_25 holds 128 columns, the last of which may be padding
   scale_.resize(std::max(scale_.size(), rows));
   sum_.resize(std::max(sum_.size(), rows));
 }
 
-void QuantizedBuffer::set(const cpu::Kernels& kernels, size_t row, const float* x, uint32_t n) {
+void QuantizedBuffer::set(const cpu::Kernels& kernels, size_t row, const float* x, uint32_t n, bool sparse) {
   kernels.quantize(x, n, q_.row(row), q_.stride(), &scale_[row], &sum_[row]);
+  if (sparse) kernels.sparse_order(q_.row(row), q_.stride());
 }
 
 cpu::QuantizedRows QuantizedBuffer::rows(uint32_t tokens) {
@@ -250,7 +251,7 @@ void CpuStep::norm(unsigned thread, const float* x, const float* weight, uint32_
                    uint32_t row) {
   float* y = wide_.row(thread);
   m_.kernels.rms_norm(x, weight, m_.config.rms_epsilon, n, y);
-  into.set(m_.kernels, row, y, n);
+  into.set(m_.kernels, row, y, n, m_.sparse);
 }
 
 void CpuStep::embed(uint32_t row) {
@@ -289,7 +290,7 @@ void CpuStep::output_norm(uint32_t row, unsigned thread) {
   m_.kernels.rms_norm(x_.row(row), m_.weights.output_norm.data(), c.rms_epsilon, c.hidden, y);
   check(y, c.hidden, Problem::kResidual);
   if (state_[row] != nullptr) std::copy_n(y, c.hidden, state_[row]);
-  if (at >= 0) lq_.set(m_.kernels, static_cast<size_t>(at), y, c.hidden);
+  if (at >= 0) lq_.set(m_.kernels, static_cast<size_t>(at), y, c.hidden, false);
 }
 
 void CpuStep::check(const float* x, uint32_t n, Problem problem) {

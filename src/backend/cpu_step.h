@@ -21,7 +21,8 @@ class QuantizedBuffer {
  public:
   /// Room for `rows` of up to `columns`.
   void resize(size_t rows, size_t columns);
-  void set(const cpu::Kernels& kernels, size_t row, const float* x, uint32_t n);
+  /// `sparse`: in the order that s1_25 takes.
+  void set(const cpu::Kernels& kernels, size_t row, const float* x, uint32_t n, bool sparse);
   /// The first `tokens` rows.
   cpu::QuantizedRows rows(uint32_t tokens);
 

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <list>
 
 #include "backend/gpu_kv.h"
 #include "backend/step_rows.h"
+#include "format/sparse_packing.h"
 
 namespace onebit {
 namespace {
@@ -29,6 +31,22 @@ gpu::MatrixView view_of(const IntegerMatrix& w) {
   return m;
 }
 
+/// Matrices of s1_25 as t2, which GPUs compute with: decode there waits for exchanges between blocks before it waits
+/// for bytes (docs/gpu.md), and a code of s1_25 takes more operations than a byte of t2.
+class UnpackedSparse {
+ public:
+  gpu::MatrixView view_of(const IntegerMatrix& w) {
+    if (w.packing != Packing::kS1_25) return onebit::view_of(w);
+    auto t2 = w;
+    t2.packing = Packing::kT2;
+    t2.data = matrices_.emplace_back(s1_25::to_t2(w.data, w.rows, w.columns));
+    return onebit::view_of(t2);
+  }
+
+ private:
+  std::list<std::vector<std::byte>> matrices_;
+};
+
 gpu::MatrixView view_of(const HalfMatrix& w) {
   gpu::MatrixView m{};
   m.code = w.packing == Packing::kBf16 ? gpu::Code::kBf16 : gpu::Code::kF16;
@@ -38,7 +56,8 @@ gpu::MatrixView view_of(const HalfMatrix& w) {
   return m;
 }
 
-gpu::ModelView view_of(const ModelWeights& w) {
+/// `sparse` holds what the view points to besides the file.
+gpu::ModelView view_of(const ModelWeights& w, UnpackedSparse& sparse) {
   const auto& c = w.config;
   gpu::ModelView view;
   view.shape = {.layers = c.layers,
@@ -54,9 +73,9 @@ gpu::ModelView view_of(const ModelWeights& w) {
   view.file = w.file->bytes();
   view.embedding = view_of(w.embedding);
   for (const auto& l : w.layers)
-    view.layers.push_back({l.attn_norm, l.attn_sub_norm, l.ffn_norm, l.ffn_sub_norm, view_of(l.attn_q),
-                           view_of(l.attn_k), view_of(l.attn_v), view_of(l.attn_output), view_of(l.ffn_gate),
-                           view_of(l.ffn_up), view_of(l.ffn_down)});
+    view.layers.push_back({l.attn_norm, l.attn_sub_norm, l.ffn_norm, l.ffn_sub_norm, sparse.view_of(l.attn_q),
+                           sparse.view_of(l.attn_k), sparse.view_of(l.attn_v), sparse.view_of(l.attn_output),
+                           sparse.view_of(l.ffn_gate), sparse.view_of(l.ffn_up), sparse.view_of(l.ffn_down)});
   view.output_norm = w.output_norm;
   view.head = std::visit([](const auto& head) { return view_of(head); }, w.head);
   view.rope_cos = w.rope_cos;
@@ -226,7 +245,8 @@ Result<std::unique_ptr<Backend>> make_gpu_backend(ModelWeights weights, const Gp
                 count == 0 ? std::string("this machine has none, or no driver for it")
                            : fmt::format("this machine has {}", count));
   gpu::Failure failure;
-  std::unique_ptr<gpu::Engine> engine(module.functions->create(view_of(weights),
+  UnpackedSparse sparse;
+  std::unique_ptr<gpu::Engine> engine(module.functions->create(view_of(weights, sparse),
                                                                {.device = options.device,
                                                                 .kv = format_of(options.kv_type),
                                                                 .kv_bytes = options.kv_bytes,

@@ -33,7 +33,11 @@ class Binder {
     const auto shape = shape_of(file_.config(), linear);
     ASSIGN_OR_RETURN(const Tensor* t,
                      find(tensor_name(layer, linear), TensorKind::kLinear, shape.outputs, shape.inputs));
-    if (!is_ternary(t->packing)) return unexpected_packing(*t, "t2 or t1_6");
+    if (!is_ternary(t->packing)) return unexpected_packing(*t, "t2, t1_6 or s1_25");
+    // Products with s1_25 take activations in an order of their own, and several share theirs.
+    const Tensor* first = file_.find(tensor_name(0, Linear::kQuery));
+    if (first != nullptr && (first->packing == Packing::kS1_25) != (t->packing == Packing::kS1_25))
+      return unexpected_packing(*t, fmt::format("{}, as {} is", name_of(first->packing), first->name));
     return integer_matrix(*t);
   }
 

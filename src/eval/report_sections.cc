@@ -297,6 +297,23 @@ void configurations(ReportSection& section, const json& results) {
         {"sum of nll, nats", number("nll_sum", 4)}});
 }
 
+void sherry(ReportSection& section, const json& results) {
+  fill(section, member(results, "models"),
+       {{"model", text("what")},
+        {"packing", text("packing")},
+        {"file MB", number("file_bytes", 1, 1e-6)},
+        {"ternary MB a token", inside("token_bytes", number("ternary", 1, 1e-6))},
+        {"perplexity", number("token_perplexity", 2)},
+        {"questions answered", joined("exact", " of ", "questions")},
+        {"decode tok/s", number("decode_tokens_s", 1)},
+        {"seen", range("decode_seen", 1)},
+        {"ternary µs a token", number("ternary_us", 0)}});
+  const auto& ratios = member(results, "ratios");
+  const auto seen = [&](const char* name) { return range(name, 2)(ratios); };
+  section.note = fmt::format("s1_25 over t1_6, the 2B shape, round by round: decode {}, ternary products {}.",
+                             seen("decode"), seen("product"));
+}
+
 void server(ReportSection& section, const json& results) {
   fill_list(section, results,
             {{"program without symbols, MB", number("stripped_bytes", 2, 1e-6)},
@@ -427,6 +444,7 @@ constexpr SectionSpec kSections[]{
     {"Lookup speculation (bundled model)", "benchmarks/lookup.sh", "lookup", lookup},
     {"Start and memory", "benchmarks/startup.sh", "startup", startup},
     {"Perplexity (bundled model, WikiText-2 test)", "benchmarks/ppl-gen2.sh", "ppl-gen2", perplexity},
+    {"Dense and 3:4 sparse twins", "benchmarks/sherry.sh", "sherry", sherry},
     {"Perplexity by configuration", "benchmarks/ppl-gen2.sh", "ppl-gen2", configurations, true},
     {"Burn-in: two engines side by side", "benchmarks/shadow-burnin.sh", "burnin", burn_in},
     {"Burn-in against another program", "benchmarks/peers/burnin.sh", "burnin-peer", burn_in_peer},

@@ -66,6 +66,8 @@ Status check_shape(const h1b::DirectoryEntry& e) {
   if (e.rows < 1 || e.rows > kMax) return fail("rows is {}, expected 1 to {}", e.rows, kMax);
   if (e.columns < 1 || e.columns > kMax) return fail("columns is {}, expected 1 to {}", e.columns, kMax);
   const auto packing = static_cast<Packing>(e.packing);
+  if (packing == Packing::kS1_25 && e.columns % 4 != 0)
+    return fail("columns is {}, expected a multiple of 4 for s1_25", e.columns);
   if (e.padded_rows != padded_rows(packing, e.rows))
     return fail("padded_rows is {}, expected {}", e.padded_rows, padded_rows(packing, e.rows));
   if (e.padded_columns != padded_columns(packing, e.columns))

@@ -32,10 +32,25 @@ Status pack_tiled(const TensorSpec& spec, Buffers& b, Fill fill) {
   return {};
 }
 
-Status make_linear(const TensorSpec& spec, uint32_t layer, Linear linear, WeightSource& source, Buffers& b) {
+Status check_sparse_width(const LinearShape& shape) {
+  if (shape.inputs % s1_25::kGroup != 0)
+    return fail("s1_25 is for rows of whole groups of four weights; these are {} long", shape.inputs);
+  return {};
+}
+
+Status make_linear(const TensorSpec& spec, uint32_t layer, Linear linear, const ModelPackings& packings,
+                   WeightSource& source, Buffers& b) {
+  const bool sparse = spec.packing == Packing::kS1_25;
+  if (sparse)
+    RETURN_IF_ERROR(check_sparse_width({static_cast<uint32_t>(spec.rows), static_cast<uint32_t>(spec.columns)}));
   ASSIGN_OR_RETURN(b.scales[0], source.ternary_scale(layer, linear));
-  return pack_tiled(spec, b, [&](uint64_t first, uint64_t count, std::span<int8_t> out) {
-    return source.ternary_rows(layer, linear, first, count, out);
+  s1_25::Damage damage;
+  return pack_tiled(spec, b, [&](uint64_t first, uint64_t count, std::span<int8_t> out) -> Status {
+    RETURN_IF_ERROR(source.ternary_rows(layer, linear, first, count, out));
+    if (!sparse) return {};
+    s1_25::make_sparse(out, damage);
+    if (damage.changed_weights > 0 && !packings.force_sparse) return fail("its weights are not 3:4 sparse");
+    return {};
   });
 }
 
@@ -95,6 +110,24 @@ float quantize_head_row(std::span<const float> row, std::span<int8_t> out) {
   return scale;
 }
 
+Result<s1_25::Damage> sparse_damage(const ModelConfig& config, WeightSource& source) {
+  constexpr uint64_t kRows = 64;
+  s1_25::Damage damage;
+  std::vector<int8_t> rows;
+  for (uint32_t layer = 0; layer < config.layers; ++layer)
+    for (const auto linear : kLinears) {
+      const auto shape = shape_of(config, linear);
+      RETURN_IF_ERROR(check_sparse_width(shape));
+      for (uint64_t first = 0; first < shape.outputs; first += kRows) {
+        const uint64_t count = std::min<uint64_t>(kRows, shape.outputs - first);
+        rows.resize(count * shape.inputs);
+        RETURN_IF_ERROR(source.ternary_rows(layer, linear, first, count, rows));
+        s1_25::make_sparse(rows, damage);
+      }
+    }
+  return damage;
+}
+
 Status write_model(const std::string& path, const ModelParts& parts, const ModelPackings& packings,
                    WeightSource& source, const WriteProgress& progress) {
   ASSIGN_OR_RETURN(auto writer,
@@ -120,7 +153,8 @@ Status write_model(const std::string& path, const ModelParts& parts, const Model
         return make_norm(spec, b, [&](std::span<float> out) { return source.norm(layer, norm, out); });
       }));
     for (const auto linear : kLinears)
-      RETURN_IF_ERROR(write([&](const TensorSpec& spec) { return make_linear(spec, layer, linear, source, b); }));
+      RETURN_IF_ERROR(
+          write([&](const TensorSpec& spec) { return make_linear(spec, layer, linear, packings, source, b); }));
   }
   RETURN_IF_ERROR(write([&](const TensorSpec& spec) {
     return make_norm(spec, b, [&](std::span<float> out) { return source.output_norm(out); });

@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "format/h1b_writer.h"
 #include "format/model_tensors.h"
+#include "format/sparse_packing.h"
 
 namespace onebit {
 
@@ -33,12 +34,19 @@ class WeightSource {
 struct ModelPackings {
   Packing ternary = Packing::kT2;
   Packing head = Packing::kQ8;
+  /// For s1_25: weights that are not 3:4 sparse are made so instead of refused.
+  bool force_sparse = false;
 };
 
 /// Bytes of the new file written so far, the total, and the tensor at hand.
 using WriteProgress = std::function<void(uint64_t done, uint64_t total, std::string_view tensor)>;
 
-/// Writes the whole file; nothing appears at `path` unless everything succeeded. Holds one tensor.
+/// What s1_25 would change of a model's ternary weights (nothing, where it was trained 3:4 sparse). Reads them all.
+/// Fails where a row is no multiple of four long.
+Result<s1_25::Damage> sparse_damage(const ModelConfig& config, WeightSource& source);
+
+/// Writes the whole file; nothing appears at `path` unless everything succeeded. Holds one tensor. Weights for s1_25
+/// that are not 3:4 sparse are an error unless `packings` forces them.
 Status write_model(const std::string& path, const ModelParts& parts, const ModelPackings& packings,
                    WeightSource& source, const WriteProgress& progress);
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "format/sparse_packing.h"
+
 namespace onebit {
 namespace {
 
@@ -10,13 +12,15 @@ struct PackingInfo {
   Packing packing;
   std::string_view name;
   Tile tile;
-  uint64_t columns;        // per block (tiled)
+  uint64_t columns;        // per unit (tiled)
   uint64_t element_bytes;  // row-major
+  uint64_t blocks = 1;     // per unit (tiled)
 };
 
 constexpr std::array kPackings{
     PackingInfo{Packing::kT2, "t2", Tile::kRows16, 16, 0},
     PackingInfo{Packing::kT1_6, "t1_6", Tile::kRows16, 20, 0},
+    PackingInfo{Packing::kS1_25, "s1_25", Tile::kRows16, s1_25::kUnitColumns, 0, s1_25::kUnitBlocks},
     PackingInfo{Packing::kQ8, "q8", Tile::kRows16, 4, 0},
     PackingInfo{Packing::kF16, "f16", Tile::kRowMajor, 1, 2},
     PackingInfo{Packing::kBf16, "bf16", Tile::kRowMajor, 1, 2},
@@ -76,7 +80,7 @@ bool sound(Packing packing, uint8_t code, uint64_t first, uint64_t columns, bool
   }
   if (packing == Packing::kT1_6 && !t1_6_valid(code)) return false;
   const auto& weights = decode_table(packing)[code];
-  const uint64_t fields = columns_per_block(packing) / 4;
+  const uint64_t fields = columns_per_unit(packing) / 4;
   for (uint64_t j = 0; j < fields; ++j) {
     if (weights[j] > 1) return false;
     if ((!row_exists || first + 4 * j >= columns) && weights[j] != 0) return false;
@@ -94,20 +98,23 @@ std::string_view name_of(Packing packing) {
 Result<Packing> packing_by_name(std::string_view name) {
   for (const auto& info : kPackings)
     if (info.name == name) return info.packing;
-  return fail("unknown packing '{}': known are t2, t1_6, q8, f16, bf16, f32", name);
+  return fail("unknown packing '{}': known are t2, t1_6, s1_25, q8, f16, bf16, f32", name);
 }
 
 bool is_known(Packing packing) {
   return find(packing) != nullptr;
 }
 bool is_ternary(Packing packing) {
-  return packing == Packing::kT2 || packing == Packing::kT1_6;
+  return packing == Packing::kT2 || packing == Packing::kT1_6 || packing == Packing::kS1_25;
 }
 Tile tile_of(Packing packing) {
   return find(packing)->tile;
 }
-uint64_t columns_per_block(Packing packing) {
+uint64_t columns_per_unit(Packing packing) {
   return find(packing)->columns;
+}
+uint64_t blocks_per_unit(Packing packing) {
+  return find(packing)->blocks;
 }
 
 uint64_t padded_rows(Packing packing, uint64_t rows) {
@@ -115,13 +122,13 @@ uint64_t padded_rows(Packing packing, uint64_t rows) {
 }
 
 uint64_t padded_columns(Packing packing, uint64_t columns) {
-  return round_up(columns, columns_per_block(packing));
+  return round_up(columns, columns_per_unit(packing));
 }
 
 uint64_t packed_bytes(Packing packing, uint64_t rows, uint64_t columns) {
   if (tile_of(packing) == Tile::kRowMajor) return rows * columns * find(packing)->element_bytes;
-  return padded_rows(packing, rows) / kTileRows * (padded_columns(packing, columns) / columns_per_block(packing)) *
-         kBlockBytes;
+  return padded_rows(packing, rows) / kTileRows * (padded_columns(packing, columns) / columns_per_unit(packing)) *
+         blocks_per_unit(packing) * kBlockBytes;
 }
 
 uint64_t scale_count(ScaleGranularity granularity, uint64_t rows, uint64_t columns, uint64_t group) {
@@ -139,7 +146,8 @@ uint64_t scale_count(ScaleGranularity granularity, uint64_t rows, uint64_t colum
 }
 
 void pack_rows16(Packing packing, std::span<const int8_t> weights, uint64_t columns, std::span<std::byte> out) {
-  const uint64_t per_block = columns_per_block(packing);
+  if (packing == Packing::kS1_25) return s1_25::pack_rows16(weights, columns, out);
+  const uint64_t per_block = columns_per_unit(packing);
   const uint64_t blocks = padded_columns(packing, columns) / per_block;
   for (uint64_t b = 0; b < blocks; ++b)
     for (uint64_t r = 0; r < kTileRows; ++r)
@@ -154,7 +162,8 @@ void pack_rows16(Packing packing, std::span<const int8_t> weights, uint64_t colu
 
 void unpack_row(Packing packing, std::span<const std::byte> matrix, uint64_t columns, uint64_t row,
                 std::span<int8_t> out) {
-  const uint64_t per_block = columns_per_block(packing);
+  if (packing == Packing::kS1_25) return s1_25::unpack_row(matrix, columns, row, out);
+  const uint64_t per_block = columns_per_unit(packing);
   const uint64_t blocks = padded_columns(packing, columns) / per_block;
   const std::byte* lane = matrix.data() + row / kTileRows * blocks * kBlockBytes + row % kTileRows * 4;
   if (packing == Packing::kQ8) {
@@ -180,7 +189,8 @@ void unpack_row(Packing packing, std::span<const std::byte> matrix, uint64_t col
 }
 
 int64_t first_invalid_block(Packing packing, std::span<const std::byte> matrix, uint64_t rows, uint64_t columns) {
-  const uint64_t per_block = columns_per_block(packing);
+  if (packing == Packing::kS1_25) return s1_25::first_invalid_block(matrix, rows, columns);
+  const uint64_t per_block = columns_per_unit(packing);
   const uint64_t blocks = padded_columns(packing, columns) / per_block;
   const uint64_t count = matrix.size() / kBlockBytes;
   for (uint64_t block = 0; block < count; ++block)

@@ -13,8 +13,15 @@
 //   t1_6  C = 20   five trits, 243 = 3·64 + 51 codes: see t1_6_encode
 //   q8    C = 4    two's complement int8 in -127..127
 //
-// Rows are padded to 16 and columns to C with the weight 0. f16, bf16 and f32 are plain row-major.
-// Scales (float32) follow the matrix at the next multiple of 64 bytes.
+// s1_25 is for 3:4 sparse matrices: of every four columns 4 n … 4 n + 3 of a row exactly one weight is zero, which
+// makes 4·2³ = 32 patterns, codes of five bits (sparse_packing.h). Its unit u is five blocks, 128 columns. Byte i of a
+// row's lane has in the five blocks the codes v = 0 … 7 of the columns 128 u + 16 v + 4 i … + 3: codes 0 to 4 in the
+// bits 0 to 4 of the blocks 0 to 4; of the others the bits 0 to 2 in the bits 5 to 7 of the blocks 0, 2 and 4; the bits
+// 3 and 4 of code 5 in the bits 6 and 7 of block 1, of code 6 in those of block 3; bit 3 of code 7 in bit 5 of block 1,
+// bit 4 in that of block 3.
+//
+// Rows are padded to 16 and columns to C (s1_25: 128) with the weight 0 (s1_25: with the code 0, which activations of 0
+// meet). f16, bf16 and f32 are plain row-major. Scales (float32) follow the matrix at the next multiple of 64 bytes.
 #pragma once
 
 #include <array>
@@ -28,9 +35,9 @@
 namespace onebit {
 
 enum class Packing : uint32_t {
-  kT2 = 1,    // 2 bits a weight
-  kT1_6 = 2,  // five trits a byte: 1.6 bits a weight
-  // 3 is s1_25 (3:4 sparse, 1.25 bits a weight), not readable by this version
+  kT2 = 1,     // 2 bits a weight
+  kT1_6 = 2,   // five trits a byte: 1.6 bits a weight
+  kS1_25 = 3,  // 3:4 sparse, five bits for four weights: 1.25 bits a weight
   kQ8 = 4,
   kF16 = 5,
   kBf16 = 6,
@@ -55,8 +62,10 @@ bool is_known(Packing packing);
 bool is_ternary(Packing packing);
 Tile tile_of(Packing packing);
 
-/// Columns in one 64-byte block of a tiled packing: 16, 20 or 4; 1 for row-major ones.
-uint64_t columns_per_block(Packing packing);
+/// A row group is a run of units. Columns in a unit of a tiled packing: 16, 20, 128 or 4; 1 for row-major ones.
+uint64_t columns_per_unit(Packing packing);
+/// 64-byte blocks in a unit: 1, of s1_25 five.
+uint64_t blocks_per_unit(Packing packing);
 uint64_t padded_rows(Packing packing, uint64_t rows);
 uint64_t padded_columns(Packing packing, uint64_t columns);
 /// Bytes of the packed matrix without its scales. Dimensions up to 2^31 do not overflow.
@@ -68,8 +77,9 @@ inline uint64_t scales_offset(uint64_t matrix_bytes) {
   return (matrix_bytes + 63) / 64 * 64;
 }
 
-/// Packs one group of 16 rows. `weights` is [16][columns], int8: -1, 0, 1 for a ternary packing, else
-/// the q8 values; `out` receives packed_bytes(packing, 16, columns) bytes.
+/// Packs one group of 16 rows. `weights` is [16][columns], int8: -1, 0, 1 for a ternary packing (for s1_25
+/// 3:4 sparse, or four zeros where there is no row), else the q8 values; `out` receives packed_bytes(packing, 16,
+/// columns) bytes.
 void pack_rows16(Packing packing, std::span<const int8_t> weights, uint64_t columns, std::span<std::byte> out);
 
 /// The inverse for one row of a whole packed matrix: `out` receives `columns` values. Invalid codes
@@ -77,8 +87,8 @@ void pack_rows16(Packing packing, std::span<const int8_t> weights, uint64_t colu
 void unpack_row(Packing packing, std::span<const std::byte> matrix, uint64_t columns, uint64_t row,
                 std::span<int8_t> out);
 
-/// Index of the first block that holds an invalid code or a padding weight other than 0 (or, for q8,
-/// the value -128); -1 where all are sound. For tiled packings only.
+/// Index of the first block that holds an invalid code or a padding weight other than 0 (of s1_25 a padding code, found
+/// with its unit's first block; of q8, the value -128 too); -1 where all are sound. For tiled packings only.
 int64_t first_invalid_block(Packing packing, std::span<const std::byte> matrix, uint64_t rows, uint64_t columns);
 
 /// The byte of five trits (each weight + 1, trits[j] for column C b + 4 j + i). The fifth trit, if the

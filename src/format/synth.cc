@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "base/half.h"
+#include "format/sparse_packing.h"
 
 namespace onebit {
 namespace {
@@ -29,12 +30,20 @@ class Random {
 
 class SyntheticWeights final : public WeightSource {
  public:
-  SyntheticWeights(const ModelConfig& config, uint64_t seed) : config_(config), seed_(seed) {}
+  SyntheticWeights(const ModelConfig& config, uint64_t seed, Packing packing)
+      : config_(config), seed_(seed), sparse_(packing == Packing::kS1_25) {}
 
   Status ternary_rows(uint32_t layer, Linear linear, uint64_t first, uint64_t count, std::span<int8_t> out) override {
     const uint64_t columns = shape_of(config_, linear).inputs;
     for (uint64_t r = 0; r < count; ++r) {
       Random random(key(1 + static_cast<uint64_t>(linear), layer, first + r));
+      if (sparse_) {
+        for (uint64_t c = 0; c < columns; c += s1_25::kGroup) {
+          const auto four = s1_25::decode(static_cast<uint8_t>(random.next() >> 59));
+          std::copy(four.begin(), four.end(), &out[r * columns + c]);
+        }
+        continue;
+      }
       uint64_t bits = 0;
       for (uint64_t c = 0; c < columns; ++c) {
         if (c % 16 == 0) bits = random.next();
@@ -80,6 +89,7 @@ class SyntheticWeights final : public WeightSource {
 
   const ModelConfig& config_;
   uint64_t seed_;
+  bool sparse_;  // 3:4
 };
 
 /// Plain tokens of `base` in id order and the merges among them, cut to `count` tokens.
@@ -183,7 +193,7 @@ Result<TokenizerData> resize_tokenizer(const TokenizerData& base, uint32_t vocab
 
 Status write_synthetic_model(const std::string& path, const ModelParts& parts, const ModelPackings& packings,
                              uint64_t seed, const WriteProgress& progress) {
-  SyntheticWeights weights(parts.config, seed);
+  SyntheticWeights weights(parts.config, seed, packings.ternary);
   return write_model(path, parts, packings, weights, progress);
 }
 

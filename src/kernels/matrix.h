@@ -21,7 +21,8 @@ struct IntegerMatrix {
   /// Groups of 16 rows, and blocks of 64 bytes in each: how a tiled packing is laid out.
   uint32_t groups() const { return static_cast<uint32_t>(padded_rows(packing, rows) / kTileRows); }
   uint32_t blocks() const {
-    return static_cast<uint32_t>(padded_columns(packing, columns) / columns_per_block(packing));
+    return static_cast<uint32_t>(padded_columns(packing, columns) / columns_per_unit(packing) *
+                                 blocks_per_unit(packing));
   }
 };
 

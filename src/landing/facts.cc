@@ -6,11 +6,12 @@
 #include <limits>
 
 #include "landing/metrics_text.h"
+#include "landing/words.h"
 
 namespace onebit::landing {
 namespace {
 
-constexpr size_t kMostBuckets = 256, kMostWord = 200;
+constexpr size_t kMostBuckets = 256;
 
 std::optional<double> bound_of(std::string_view le) {
   if (le == "+Inf" || le == "Inf") return std::numeric_limits<double>::infinity();
@@ -44,9 +45,9 @@ ServerFacts facts_of(std::string_view text) {
     } else if (sample.name == "onebit_time_to_first_token_seconds_bucket") {
       take_bucket(facts, sample);
     } else if (sample.name == "onebit_build_info") {
-      facts.model = sample.label("model").substr(0, kMostWord);
-      facts.version = sample.label("version").substr(0, kMostWord);
-      facts.isa = sample.label("isa").substr(0, kMostWord);
+      facts.model = fit_to_show(sample.label("model"));
+      facts.version = fit_to_show(sample.label("version"));
+      facts.isa = fit_to_show(sample.label("isa"));
     }
   });
   // A server that counts but has answered nobody yet has no such sample: that is 0, not unknown.

@@ -22,7 +22,7 @@ struct ServerFacts {
   std::optional<double> failed;    // of those
   std::optional<double> kv_pages, kv_pages_limit;
   std::vector<Bucket> first_token;  // in seconds, by their bounds
-  std::string model, version, isa;  // of the newest build_info; empty where it is not told
+  std::string model, version, isa;  // of the newest build_info, fit to show; empty: not told
 };
 
 /// Values that are not finite, or negative, count as absent: nothing here can be.

@@ -6,9 +6,9 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "landing/bus_watch.h"
 #include "landing/landing_impl.h"
-#include "landing/service_watch.h"
-#include "server/access.h"
+#include "server/listen.h"
 
 namespace onebit::landing {
 namespace {
@@ -27,16 +27,22 @@ Landing::Landing(LandingOptions options, std::function<void(const std::string&)>
 Landing::~Landing() = default;
 
 Result<uint16_t> Landing::listen() {
-  return impl_->listen();
+  return server::listen_at(impl_->acceptor, impl_->options.host, impl_->options.port);
 }
 void Landing::run() {
   asio::co_spawn(impl_->io, impl_->accept(), asio::detached);
   asio::co_spawn(impl_->io, impl_->tick(), asio::detached);
   asio::co_spawn(impl_->io, impl_->tick_services(), asio::detached);
   const auto use = [impl = impl_.get()](ServiceState state) {
-    if (impl->services.set(std::move(state))) impl->services_changed.all();
+    if (!impl->services.set(std::move(state))) return;
+    impl->services_changed.all();
+    impl->stats_changed.all();
   };
   asio::co_spawn(impl_->io, watch_services(use), asio::detached);
+  const auto use_profile = [impl = impl_.get()](std::optional<std::string> profile) {
+    impl->power_profile = std::move(profile);
+  };
+  asio::co_spawn(impl_->io, watch_power_profile(use_profile), asio::detached);
   impl_->io.run();
 }
 void Landing::stop() {
@@ -56,20 +62,6 @@ Landing::Impl::Impl(LandingOptions o, std::function<void(const std::string&)> l)
       viewer_came(io.get_executor()),
       stats_changed(io.get_executor()),
       services_changed(io.get_executor()) {}
-
-Result<uint16_t> Landing::Impl::listen() {
-  boost::system::error_code error;
-  tcp::resolver resolver(io);
-  const auto found = resolver.resolve(options.host, std::to_string(options.port), tcp::resolver::passive, error);
-  if (error) return fail("{}: this host name cannot be resolved: {}", options.host, error.message());
-  const tcp::endpoint endpoint = found.begin()->endpoint();
-  acceptor.open(endpoint.protocol(), error);
-  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-  if (!error) acceptor.bind(endpoint, error);
-  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
-  if (error) return fail("{}:{}: cannot listen here: {}", options.host, options.port, error.message());
-  return acceptor.local_endpoint().port();
-}
 
 asio::awaitable<void> Landing::Impl::accept() {
   while (true) {
@@ -134,6 +126,7 @@ void Landing::Impl::publish() {
   server_up = scrape.up;
   history.add(scrape);
   Stats stats{.scrape = scrape, .machine = read_machine(options.sys), .burnin = burnin.read()};
+  if (power_profile) stats.machine.power_profile = power_profile;
   stats.numbers = numbers.text() != nullptr;
   stats_text = std::make_shared<const std::string>("data: " + stats_json(stats) + "\n\n");
   first_text = std::make_shared<const std::string>("retry: 1000\nevent: history\ndata: " + history.json() + "\n\n" +
@@ -143,17 +136,27 @@ void Landing::Impl::publish() {
   stats_changed.all();
 }
 
-/// Each viewer takes the newest when it is ready for it; whoever takes nothing for write-time is dropped.
-asio::awaitable<void> Landing::Impl::watch_stats(server::Connection& c) {
+/// Each viewer takes the newest when it is ready for it; whoever takes nothing for write-time is dropped. Browsers
+/// allow few connections, so that one stream may carry what /_live/services has, too.
+asio::awaitable<void> Landing::Impl::watch_stats(server::Connection& c, bool with_services) {
   const Hold watching(viewers);
   viewer_came.all();
   if (!co_await c.begin_stream()) co_return;
   uint64_t seen = Clock::now() - stats_time < 2 * kEvery ? 0 : stats_number;  // an old one is of nobody's use
-  for (bool first = true, there = true; there; first = false) {
-    while (seen == stats_number) co_await stats_changed.wait();
-    seen = stats_number;
-    const auto text = first ? first_text : stats_text;
-    there = co_await c.write(*text);
+  uint64_t services_seen = 0;
+  for (bool first = true, there = true; there;) {
+    while (seen == stats_number && (!with_services || services_seen == services.number()))
+      co_await stats_changed.wait();
+    if (with_services && services_seen != services.number()) {
+      const auto events = services.events_since(services_seen);
+      services_seen = services.number();
+      there = co_await c.write(*events);
+    }
+    if (there && seen != stats_number) {
+      seen = stats_number;
+      const auto text = std::exchange(first, false) ? first_text : stats_text;
+      there = co_await c.write(*text);
+    }
   }
 }
 

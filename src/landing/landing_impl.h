@@ -7,6 +7,7 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "landing/broadcast.h"
@@ -43,7 +44,6 @@ inline server::ErrorForm plain_form(std::string_view) {
 struct Landing::Impl {
   Impl(LandingOptions o, std::function<void(const std::string&)> l);
 
-  Result<uint16_t> listen();
   asio::awaitable<void> accept();
   asio::awaitable<void> serve(beast::tcp_stream stream);
   asio::awaitable<void> tick();
@@ -52,7 +52,7 @@ struct Landing::Impl {
 
   asio::awaitable<void> answer(server::Connection& connection);
   asio::awaitable<void> route(server::Connection& connection);
-  asio::awaitable<void> watch_stats(server::Connection& connection);
+  asio::awaitable<void> watch_stats(server::Connection& connection, bool with_services);
   asio::awaitable<void> watch_units(server::Connection& connection);
   asio::awaitable<void> send_file(server::Connection& connection, const WebFile& file);
   asio::awaitable<void> send_numbers(server::Connection& connection);
@@ -73,6 +73,7 @@ struct Landing::Impl {
   History history;
   bool server_up = false;
   ServiceFeed services;
+  std::optional<std::string> power_profile;  // as the daemon that sets it says
   Wakeup viewer_came, stats_changed, services_changed;
   uint64_t stats_number = 0;  // of the newest event; 0: there was none
   Clock::time_point stats_time{};

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "landing/words.h"
+
 namespace onebit::landing {
 namespace {
 
@@ -82,8 +84,8 @@ MachineFacts read_machine(const std::string& sys) {
   }
   if (!facts.cpu_celsius) facts.cpu_celsius = zones.cpu_celsius;
   if (!facts.gpu_celsius) facts.gpu_celsius = zones.gpu_celsius;
-  if (auto profile = first_line(fs::path(sys) / "firmware/acpi/platform_profile"); !profile.empty())
-    facts.power_profile = std::move(profile);
+  if (const auto profile = first_line(fs::path(sys) / "firmware/acpi/platform_profile"); !profile.empty())
+    facts.power_profile = fit_to_show(profile);
   return facts;
 }
 

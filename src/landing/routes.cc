@@ -14,7 +14,8 @@ using server::HttpResponse;
 
 /// Of the live page: its own files and events, and nothing else.
 constexpr const char* kPagePolicy =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'";
 /// Of the page of numbers, which has its style within itself and needs no script.
 constexpr const char* kNumbersPolicy =
@@ -72,7 +73,7 @@ asio::awaitable<void> Landing::Impl::route(Connection& c) {
     if (is_head(c)) co_return co_await send_head(c, "text/event-stream");
     c.add_header("X-Accel-Buffering", "no");  // proxies would collect events otherwise
     c.forbid_keep_alive();
-    if (path == "/_live/stats") co_return co_await watch_stats(c);
+    if (path == "/_live/stats") co_return co_await watch_stats(c, c.query("services") == "1");
     co_return co_await watch_units(c);
   }
   if (path == "/_health" || path == "/metrics") {

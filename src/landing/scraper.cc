@@ -9,8 +9,10 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
-#include <fstream>
 #include <new>
+
+#include "landing/key_file.h"
+#include "landing/words.h"
 
 namespace onebit::landing {
 namespace {
@@ -18,21 +20,10 @@ namespace {
 namespace beast = boost::beast;
 namespace http = beast::http;
 using server::kAwait;
-using Clock = std::chrono::steady_clock;
 using Answer = tl::expected<std::string, std::string>;
 
 double seconds_since_1970() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-/// Read each time, so that a key can be changed under a running daemon.
-std::string key_in(const std::string& path) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line) && line.size() < 4096;) {
-    if (line.ends_with('\r')) line.pop_back();
-    if (!line.empty() && line.front() != '#') return line;
-  }
-  return {};
 }
 
 std::string sentence_for(unsigned status) {
@@ -48,7 +39,7 @@ std::string sentence_for(unsigned status) {
   }
 }
 
-std::string why(const char* what, boost::system::error_code error) {
+std::string why(const std::string& what, boost::system::error_code error) {
   if (error == beast::error::timeout) return "the server gives no answer in time";
   if (error == http::error::body_limit) return "what answers there says too much to be 1bit-server";
   return fmt::format("{}: {}", what, error.message());
@@ -57,7 +48,18 @@ std::string why(const char* what, boost::system::error_code error) {
 }  // namespace
 
 Scraper::Scraper(asio::io_context& io, Target target, std::string key_file)
-    : io_(io), target_(std::move(target)), key_file_(std::move(key_file)), done_(io.get_executor()) {}
+    : io_(io),
+      target_(std::move(target)),
+      key_file_(std::move(key_file)),
+      lookup_(io, target_.host, target_.port),
+      done_(io.get_executor()) {
+  boost::system::error_code is_a_name;
+  const auto address = asio::ip::make_address(target_.host, is_a_name);
+  if (is_a_name) return;
+  const asio::ip::tcp::endpoint endpoint(address, static_cast<uint16_t>(std::stoi(target_.port)));
+  endpoints_ = Lookup::Addresses::create(endpoint, target_.host, target_.port);
+  looked_up_ = Clock::time_point::max();
+}
 
 asio::awaitable<void> Scraper::refresh() {
   if (latest_ != nullptr && Clock::now() - taken_ < kCache) co_return;
@@ -77,28 +79,34 @@ asio::awaitable<void> Scraper::refresh() {
   if (latest_ == nullptr) throw std::bad_alloc();
 }
 
-/// Why its address is not known; empty where it is. Names are looked up once a minute.
-asio::awaitable<std::string> Scraper::find_server() {
-  if (!endpoints_.empty() && Clock::now() - found_ < std::chrono::minutes(1)) co_return std::string();
+/// Why its address is not known; empty where it is. Names are looked up again each minute, or at each look while they
+/// cannot be; meanwhile what was found before is good enough.
+asio::awaitable<std::string> Scraper::find_server(Clock::time_point deadline) {
+  const auto now = Clock::now();
+  if (looked_up_ > now - std::chrono::minutes(1)) co_return std::string();
+  lookup_.start();
   boost::system::error_code error;
-  const auto address = asio::ip::make_address(target_.host, error);
-  asio::ip::tcp::resolver resolver(io_);
-  if (!error) {
-    const asio::ip::tcp::endpoint endpoint(address, static_cast<uint16_t>(std::stoi(target_.port)));
-    endpoints_ = asio::ip::tcp::resolver::results_type::create(endpoint, target_.host, target_.port);
-  } else {
-    std::tie(error, endpoints_) = co_await resolver.async_resolve(target_.host, target_.port, kAwait);
-    if (error) co_return why("the server's name cannot be resolved", error);
-  }
-  found_ = Clock::now();
+  endpoints_ = co_await lookup_.addresses(deadline, error);
+  if (error == asio::error::timed_out)
+    co_return fmt::format("the server's name ({}) is not found in time: what looks up names does not answer", host());
+  if (error) co_return why(fmt::format("the server's name ({}) cannot be resolved", host()), error);
+  looked_up_ = now;
   co_return std::string();
 }
 
+/// For a sentence that anybody may read.
+std::string Scraper::host() const {
+  return fit_to_show(target_.host, 80);
+}
+
 asio::awaitable<Answer> Scraper::ask() {
-  auto unknown = co_await find_server();
+  const auto deadline = Clock::now() + kTime;
+  const auto key = key_file_.empty() ? Result<std::string>() : read_key(key_file_);  // it may change under us
+  if (!key) co_return tl::unexpected(key.error().message);
+  auto unknown = co_await find_server(deadline);
   if (!unknown.empty()) co_return tl::unexpected(std::move(unknown));
   beast::tcp_stream stream(io_);
-  stream.expires_after(kTime);
+  stream.expires_at(deadline);
   const auto [refused, endpoint] = co_await stream.async_connect(endpoints_, kAwait);
   if (refused) co_return tl::unexpected(why("the server cannot be reached", refused));
   http::request<http::empty_body> request(http::verb::get, target_.path, 11);
@@ -106,8 +114,7 @@ asio::awaitable<Answer> Scraper::ask() {
   request.set(http::field::host, fmt::format(fmt::runtime(v6 ? "[{}]:{}" : "{}:{}"), target_.host, target_.port));
   request.set(http::field::user_agent, "1bit-landing");
   request.set(http::field::connection, "close");
-  const auto key = key_file_.empty() ? std::string() : key_in(key_file_);
-  if (!key.empty()) request.set(http::field::authorization, "Bearer " + key);
+  if (!key->empty()) request.set(http::field::authorization, "Bearer " + *key);
   const auto [lost, written] = co_await http::async_write(stream, request, kAwait);
   if (lost) co_return tl::unexpected(why("the server takes no request", lost));
   beast::flat_buffer buffer(64 << 10);
@@ -132,8 +139,10 @@ void Scraper::take(const Answer& answer) {
     scrape->error = "what answers there is not 1bit-server: it tells no tokps_recent";
   if (!scrape->up) scrape->facts = {};
   scrape->last_seen = scrape->up ? scrape->time : latest_ != nullptr ? latest_->last_seen : std::nullopt;
-  latest_ = std::move(scrape);
   taken_ = Clock::now();
+  if (scrape->up) seen_ = taken_;
+  if (scrape->last_seen) scrape->last_seen_age = std::chrono::duration<double>(taken_ - seen_).count();
+  latest_ = std::move(scrape);
   ++scrapes_;
   failures_ += latest_->up ? 0 : 1;
 }

@@ -9,6 +9,7 @@
 #include <tl/expected.hpp>
 
 #include "landing/broadcast.h"
+#include "landing/lookup.h"
 #include "landing/stats.h"
 #include "landing/target.h"
 
@@ -17,10 +18,10 @@ namespace onebit::landing {
 class Scraper {
  public:
   static constexpr std::chrono::milliseconds kCache{1000};
-  static constexpr std::chrono::milliseconds kTime{2000};  // for a whole answer
+  static constexpr std::chrono::milliseconds kTime{2000};  // for a whole answer, with the look-up
   static constexpr uint64_t kMostBytes = 4 << 20;          // of an answer
 
-  /// `key_file`: its first line that is no comment is sent as a bearer token; empty: none is.
+  /// `key_file`: the key in it (key_file.h) is sent as a bearer token; empty: none is.
   Scraper(asio::io_context& io, Target target, std::string key_file);
 
   /// After it, latest() is not null and was under a second old at some moment since the call. Throws std::bad_alloc.
@@ -30,16 +31,19 @@ class Scraper {
   uint64_t failures() const { return failures_; }
 
  private:
+  using Clock = std::chrono::steady_clock;
   /// The metrics' text, or why there is none.
   asio::awaitable<tl::expected<std::string, std::string>> ask();
-  asio::awaitable<std::string> find_server();
+  asio::awaitable<std::string> find_server(Clock::time_point deadline);
+  std::string host() const;
   void take(const tl::expected<std::string, std::string>& answer);
 
   asio::io_context& io_;
   Target target_;
   std::string key_file_;
-  asio::ip::tcp::resolver::results_type endpoints_;
-  std::chrono::steady_clock::time_point found_{}, taken_{};
+  Lookup lookup_;
+  Lookup::Addresses endpoints_;
+  Clock::time_point looked_up_ = Clock::time_point::min(), taken_{}, seen_{};  // seen_: when the server was up last
   std::shared_ptr<const Scrape> latest_;
   bool under_way_ = false;
   Wakeup done_;

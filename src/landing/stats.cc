@@ -56,6 +56,7 @@ std::string stats_json(const Stats& s) {
       {"scraped_at", milliseconds(s.scrape.time)},
       {"state", s.scrape.up ? "up" : "down"},
       {"last_seen", s.scrape.last_seen ? Json(milliseconds(*s.scrape.last_seen)) : Json(nullptr)},
+      {"last_seen_age", s.scrape.last_seen ? Json(milliseconds(s.scrape.last_seen_age)) : Json(nullptr)},
       {"error", word_or_null(s.scrape.error)},
       {"tokps_recent", or_null(facts.tokens_a_second)},
       {"requests",

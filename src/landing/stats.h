@@ -18,6 +18,7 @@ struct Scrape {
   ServerFacts facts;                // of one that is up
   std::string error;                // of one that is not: a sentence
   std::optional<double> last_seen;  // when it was up last; its own time where it is
+  double last_seen_age = 0;         // seconds since then, by a clock that nobody sets; where there is a last_seen
 };
 
 struct Stats {

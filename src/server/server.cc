@@ -9,6 +9,7 @@
 
 #include "server/await.h"
 #include "server/handlers.h"
+#include "server/listen.h"
 #include "server/models.h"
 #include "server/page.h"
 #include "server/protocol.h"
@@ -50,7 +51,6 @@ struct Server::Impl {
     };
   }
 
-  Result<uint16_t> listen();
   Status run();
   void load();
   void stop();
@@ -89,7 +89,7 @@ Server::Server(ServerOptions options, AccessKeys keys, LogSink log)
 Server::~Server() = default;
 
 Result<uint16_t> Server::listen() {
-  return impl_->listen();
+  return listen_at(impl_->acceptor, impl_->options.host, impl_->options.port);
 }
 Status Server::run() {
   return impl_->run();
@@ -99,20 +99,6 @@ void Server::stop() {
 }
 Status Server::reload_keys() {
   return impl_->keys.reload();
-}
-
-Result<uint16_t> Server::Impl::listen() {
-  boost::system::error_code error;
-  tcp::resolver resolver(io);
-  const auto found = resolver.resolve(options.host, std::to_string(options.port), tcp::resolver::passive, error);
-  if (error) return fail("{}: this host name cannot be resolved: {}", options.host, error.message());
-  const tcp::endpoint endpoint = found.begin()->endpoint();
-  acceptor.open(endpoint.protocol(), error);
-  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-  if (!error) acceptor.bind(endpoint, error);
-  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
-  if (error) return fail("{}:{}: cannot listen here: {}", options.host, options.port, error.message());
-  return acceptor.local_endpoint().port();
 }
 
 void Server::Impl::load() {

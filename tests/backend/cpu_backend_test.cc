@@ -28,6 +28,7 @@ std::vector<Shape> shapes() {
   return {
       {"t2", plain, {}},
       {"t1_6", plain, {.ternary = Packing::kT1_6}},
+      {"s1_25", plain, {.ternary = Packing::kS1_25}},
       {"kv_f32", plain, {}, KvType::kF32},
       {"kv_q8", plain, {.ternary = Packing::kT1_6}, KvType::kQ8},
       {"head_bf16", plain, {}, KvType::kF16, HeadChoice::kEmbedding},
@@ -35,6 +36,7 @@ std::vector<Shape> shapes() {
       {"narrow_heads", config_of(40, 6, 2, 6, 36), {.ternary = Packing::kT1_6}, KvType::kQ8},
       {"one_head_many_queries", config_of(64, 9, 1, 32, 100), {}},
       {"as_wide_as_real_ones", config_of(640, 8, 2, 128, 1000), {}},
+      {"s1_25_wide", config_of(320, 4, 4, 80, 600), {.ternary = Packing::kS1_25}},
       {"wide_q8", config_of(320, 4, 4, 80, 600), {.ternary = Packing::kT1_6}, KvType::kQ8},
   };
 }
@@ -65,7 +67,8 @@ TEST_P(CpuBackendTest, EveryInstructionSetAndThreadCountGivesTheReferencesBits) 
 TEST_P(CpuBackendTest, LongContextsGiveTheReferencesBits) {
 #ifdef ONEBIT_SANITIZED
   if (GetParam() == "as_wide_as_real_ones")
-    GTEST_SKIP() << "two minutes of products: sanitized, wide rows have the shorter tests, long contexts the other shapes";
+    GTEST_SKIP()
+        << "two minutes of products: sanitized, wide rows have the shorter tests, long contexts the other shapes";
 #endif
   const auto tokens = random_tokens(1090, 300, 2);  // past a super-block of 16 KV blocks
   const auto reference = models_.reference();
@@ -153,10 +156,11 @@ RC_GTEST_PROP(CpuBackendProperty, AnyShapeAndSplitGivesTheReferencesBits, ()) {
   const auto kv_heads = *rc::gen::inRange(1u, 4u), group = *rc::gen::inRange(1u, 5u);
   Shape shape{"any",
               config_of(4 * *rc::gen::inRange(1u, 60u), kv_heads * group, kv_heads, 2 * *rc::gen::inRange(1u, 40u),
-                        *rc::gen::inRange(1u, 300u)),
+                        4 * *rc::gen::inRange(1u, 75u)),
               {}};
   shape.config.layers = *rc::gen::inRange(1u, 3u);
-  shape.packings.ternary = *rc::gen::element(Packing::kT2, Packing::kT1_6);
+  shape.packings.ternary = *rc::gen::element(Packing::kT2, Packing::kT1_6, Packing::kS1_25);
+  if (shape.packings.ternary == Packing::kS1_25) shape.config.head_dim = (shape.config.head_dim + 3) / 4 * 4;
   shape.kv = *rc::gen::element(KvType::kF32, KvType::kF16, KvType::kQ8);
   const Models models(shape);
   const auto tokens = random_tokens(*rc::gen::inRange(1u, 140u), 300, *rc::gen::arbitrary<uint32_t>());

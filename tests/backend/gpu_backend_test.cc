@@ -40,12 +40,14 @@ std::vector<Shape> shapes() {
   return {
       {"t2", plain, {}},
       {"t1_6", plain, {.ternary = Packing::kT1_6}},
+      {"s1_25", plain, {.ternary = Packing::kS1_25}},
       {"kv_f32", plain, {}, KvType::kF32},
       {"kv_q8", plain, {.ternary = Packing::kT1_6}, KvType::kQ8},
       {"head_bf16", plain, {}, KvType::kF16, HeadChoice::kEmbedding},
       {"head_f16", untied, {.head = Packing::kF16}},
       {"one_head_many_queries", long_config(64, 9, 1, 32, 100), {}},
       {"as_wide_as_real_ones", long_config(640, 8, 2, 128, 1000), {.ternary = Packing::kT1_6}},
+      {"s1_25_wide", long_config(320, 4, 4, 80, 600), {.ternary = Packing::kS1_25}},
       {"wide_q8", long_config(320, 4, 4, 80, 600), {.ternary = Packing::kT1_6}, KvType::kQ8},
   };
 }

@@ -7,6 +7,8 @@
 #include <set>
 #include <vector>
 
+#include "format/sparse_packing.h"
+
 namespace onebit {
 namespace {
 
@@ -157,13 +159,143 @@ TEST_P(TiledPacking, TheFirstOfTwoWrongBlocksIsTold) {
 }
 
 TEST_P(TiledPacking, NamesAndTilesAreThoseOfTheFormat) {
-  EXPECT_EQ(columns_per_block(GetParam()), documented_columns(GetParam()));
+  EXPECT_EQ(columns_per_unit(GetParam()), documented_columns(GetParam()));
+  EXPECT_EQ(blocks_per_unit(GetParam()), 1u);
   EXPECT_EQ(tile_of(GetParam()), Tile::kRows16);
   EXPECT_EQ(packing_by_name(name_of(GetParam())), GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TiledPacking, ::testing::ValuesIn(kTiled),
                          [](const auto& packing) { return std::string(name_of(packing.param)); });
+
+// ---- s1_25
+
+Case random_sparse_case(uint64_t rows, uint64_t columns, uint32_t seed) {
+  Case c{Packing::kS1_25, rows, columns, std::vector<int8_t>(rows * columns)};
+  std::mt19937 random(seed);
+  for (size_t i = 0; i < c.weights.size(); i += 4) {
+    for (size_t j = 0; j < 4; ++j) c.weights[i + j] = random() % 2 == 0 ? int8_t{-1} : int8_t{1};
+    c.weights[i + random() % 4] = 0;
+  }
+  return c;
+}
+
+Case arbitrary_sparse_case() {
+  return random_sparse_case(*rc::gen::inRange<uint64_t>(1, 70), 4 * *rc::gen::inRange<uint64_t>(1, 80),
+                            *rc::gen::arbitrary<uint32_t>());
+}
+
+TEST(S1_25, UnpacksWhatWasPacked) {
+  EXPECT_TRUE(rc::check([] {
+    const auto c = arbitrary_sparse_case();
+    const auto matrix = pack(c);
+    RC_ASSERT(matrix.size() == (c.rows + 15) / 16 * ((c.columns + 127) / 128) * 320);
+    std::vector<int8_t> row(c.columns);
+    for (uint64_t r = 0; r < c.rows; ++r) {
+      std::fill(row.begin(), row.end(), int8_t{99});
+      unpack_row(c.packing, matrix, c.columns, r, row);
+      RC_ASSERT(std::equal(row.begin(), row.end(), c.weights.begin() + static_cast<int64_t>(r * c.columns)));
+    }
+    RC_ASSERT(first_invalid_block(c.packing, matrix, c.rows, c.columns) == -1);
+  }));
+}
+
+/// The header comment once more: bit b of the code of the columns 128 u + 16 v + 4 i … + 3 of a row.
+struct Bit {
+  uint64_t block, bit;
+};
+Bit documented_bit(uint64_t v, uint64_t b) {
+  if (v < 5) return {v, b};
+  if (b < 3) return {2 * (v - 5), 5 + b};
+  if (v < 7) return {2 * (v - 5) + 1, 6 + b - 3};
+  return {b == 3 ? 1u : 3u, 5};
+}
+
+TEST(S1_25, EveryBitStandsWhereTheCommentSays) {
+  std::set<std::pair<uint64_t, uint64_t>> used;
+  for (uint64_t v = 0; v < 8; ++v)
+    for (uint64_t b = 0; b < 5; ++b) used.insert({documented_bit(v, b).block, documented_bit(v, b).bit});
+  EXPECT_EQ(used.size(), 40u) << "each bit of five bytes holds one bit of eight codes";
+  EXPECT_TRUE(rc::check([] {
+    const auto c = arbitrary_sparse_case();
+    const auto matrix = pack(c);
+    std::vector<uint8_t> expected(matrix.size());
+    const uint64_t units = (c.columns + 127) / 128;
+    for (uint64_t row = 0; row < c.rows; ++row)
+      for (uint64_t n = 0; n < c.columns / 4; ++n) {
+        const auto code = s1_25::encode(&c.weights[row * c.columns + 4 * n]);
+        const uint64_t u = n / 32, v = n % 32 / 4, i = n % 4;
+        for (uint64_t b = 0; b < 5; ++b) {
+          const auto [block, bit] = documented_bit(v, b);
+          expected[((row / 16 * units + u) * 5 + block) * 64 + row % 16 * 4 + i] |=
+              static_cast<uint8_t>((code >> b & 1) << bit);
+        }
+      }
+    for (size_t i = 0; i < matrix.size(); ++i) RC_ASSERT(static_cast<uint8_t>(matrix[i]) == expected[i]);
+  }));
+}
+
+TEST(S1_25, The32PatternsHave32Codes) {
+  std::set<std::array<int8_t, 4>> patterns;
+  for (uint8_t code = 0; code < 32; ++code) {
+    const auto four = s1_25::decode(code);
+    EXPECT_TRUE(s1_25::is_sparse(four.data()));
+    EXPECT_EQ(s1_25::encode(four.data()), code);
+    EXPECT_EQ(four[code & 3u], 0);
+    patterns.insert(four);
+  }
+  EXPECT_EQ(patterns.size(), 32u);
+}
+
+TEST(S1_25, PaddingThatIsNotZeroIsFound) {
+  EXPECT_TRUE(rc::check([] {
+    const auto c = arbitrary_sparse_case();
+    auto matrix = pack(c);
+    const uint64_t units = (c.columns + 127) / 128;
+    const auto row = *rc::gen::inRange<uint64_t>(0, (c.rows + 15) / 16 * 16);
+    const auto n = *rc::gen::inRange<uint64_t>(0, units * 32), b = *rc::gen::inRange<uint64_t>(0, 5);
+    const bool padding = row >= c.rows || 4 * n >= c.columns;
+    const auto [block, bit] = documented_bit(n % 32 / 4, b);
+    const uint64_t unit = row / 16 * units + n / 32;
+    matrix[(unit * 5 + block) * 64 + row % 16 * 4 + n % 4] ^= std::byte{1} << static_cast<int>(bit);
+    RC_ASSERT(first_invalid_block(c.packing, matrix, c.rows, c.columns) ==
+              (padding ? static_cast<int64_t>(unit * 5) : -1));
+  }));
+}
+
+TEST(S1_25, AsT2ItIsTheSameMatrix) {
+  EXPECT_TRUE(rc::check([] {
+    const auto c = arbitrary_sparse_case();
+    auto t2 = c;
+    t2.packing = Packing::kT2;
+    RC_ASSERT(s1_25::to_t2(pack(c), c.rows, c.columns) == pack(t2));
+  }));
+}
+
+TEST(S1_25, DenseWeightsAreMadeSparseWithFewChanges) {
+  EXPECT_TRUE(rc::check([] {
+    const auto before =
+        random_case(Packing::kT2, 1, 4 * *rc::gen::inRange<uint64_t>(1, 50), *rc::gen::arbitrary<uint32_t>());
+    auto after = before.weights;
+    s1_25::Damage damage;
+    s1_25::make_sparse(after, damage);
+    uint64_t changed = 0, nonzero = 0, least = 0;
+    for (size_t i = 0; i < after.size(); ++i) {
+      changed += after[i] != before.weights[i];
+      nonzero += before.weights[i] != 0;
+    }
+    for (size_t i = 0; i < after.size(); i += 4) {
+      const auto zeros = std::count(before.weights.begin() + static_cast<int64_t>(i),
+                                    before.weights.begin() + static_cast<int64_t>(i) + 4, int8_t{0});
+      least += static_cast<uint64_t>(zeros == 0 ? 1 : zeros - 1);
+      RC_ASSERT(s1_25::is_sparse(&after[i]));
+    }
+    RC_ASSERT(changed == least);
+    RC_ASSERT(damage.changed_weights == changed);
+    RC_ASSERT(damage.nonzero == nonzero);
+    RC_ASSERT(damage.weights == after.size());
+  }));
+}
 
 TEST(T1_6, The243CombinationsHave243CodesAndTheOther13AreInvalid) {
   std::set<uint8_t> codes;

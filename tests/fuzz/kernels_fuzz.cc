@@ -187,7 +187,7 @@ void check_largest_magnitude(Input& in) {
 }
 
 Packing any_packing(Input& in) {
-  return std::array{Packing::kT2, Packing::kT1_6, Packing::kQ8}[in.number(0u, 2u)];
+  return std::array{Packing::kT2, Packing::kT1_6, Packing::kQ8, Packing::kS1_25}[in.number(0u, 3u)];
 }
 
 test::RandomMatrix any_matrix(Input& in, Packing packing, ScaleGranularity granularity, uint32_t columns) {
@@ -202,12 +202,12 @@ cpu::Output any_output(Input& in) {
 }
 
 void check_matvec(Input& in) {
-  const auto columns = any_columns(in);
   const auto packing = any_packing(in);
+  const auto columns = test::columns_for(packing, any_columns(in));
   const auto w = any_matrix(in, packing, in.flag() ? ScaleGranularity::kRow : ScaleGranularity::kTensor, columns);
   const auto begin = in.number(0u, w.view.groups), end = in.number(begin, w.view.groups);
   const auto output = any_output(in);
-  test::Quantized x(scalar(), in.floats(columns), columns);
+  test::Quantized x(scalar(), in.floats(columns), columns, packing);
   const auto before = in.floats(w.view.rows);
   compare("matvec", [&](const Kernels& kernels) {
     auto y = before;
@@ -219,13 +219,13 @@ void check_matvec(Input& in) {
 void check_multiply(Input& in) {
   const auto granularity =
       std::array{ScaleGranularity::kTensor, ScaleGranularity::kRow, ScaleGranularity::kGroup}[in.number(0u, 2u)];
-  const auto columns = any_columns(in), tokens = in.number(1u, 40u);
   const auto packing = any_packing(in);
+  const auto columns = test::columns_for(packing, any_columns(in)), tokens = in.number(1u, 40u);
   const auto w = any_matrix(in, packing, granularity, columns);
   const auto begin = in.number(0u, w.view.groups), end = in.number(begin, w.view.groups);
   const size_t y_stride = w.view.rows + in.number(0u, 20u);
   const auto output = any_output(in);
-  test::Quantized x(scalar(), in.floats(size_t{tokens} * columns), columns);
+  test::Quantized x(scalar(), in.floats(size_t{tokens} * columns), columns, packing);
   const auto before = in.floats(tokens * y_stride);
   compare("multiply", [&](const Kernels& kernels) {
     auto y = before;

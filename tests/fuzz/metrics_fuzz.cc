@@ -1,8 +1,10 @@
-// A server's metrics of any bytes: figures that can be, or none; and JSON of them on one line.
+// A server's metrics of any bytes: figures that can be, or none; names that can be shown; and JSON of them on one line.
 #include <cmath>
 #include <cstdlib>
 
+#include "base/utf8.h"
 #include "landing/stats.h"
+#include "landing/words.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   using namespace onebit::landing;
@@ -18,6 +20,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     if (quantile && at > 0 && *quantile < before) std::abort();
     before = quantile.value_or(before);
   }
+  for (const auto& word : {facts.model, facts.version, facts.isa})
+    if (!onebit::utf8_valid(word) || word.size() > 200 || fit_to_show(word) != word) std::abort();
   if (stats_json(stats).find('\n') != std::string::npos) std::abort();
   return 0;
 }

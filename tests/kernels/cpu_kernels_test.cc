@@ -18,6 +18,7 @@
 namespace onebit {
 namespace {
 
+using test::columns_for;
 using test::Quantized;
 using test::RandomMatrix;
 using test::Scratch;
@@ -51,11 +52,11 @@ std::mt19937 any_random() {
 
 RC_GTEST_PROP(CpuKernels, ProductsAreTheReferences, ()) {
   auto random = any_random();
-  const auto packing = *rc::gen::element(Packing::kT2, Packing::kT1_6, Packing::kQ8);
+  const auto packing = *rc::gen::element(Packing::kT2, Packing::kT1_6, Packing::kS1_25, Packing::kQ8);
   const auto granularity =
       *rc::gen::element(ScaleGranularity::kTensor, ScaleGranularity::kRow, ScaleGranularity::kGroup);
-  const auto rows = *rc::gen::inRange(1u, 200u), columns = *rc::gen::inRange(1u, 1300u),
-             tokens = *rc::gen::inRange(1u, 12u);
+  const auto rows = *rc::gen::inRange(1u, 200u), tokens = *rc::gen::inRange(1u, 12u);
+  const auto columns = columns_for(packing, *rc::gen::inRange(1u, 1300u));
   const RandomMatrix w(packing, granularity, rows, columns, random);
   std::vector<float> x;
   for (uint32_t t = 0; t < tokens; ++t) {
@@ -65,7 +66,7 @@ RC_GTEST_PROP(CpuKernels, ProductsAreTheReferences, ()) {
   std::vector<float> expected(size_t{tokens} * rows);
   reference::integer_linear(w.reference, x, expected);
   for (const auto* kernels : cpu::usable_kernels()) {
-    Quantized q(*kernels, x, columns);
+    Quantized q(*kernels, x, columns, packing);
     const Scratch scratch(kernels->multiply_scratch(w.view, tokens));
     std::vector<float> y(expected.size(), 3.0f);
     kernels->multiply(w.view, 0, w.view.groups, q.rows(), y.data(), rows, cpu::Output::kStore, scratch.get());
@@ -94,7 +95,7 @@ RC_GTEST_PROP(CpuKernels, QuantisedRowsAreTheReferences, ()) {
   std::vector<int8_t> expected(x.size());
   const float s = reference::quantize(x, expected);
   for (const auto* kernels : cpu::usable_kernels()) {
-    Quantized q(*kernels, x, static_cast<uint32_t>(x.size()));
+    Quantized q(*kernels, x, static_cast<uint32_t>(x.size()), Packing::kQ8);
     RC_ASSERT(same_bits(std::span<const int8_t>(q.q).first(x.size()), std::span<const int8_t>(expected)));
     RC_ASSERT(
         std::all_of(q.q.begin() + static_cast<std::ptrdiff_t>(x.size()), q.q.end(), [](int8_t v) { return v == 0; }));

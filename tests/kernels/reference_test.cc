@@ -103,6 +103,11 @@ PlainMatrix plain_matrix(std::mt19937& random, Packing packing, uint32_t rows, u
   for (auto& w : m.weights)
     w = static_cast<int8_t>(is_ternary(packing) ? static_cast<int>(random() % 3) - 1
                                                 : static_cast<int>(random() % 255) - 127);
+  if (packing == Packing::kS1_25)
+    for (size_t i = 0; i < m.weights.size(); i += 4) {
+      for (size_t j = 0; j < 4; ++j) m.weights[i + j] = static_cast<int8_t>(2 * static_cast<int>(random() % 2) - 1);
+      m.weights[i + random() % 4] = 0;
+    }
   m.packed.resize(packed_bytes(packing, rows, columns));
   const auto group_bytes = packed_bytes(packing, 16, columns);
   for (uint32_t first = 0; first < rows; first += 16) {
@@ -118,10 +123,11 @@ PlainMatrix plain_matrix(std::mt19937& random, Packing packing, uint32_t rows, u
 }
 
 TEST_F(ReferenceTest, IntegerLinearMatchesItsDefinitionForEveryPackingAndGranularity) {
-  for (const auto packing : {Packing::kT2, Packing::kT1_6, Packing::kQ8})
+  for (const auto packing : {Packing::kT2, Packing::kT1_6, Packing::kS1_25, Packing::kQ8})
     for (const auto& [granularity, group] :
          {std::pair{ScaleGranularity::kTensor, 0u}, {ScaleGranularity::kRow, 0u}, {ScaleGranularity::kGroup, 32u}})
       for (const auto& [rows, columns] : {std::pair{16u, 32u}, {37u, 100u}, {5u, 513u}}) {
+        if (packing == Packing::kS1_25 && columns % 4 != 0) continue;
         const auto m = plain_matrix(random_, packing, rows, columns, granularity, group);
         constexpr size_t kTokens = 3;
         const auto x = normal(kTokens * columns);

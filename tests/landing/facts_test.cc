@@ -58,6 +58,14 @@ TEST(Facts, WhatCannotBeIsAbsent) {
   EXPECT_LE(facts_of("onebit_build_info{model=\"" + std::string(3000, 'x') + "\"} 1\n").model.size(), 200u);
 }
 
+TEST(Facts, NamesAreFitToShow) {
+  const auto facts = facts_of("onebit_build_info{isa=\"a\\nb\",model=\"tiny\xE2\x80\xAE\xff\x1b[31m\"} 1\n");
+  EXPECT_EQ(facts.model, "tiny\xEF\xBF\xBD[31m");
+  EXPECT_EQ(facts.isa,
+            "a\xEF\xBF\xBD"
+            "b");
+}
+
 TEST(Quantile, IsLinearWithinABucket) {
   const std::vector<Bucket> buckets{{0.1, 10}, {0.2, 30}, {0.4, 40}, {kInfinity, 40}};
   EXPECT_DOUBLE_EQ(*quantile_of(buckets, 0.125), 0.05);

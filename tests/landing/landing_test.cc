@@ -3,108 +3,19 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/read_until.hpp>
-#include <boost/asio/write.hpp>
 #include <chrono>
 #include <list>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "tests/landing/peers.h"
 #include "tests/landing/temporary_folder.h"
 
 namespace onebit::landing {
 namespace {
 
-namespace asio = boost::asio;
-using asio::ip::tcp;
 using nlohmann::json;
 using namespace std::chrono_literals;
-
-/// Answers each request with what set() said last, and counts them.
-class FakeServer {
- public:
-  FakeServer() : acceptor_(io_, {asio::ip::make_address("127.0.0.1"), 0}), thread_([this] { serve(); }) {}
-  FakeServer(const FakeServer&) = delete;
-  FakeServer& operator=(const FakeServer&) = delete;
-  ~FakeServer() {
-    ending_ = true;
-    tcp::socket last(io_);
-    boost::system::error_code ignored;
-    last.connect(acceptor_.local_endpoint(), ignored);
-    thread_.join();
-  }
-
-  std::string url() const { return "http://127.0.0.1:" + std::to_string(acceptor_.local_endpoint().port()); }
-  int requests() const { return requests_; }
-  std::string last_request() {
-    const std::lock_guard lock(mutex_);
-    return request_;
-  }
-  void set(std::string answer) {
-    const std::lock_guard lock(mutex_);
-    answer_ = std::move(answer);
-  }
-  void set_body(const std::string& body, const std::string& status = "200 OK") {
-    set("HTTP/1.1 " + status + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
-  }
-
- private:
-  void serve() {
-    while (true) {
-      tcp::socket socket(io_);
-      boost::system::error_code error;
-      acceptor_.accept(socket, error);
-      if (ending_) return;
-      std::string header;
-      asio::read_until(socket, asio::dynamic_buffer(header), "\r\n\r\n", error);
-      ++requests_;
-      std::string answer;
-      {
-        const std::lock_guard lock(mutex_);
-        request_ = header;
-        answer = answer_;
-      }
-      asio::write(socket, asio::buffer(answer), error);
-    }
-  }
-
-  asio::io_context io_;
-  tcp::acceptor acceptor_;
-  std::atomic<bool> ending_{false};
-  std::atomic<int> requests_{0};
-  std::mutex mutex_;
-  std::string answer_, request_;
-  std::thread thread_;
-};
-
-class Client {
- public:
-  Client(uint16_t port, const std::string& request) : socket_(io_) {
-    socket_.connect({asio::ip::make_address("127.0.0.1"), port});
-    asio::write(socket_, asio::buffer(request));
-  }
-  /// What comes until it holds `word`, or the connection ends.
-  std::string until(const std::string& word) {
-    boost::system::error_code error;
-    const auto size = asio::read_until(socket_, asio::dynamic_buffer(held_), word, error);
-    const auto text = held_.substr(0, error ? held_.size() : size);
-    held_.erase(0, text.size());
-    return text;
-  }
-
- private:
-  asio::io_context io_;
-  tcp::socket socket_;
-  std::string held_;
-};
-
-std::string request_for(const std::string& path, const std::string& method = "GET", const std::string& more = "") {
-  return method + " " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + more + "\r\n";
-}
 
 class LandingTest : public ::testing::Test {
  protected:
@@ -192,6 +103,8 @@ TEST_F(LandingTest, AServerThatGoesAndComesBack) {
     EXPECT_NE(down["error"].get<std::string>().find(words), std::string::npos) << down["error"];
     EXPECT_TRUE(down["tokps_recent"].is_null());
     EXPECT_TRUE(down["last_seen"].is_number());
+    EXPECT_GT(down["last_seen_age"], 0);
+    EXPECT_NEAR(down["last_seen_age"], down["scraped_at"].get<double>() - down["last_seen"].get<double>(), 0.5);
   }
   server.set_body("tokps_recent 4\n");
   auto back = next(viewer);
@@ -237,6 +150,58 @@ TEST_F(LandingTest, TheKeyIsSent) {
   start(std::move(options));
   ask("/_health");
   EXPECT_NE(server.last_request().find("Authorization: Bearer secret-1\r\n"), std::string::npos);
+}
+
+TEST_F(LandingTest, AKeyThatIsGoneIsSaid) {
+  const TemporaryFolder folder;
+  folder.write("key", "secret-1\n");
+  server.set_body("tokps_recent 3\n");
+  LandingOptions options;
+  options.api_key_file = folder.path("key");
+  start(std::move(options));
+  EXPECT_NE(ask("/_health").find(R"("server":"up")"), std::string::npos);
+  std::filesystem::remove(folder.path("key"));
+  std::this_thread::sleep_for(1100ms);
+  const auto gone = ask("/_health");
+  EXPECT_NE(gone.find("--api-key-file) cannot be read"), std::string::npos) << gone;
+  EXPECT_EQ(gone.find(folder.path()), std::string::npos) << gone;
+  folder.write("key", "");
+  std::this_thread::sleep_for(1100ms);
+  EXPECT_NE(ask("/_health").find("holds no key"), std::string::npos);
+  folder.write("key", "secret-2\n");
+  std::this_thread::sleep_for(1100ms);
+  EXPECT_NE(ask("/_health").find(R"("server":"up")"), std::string::npos);
+  EXPECT_NE(server.last_request().find("Bearer secret-2\r\n"), std::string::npos);
+}
+
+TEST_F(LandingTest, ANameThatNobodyLooksUpHoldsNothingUp) {
+  LandingOptions options;
+  options.server = *parse_target("http://60.seconds.test:80");
+  const auto begin = std::chrono::steady_clock::now();
+  start(std::move(options));
+  Client viewer(port, request_for("/_live/stats"));
+  for (int i = 0; i < 2; ++i) {
+    const auto stats = next(viewer);
+    EXPECT_EQ(stats["state"], "down");
+    EXPECT_NE(stats["error"].get<std::string>().find("name (60.seconds.test)"), std::string::npos) << stats["error"];
+  }
+  EXPECT_NE(ask("/_health").find("60.seconds.test"), std::string::npos);
+  TearDown();
+  landing.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 30s);
+}
+
+TEST_F(LandingTest, ANameThatIsLookedUpSlowlyIsUsedThen) {
+  server.set_body("tokps_recent 3\n");
+  LandingOptions options;
+  options.server = *parse_target(server.url());
+  options.server.host = "3.seconds.test";
+  start(std::move(options));
+  Client viewer(port, request_for("/_live/stats"));
+  EXPECT_EQ(next(viewer)["state"], "down");
+  json later;
+  for (int i = 0; i < 5 && later["state"] != "up"; ++i) later = next(viewer);
+  EXPECT_EQ(later["state"], "up") << later;
 }
 
 TEST_F(LandingTest, ThePageOfNumbers) {
@@ -290,6 +255,19 @@ TEST_F(LandingTest, ServicesBeginWithASnapshot) {
   Client viewer(port, request_for("/_live/services"));
   viewer.until("event: snapshot\ndata: ");
   EXPECT_TRUE(json::parse(viewer.until("\n\n"))["available"].is_boolean());
+}
+
+TEST_F(LandingTest, OneStreamMayCarryTheServicesToo) {
+  server.set_body("tokps_recent 3\n");
+  start();
+  Client both(port, request_for("/_live/stats?services=1"));
+  const auto first = both.until("\ndata: {\"scraped_at\"");
+  EXPECT_NE(first.find("event: snapshot\ndata: "), std::string::npos) << first;
+  EXPECT_NE(first.find("event: history\ndata: "), std::string::npos) << first;
+  next(both);
+  Client figures(port, request_for("/_live/stats"));
+  next(figures);
+  EXPECT_EQ(figures.until("\ndata: {\"scraped_at\"").find("event: snapshot"), std::string::npos);
 }
 
 }  // namespace

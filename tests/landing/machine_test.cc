@@ -47,6 +47,12 @@ TEST(Machine, ThermalZonesWhereThereIsNothingBetter) {
   EXPECT_EQ(facts.gpu_celsius, 44.5);
 }
 
+TEST(Machine, APowerProfileIsFitToShow) {
+  const TemporaryFolder sys;
+  sys.write("firmware/acpi/platform_profile", "cool\xff\x1b!\n");
+  EXPECT_EQ(read_machine(sys.path()).power_profile, "cool\xEF\xBF\xBD!");
+}
+
 TEST(Machine, WhatIsNoTemperature) {
   const TemporaryFolder sys;
   sys.write("class/hwmon/hwmon0/name", "coretemp\n");

@@ -12,8 +12,8 @@ using nlohmann::json;
 TEST(Stats, AbsentSourcesAreNull) {
   const auto s = json::parse(stats_json({}));
   EXPECT_EQ(s["state"], "down");
-  for (const char* name :
-       {"last_seen", "error", "tokps_recent", "queue", "power_profile", "model", "version", "isa", "burnin"})
+  for (const char* name : {"last_seen", "last_seen_age", "error", "tokps_recent", "queue", "power_profile", "model",
+                           "version", "isa", "burnin"})
     EXPECT_TRUE(s.at(name).is_null()) << name;
   for (const char* name : {"running", "total", "failed"}) EXPECT_TRUE(s["requests"].at(name).is_null()) << name;
   for (const char* name : {"pages", "limit", "use"}) EXPECT_TRUE(s["kv"].at(name).is_null()) << name;
@@ -26,6 +26,7 @@ TEST(Stats, OfAServerThatAnswers) {
   stats.scrape.time = 1700000000.1234;
   stats.scrape.up = true;
   stats.scrape.last_seen = stats.scrape.time;
+  stats.scrape.last_seen_age = 1.5;
   stats.scrape.facts = facts_of("tokps_recent 12.3\nonebit_kv_pages 1\nonebit_kv_pages_limit 4\n");
   stats.scrape.facts.model = "a\n\xff";
   stats.machine.cpu_celsius = 41.5;
@@ -34,6 +35,7 @@ TEST(Stats, OfAServerThatAnswers) {
   EXPECT_EQ(text.find('\n'), std::string::npos);
   const auto s = json::parse(text);
   EXPECT_EQ(s["scraped_at"], 1700000000.123);
+  EXPECT_EQ(s["last_seen_age"], 1.5);
   EXPECT_EQ(s["tokps_recent"], 12.3);
   EXPECT_EQ(s["kv"]["use"], 0.25);
   EXPECT_EQ(s["temperature"]["cpu"], 41.5);

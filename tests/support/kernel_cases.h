@@ -13,6 +13,11 @@
 
 namespace onebit::test {
 
+/// The width of a matrix that is to have about `columns`: s1_25 has whole groups of four.
+inline uint32_t columns_for(Packing packing, uint32_t columns) {
+  return packing == Packing::kS1_25 ? (columns + 3) / 4 * 4 : columns;
+}
+
 /// A packed matrix of random weights with everything that belongs to it.
 struct RandomMatrix {
   template <class Random>
@@ -21,9 +26,15 @@ struct RandomMatrix {
     bytes.resize(packed_bytes(packing, rows, columns));
     std::vector<int8_t> weights(16 * size_t{columns});
     const size_t group_bytes = bytes.size() / groups;
+    size_t zero = 0;  // of four weights, where s1_25 has its zero
     for (uint32_t g = 0; g < groups; ++g) {
       for (size_t i = 0; i < weights.size(); ++i) {
         const bool exists = g * 16 + i / columns < rows;
+        if (packing == Packing::kS1_25) {
+          if (i % 4 == 0) zero = random() % 4;
+          weights[i] = static_cast<int8_t>(!exists || i % 4 == zero ? 0 : 2 * int(random() % 2) - 1);
+          continue;
+        }
         weights[i] = static_cast<int8_t>(!exists               ? 0
                                          : is_ternary(packing) ? int(random() % 3) - 1
                                                                : int(random() % 255) - 127);
@@ -41,7 +52,10 @@ struct RandomMatrix {
     view.columns = columns;
     view.groups = groups;
     view.blocks = static_cast<uint32_t>(group_bytes / 64);
-    view.kind = packing == Packing::kT2 ? P::kT2 : packing == Packing::kT1_6 ? P::kT1_6 : P::kQ8;
+    view.kind = packing == Packing::kT2      ? P::kT2
+                : packing == Packing::kT1_6  ? P::kT1_6
+                : packing == Packing::kS1_25 ? P::kS1_25
+                                             : P::kQ8;
     view.scales = scales.data();
     view.granularity = granularity == ScaleGranularity::kTensor ? P::kOne
                        : granularity == ScaleGranularity::kRow  ? P::kPerRow
@@ -56,16 +70,18 @@ struct RandomMatrix {
   cpu::PackedMatrix view;
 };
 
-/// Activations as products take them. The stride has room for the block of t1_6 in which the last column lies.
+/// Activations as products take them. The stride has room for the unit in which the last column lies.
 struct Quantized {
-  Quantized(const cpu::Kernels& kernels, std::span<const float> x, uint32_t columns)
-      : stride((columns + 20 + 63) / 64 * 64),
+  Quantized(const cpu::Kernels& kernels, std::span<const float> x, uint32_t columns, Packing packing)
+      : stride((columns + 128 + 63) / 64 * 64),
         tokens(static_cast<uint32_t>(x.size() / columns)),
         q(tokens * stride),
         scale(tokens),
         sum(tokens) {
-    for (uint32_t t = 0; t < tokens; ++t)
+    for (uint32_t t = 0; t < tokens; ++t) {
       kernels.quantize(x.data() + size_t{t} * columns, columns, q.data() + t * stride, stride, &scale[t], &sum[t]);
+      if (packing == Packing::kS1_25) kernels.sparse_order(q.data() + t * stride, stride);
+    }
   }
   cpu::QuantizedRows rows() { return {q.data(), stride, scale.data(), sum.data(), tokens}; }
 

@@ -11,6 +11,7 @@ export interface ListActions {
 const list = find("list");
 const note = find("list-note");
 const search = find<HTMLInputElement>("search");
+const step = 150; // rows that are there at once; more come where somebody scrolls down to them
 
 /** Where the words are found: around them, or undefined. */
 function snippet(conversation: Conversation, words: string): string | undefined {
@@ -38,9 +39,18 @@ export class List {
   private all: Conversation[] = [];
   private current = "";
   private going: ReadonlySet<string> = new Set();
+  private most = step;
 
   constructor(private readonly actions: ListActions) {
-    search.addEventListener("input", () => this.draw());
+    search.addEventListener("input", () => {
+      this.most = step;
+      this.draw();
+    });
+    list.addEventListener("scroll", () => {
+      if (list.childElementCount < this.most || list.scrollHeight - list.scrollTop - list.clientHeight > 300) return;
+      this.most += step;
+      this.draw();
+    });
     search.addEventListener("keydown", (event) => {
       if (event.key === "ArrowDown") list.querySelector<HTMLElement>("button")?.focus();
       if (event.key === "Escape" && search.value !== "") {
@@ -64,11 +74,14 @@ export class List {
     const focused = list.contains(document.activeElement) && document.activeElement instanceof HTMLElement ? document.activeElement.dataset.id : undefined;
     const rows: HTMLElement[] = [];
     for (const one of this.all) {
+      if (rows.length === this.most) break;
       const inTitle = words === "" || one.title.toLowerCase().includes(words);
       const found = words === "" ? undefined : snippet(one, words);
       if (inTitle || found !== undefined) rows.push(this.row(one, words, found));
     }
+    const top = list.scrollTop;
     list.replaceChildren(...rows);
+    list.scrollTop = top;
     if (focused !== undefined) list.querySelector<HTMLElement>(`[data-id="${CSS.escape(focused)}"]`)?.focus();
     note.hidden = rows.length > 0;
     note.textContent = this.all.length === 0 ? "Conversations that you have are kept here, in this browser." : "Nothing found.";
@@ -123,12 +136,12 @@ export class List {
 
   private move(event: KeyboardEvent): void {
     if (!(event.target instanceof HTMLElement) || !event.target.matches(".choose")) return;
-    const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
-    if (step === 0) return;
+    const by = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
+    if (by === 0) return;
     const buttons = [...list.querySelectorAll<HTMLElement>(".choose")];
-    const next = buttons[buttons.indexOf(event.target) + step];
+    const next = buttons[buttons.indexOf(event.target) + by];
     if (next) next.focus();
-    else if (step < 0) search.focus();
+    else if (by < 0) search.focus();
     event.preventDefault();
   }
 }

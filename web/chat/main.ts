@@ -5,8 +5,9 @@ import { List } from "./list";
 import { setUpSide, setUpTheme, showSide } from "./look";
 import { Run } from "./run";
 import { lookAgain, model, watch } from "./status";
-import { loadAll, onElsewhere, openStore, recall, remember, remove, save } from "./store";
-import { setUpThread, showLast, showThread } from "./thread";
+import { headOf, load, loadAll, openStore, put, recall, remember, remove, save, set } from "./store";
+import { setUpTabs, tellWriting, writtenElsewhere } from "./tabs";
+import { isEdited, setUpThread, showLast, showThread } from "./thread";
 import { firstSampling, newConversation, newId, titleOf, type Conversation, type End, type Message } from "./types";
 import { conversationOf, exported, imported } from "./validate";
 
@@ -28,7 +29,7 @@ const list = new List({
     const one = all.get(id);
     if (!one) return;
     one.title = title;
-    void keep(one);
+    void set(id, { title });
     draw();
   },
   remove(id) {
@@ -55,18 +56,66 @@ function fresh(): Conversation {
   return newConversation("", firstSampling());
 }
 
+const noRoom = () => toast("The browser has no room to keep this conversation.");
+
 async function keep(one: Conversation): Promise<void> {
   try {
-    await save(one);
+    const saved = await save(one);
+    if (saved === "written elsewhere") await part(one);
+    if (saved === "deleted elsewhere") forget(one.id);
   } catch {
-    toast("The browser has no room to keep this conversation.");
+    noRoom();
   }
+}
+
+/** Another tab wrote in it at the same moment: what was said here goes on as a conversation of its own. */
+async function part(one: Conversation): Promise<void> {
+  const old = one.id;
+  if (all.get(old) !== one) return; // done already
+  all.delete(old);
+  const run = runs.get(old);
+  rests(old);
+  one.id = newId();
+  one.rev = 0;
+  all.set(one.id, one);
+  if (run) writes(one.id, run);
+  if (current === one) open(one);
+  toast("Another tab wrote here at the same moment. What you wrote is a conversation of its own now.");
+  await keep(one);
+  await update([old]);
+}
+
+/** Another tab has deleted it. */
+function forget(id: string): void {
+  const one = all.get(id);
+  if (!one) return;
+  halt(id);
+  all.delete(id);
+  if (current.id !== id) return draw();
+  open(fresh());
+  toast(`“${one.title}” was deleted in another tab.`);
 }
 
 function bringBack(one: Conversation): void {
   all.set(one.id, one);
-  void keep(one);
+  void put(one).catch(noRoom);
   open(one);
+}
+
+/** Says so where another tab writes an answer in the conversation that is shown. */
+function busy(): boolean {
+  const is = writtenElsewhere(current.id);
+  if (is) toast("Another tab is writing an answer here: wait for it, or stop it there.");
+  return is;
+}
+
+function writes(id: string, run: Run): void {
+  runs.set(id, run);
+  tellWriting(id, true);
+}
+
+function rests(id: string): void {
+  if (runs.delete(id)) tellWriting(id, false);
 }
 
 function open(one: Conversation): void {
@@ -87,11 +136,12 @@ function draw(): void {
 /** The button that sends, or stops. */
 function drawSend(): void {
   const going = runs.has(current.id);
+  const elsewhere = writtenElsewhere(current.id);
   sendButton.classList.toggle("stop", going);
   sendButton.setAttribute("aria-label", going ? "Stop" : "Send");
-  sendButton.title = going ? "Stop (Escape)" : "Send (Enter)";
+  sendButton.title = going ? "Stop (Escape)" : elsewhere ? "Another tab is writing an answer here" : "Send (Enter)";
   sendButton.querySelector("use")?.setAttribute("href", going ? "#i-stop" : "#i-send");
-  sendButton.disabled = !going && prompt.value.trim() === "";
+  sendButton.disabled = !going && (elsewhere || prompt.value.trim() === "");
 }
 
 /** Has the model write the last message, or go on with it. */
@@ -109,7 +159,7 @@ async function answer(one: Conversation, goOn = false): Promise<void> {
       if (all.has(one.id)) void keep(one);
     },
   });
-  runs.set(one.id, run);
+  writes(one.id, run);
   all.set(one.id, one);
   one.updated = Date.now();
   message.end = "going";
@@ -117,9 +167,9 @@ async function answer(one: Conversation, goOn = false): Promise<void> {
   void keep(one);
   await run.go(model());
   if (runs.get(one.id) !== run) return; // what it wrote is not wanted any more
-  runs.delete(one.id);
   one.updated = Date.now();
   if (all.get(one.id) === one) await keep(one);
+  rests(one.id);
   if (current === one) showLast(one);
   draw();
   say(message.error ?? ((message.end as End) === "stopped" ? "The answer was stopped." : "The answer is complete."));
@@ -127,17 +177,22 @@ async function answer(one: Conversation, goOn = false): Promise<void> {
   else void watch();
 }
 
-function ask(text: string, title = titleOf(text)): void {
-  if (runs.has(current.id) || text.trim() === "") return;
-  if (current.messages.length === 0) current.title = title;
+/** False where it cannot be asked now. */
+function ask(text: string, title = titleOf(text)): boolean {
+  if (runs.has(current.id) || text.trim() === "" || busy()) return false;
+  if (current.messages.length === 0) {
+    current.title = title;
+    void set(current.id, { title });
+  }
   current.messages.push({ role: "user", content: text.trim() });
   void answer(current);
+  return true;
 }
 
 /** Ends what is being written; what comes of it yet is not wanted. */
 function halt(id: string): void {
   runs.get(id)?.stop();
-  runs.delete(id);
+  rests(id);
 }
 
 /** Takes away messages from `index` on, in a way that can be undone. */
@@ -153,6 +208,7 @@ function cut(index: number): void {
     toast("What came after is replaced.", {
       label: "Undo",
       click() {
+        if (busy()) return;
         halt(one.id);
         bringBack(before);
       },
@@ -161,19 +217,25 @@ function cut(index: number): void {
 
 setUpThread({
   edit(index, text) {
+    if (busy()) return;
+    catchUp();
     const named = current.title !== titleOf(current.messages[0]?.content ?? "");
     cut(index);
     ask(text, named ? current.title : titleOf(text));
   },
   regenerate() {
-    if (runs.has(current.id)) return;
+    if (runs.has(current.id) || busy()) return;
     if (current.messages.at(-1)?.role === "assistant") cut(current.messages.length - 1);
     if (current.messages.length > 0) void answer(current);
   },
   goOn() {
-    if (!runs.has(current.id)) void answer(current, true);
+    if (!runs.has(current.id) && !busy()) void answer(current, true);
   },
-  ask: (text) => ask(text),
+  ask: (text) => void ask(text),
+  closed() {
+    catchUp();
+    draw();
+  },
 });
 
 // What is written.
@@ -198,9 +260,8 @@ find("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   const run = runs.get(current.id);
   if (run) return run.stop();
-  const text = prompt.value;
+  if (!ask(prompt.value)) return;
   prompt.value = "";
-  ask(text);
   grow();
 });
 
@@ -230,16 +291,19 @@ file.addEventListener("change", () => {
 async function bringIn(chosen: File): Promise<void> {
   try {
     const come = imported(await chosen.text());
-    for (const one of come) {
-      // The same one again is nothing new; another one of the same name is a second one.
-      const old = all.get(one.id);
-      if (old && JSON.stringify(old.messages) === JSON.stringify(one.messages)) continue;
-      if (old) one.id = newId();
+    // What was said makes it the same one; another one of the same id is a second one.
+    const sayingOf = (one: Conversation) => JSON.stringify([one.created, one.messages]);
+    const known = new Set([...all.values()].map(sayingOf));
+    const fresh = come.filter((one) => !known.has(sayingOf(one)) && known.add(sayingOf(one)));
+    for (const one of fresh) {
+      if (all.has(one.id)) one.id = newId();
       all.set(one.id, one);
     }
-    await save(...come);
+    await put(...fresh);
     draw();
-    toast(come.length === 1 ? "One conversation came in." : `${come.length} conversations came in.`);
+    const here = come.length - fresh.length;
+    const words = fresh.length === 1 ? "One conversation came in" : `${fresh.length} conversations came in`;
+    toast(here === 0 ? `${words}.` : `${words}; ${here === 1 ? "one was" : `${here} were`} here already.`);
   } catch (error) {
     toast(error instanceof Error ? error.message : "This file could not be read.");
   }
@@ -250,7 +314,7 @@ find("settings-open").addEventListener("click", async () => {
   const one = current;
   if (await editSettings(one)) {
     remember("settings", JSON.stringify({ system: one.system, sampling: one.sampling }));
-    if (all.has(one.id)) void keep(one);
+    void set(one.id, headOf(one));
   }
   lookAgain();
 });
@@ -270,16 +334,27 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-/** What the store has now, with what is being written here left as it is. */
-async function reload(): Promise<void> {
-  const stored = await loadAll();
-  const ids = new Set(stored.map(({ id }) => id));
-  for (const id of all.keys()) if (!ids.has(id) && !runs.has(id)) all.delete(id);
-  for (const one of stored) if (!runs.has(one.id)) all.set(one.id, one);
-  const now = all.get(current.id);
-  if (now && now !== current && (now.updated !== current.updated || now.title !== current.title)) open(now);
-  else if (now && now !== current) all.set(current.id, current);
+/** Takes up what other tabs have written, with what is being written here left as it is. */
+async function update(ids: string[]): Promise<void> {
+  for (const id of ids) {
+    const now = await load(id);
+    const old = all.get(id);
+    if (!now) forget(id);
+    else if (old && runs.has(id)) Object.assign(old, headOf(now));
+    else all.set(id, now);
+  }
+  if (!isEdited()) catchUp();
   draw();
+}
+
+/** Shows the current conversation as it is now, where another tab has changed it. */
+function catchUp(): void {
+  const now = all.get(current.id);
+  if (!now || now === current) return;
+  const same = now.messages.length === current.messages.length && now.messages.slice(0, -1).every((m, i) => m.content === current.messages[i]?.content);
+  current = now;
+  if (same) showLast(now);
+  else showThread(now);
 }
 
 async function start(): Promise<void> {
@@ -287,11 +362,11 @@ async function start(): Promise<void> {
   setUpSide();
   setUpSettings();
   current = fresh();
+  setUpTabs({ changed: (ids) => void update(ids), writer: (id) => void update([id]) });
   const kept = await openStore();
   for (const one of await loadAll()) all.set(one.id, one);
   open(all.get(location.hash.slice(1)) ?? current);
   if (!kept) toast("This browser keeps nothing here: conversations last until the tab closes.");
-  onElsewhere(() => void reload());
   if (matchMedia("(hover: hover)").matches) prompt.focus(); // elsewhere a keyboard would cover half the page
   await watch();
 }

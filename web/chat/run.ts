@@ -3,8 +3,9 @@ import { ApiError, chat, type Chunk } from "./api";
 import { askKey } from "./dialogs";
 import type { Conversation, Message } from "./types";
 
-/** Between two looks at the growing text. */
+/** Between two looks at the growing text, in milliseconds: at least so long, and most of the time is not theirs. */
 const frame = 60;
+const share = 4;
 
 export interface RunEvents {
   /** There is more of the message. */
@@ -25,6 +26,7 @@ export class Run {
   private firstWord = 0; // when it came
   private pieces = 0;
   private timer = 0;
+  private look = frame;
   private readonly before: number; // tokens that were there when it went on
 
   /** Writes into `message`, the last of the conversation; `goOn`: behind what stands there. */
@@ -97,8 +99,10 @@ export class Run {
     if (chunk.timings?.predicted_per_second) stats.rate = chunk.timings.predicted_per_second;
     this.timer ||= window.setTimeout(() => {
       this.timer = 0;
+      const begin = performance.now();
       this.events.changed();
-    }, frame);
+      this.look = Math.max(frame, share * (performance.now() - begin));
+    }, this.look);
   }
 }
 

@@ -9,6 +9,8 @@ export interface Actions {
   regenerate(): void;
   goOn(): void;
   ask(text: string): void;
+  /** A message that was to get other words keeps its own. */
+  closed(): void;
 }
 
 const place = find("thread");
@@ -31,6 +33,11 @@ export function setUpThread(what: Actions): void {
 
 function follow(): void {
   if (following) place.scrollTop = place.scrollHeight;
+}
+
+/** Whether somebody is writing a message's new words. */
+export function isEdited(): boolean {
+  return place.querySelector(".editor") !== null;
 }
 
 export function showThread(conversation: Conversation): void {
@@ -85,7 +92,10 @@ function question(message: Message, index: number): HTMLElement {
     "tools",
     button("copy", "Copy the message", () => copy(message.content)),
     button("edit", "Edit the message", () => {
-      const form = editor(message, index, () => article.replaceChildren(text, tools));
+      const form = editor(message, index, () => {
+        article.replaceChildren(text, tools);
+        actions.closed();
+      });
       article.replaceChildren(form);
       form.querySelector("textarea")?.focus(); // at once: the next key is meant for it
     }),

@@ -23,7 +23,7 @@ export interface Stats {
   first: number;
 }
 
-/** `going`: is being written. An answer that a closed tab left so is `stopped`. */
+/** `going`: is being written. An answer that a tab left so when it was closed is `stopped`. */
 export type End = "going" | "done" | "stopped" | "length" | "error";
 
 export interface Message {
@@ -42,6 +42,8 @@ export interface Conversation {
   /** Milliseconds since 1970. */
   created: number;
   updated: number;
+  /** Counts what was said in it as it is stored; 0: not stored yet. Tabs that write over each other find out by it. */
+  rev: number;
   system: string;
   sampling: Sampling;
   messages: Message[];
@@ -81,7 +83,7 @@ const untitled = "New conversation";
 
 export function newConversation(system: string, sampling: Sampling): Conversation {
   const now = Date.now();
-  return { id: newId(), title: untitled, created: now, updated: now, system, sampling: { ...sampling }, messages: [] };
+  return { id: newId(), title: untitled, created: now, updated: now, rev: 0, system, sampling: { ...sampling }, messages: [] };
 }
 
 /** A title from the first words, for one that nobody has named. */

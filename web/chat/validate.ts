@@ -4,7 +4,7 @@ import { newId, samplingFields, titleOf, type Conversation, type End, type Messa
 
 type Fields = Record<string, unknown>;
 
-const isFields = (value: unknown): value is Fields => typeof value === "object" && value !== null && !Array.isArray(value);
+export const isFields = (value: unknown): value is Fields => typeof value === "object" && value !== null && !Array.isArray(value);
 const text = (value: unknown, most = 4_000_000): string => (typeof value === "string" ? value.slice(0, most) : "");
 const number = (value: unknown): number => (typeof value === "number" && Number.isFinite(value) ? value : 0);
 
@@ -25,12 +25,12 @@ function statsOf(value: unknown): Stats | undefined {
 
 const ends: readonly unknown[] = ["done", "stopped", "length", "error"] satisfies End[];
 
-function messageOf(value: unknown): Message | undefined {
+function messageOf(value: unknown, written: boolean): Message | undefined {
   if (!isFields(value) || typeof value.content !== "string") return undefined;
   const content = text(value.content);
   if (value.role === "user") return { role: "user", content };
   if (value.role !== "assistant") return undefined;
-  const end = ends.includes(value.end) ? (value.end as End) : value.end === "going" ? "stopped" : "done";
+  const end = ends.includes(value.end) ? (value.end as End) : value.end !== "going" ? "done" : written ? "going" : "stopped";
   const message: Message = { role: "assistant", content, end };
   if (typeof value.error === "string") message.error = text(value.error, 2000);
   if (typeof value.model === "string") message.model = text(value.model, 200);
@@ -43,16 +43,18 @@ function messageOf(value: unknown): Message | undefined {
 const idForm = /^[\w-]{1,64}$/;
 const safeId = (value: unknown): string => (idForm.test(text(value)) ? text(value) : newId());
 
-export function conversationOf(value: unknown): Conversation | undefined {
+/** `written`: somebody writes its last answer now; otherwise one that has no end was stopped. */
+export function conversationOf(value: unknown, written = false): Conversation | undefined {
   if (!isFields(value) || !Array.isArray(value.messages)) return undefined;
   const id = text(value.id);
-  const messages = value.messages.map(messageOf).filter((message) => message !== undefined);
+  const messages = value.messages.map((message) => messageOf(message, written)).filter((message) => message !== undefined);
   if (!idForm.test(id) || messages.length === 0) return undefined;
   return {
     id,
     title: text(value.title, 200) || titleOf(messages[0]?.content ?? ""),
     created: number(value.created),
     updated: number(value.updated),
+    rev: number(value.rev),
     system: text(value.system),
     sampling: samplingOf(value.sampling),
     messages,
@@ -62,7 +64,8 @@ export function conversationOf(value: unknown): Conversation | undefined {
 const format = "1bit-chat";
 
 export function exported(conversations: Conversation[]): string {
-  return JSON.stringify({ format, version: 1, conversations }, null, 1);
+  const kept = conversations.map(({ rev: _, ...rest }) => rest); // of the store's, not of the file's
+  return JSON.stringify({ format, version: 1, conversations: kept }, null, 1);
 }
 
 /** Throws a sentence for people. */
@@ -77,5 +80,6 @@ export function imported(json: string): Conversation[] {
     throw new Error("This file holds no conversations of this page.");
   if (root.version !== 1) throw new Error("This file was written by another version of this page.");
   const named = root.conversations.map((one: unknown) => (isFields(one) ? { ...one, id: safeId(one.id) } : one));
-  return named.map(conversationOf).filter((conversation) => conversation !== undefined);
+  const come = named.map((one) => conversationOf(one)).filter((conversation) => conversation !== undefined);
+  return come.map((one) => ({ ...one, rev: 0 }));
 }

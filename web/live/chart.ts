@@ -1,9 +1,13 @@
 // Tokens a second over the last ten minutes, as an SVG that is drawn anew with each figure.
+import { withPoint } from "./events";
+import { mark, speed } from "./numbers";
 import type { Point } from "./stats";
 
 const seconds = 600;
 const gap = 8; // seconds without a figure: nobody watched, or nothing came
-const margin = { top: 10, right: 14, bottom: 26, left: 46 };
+const margin = { top: 10, right: 14, bottom: 26 };
+const parts = [0, 0.5, 1]; // of the scale, that have marks
+const digit = 8; // pixels, and a little more than one takes
 
 const svg = (name: string, attributes: Record<string, string | number>, text = ""): SVGElement => {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -15,7 +19,7 @@ const svg = (name: string, attributes: Record<string, string | number>, text = "
 /** The smallest round number, one of these steps times a power of ten that is at least `value`. */
 export function roundUp(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value));
-  for (const step of [1, 1.5, 2, 3, 4, 5, 6, 8, 10]) if (step * power >= value * 0.999999) return step * power;
+  for (const step of [1, 1.5, 2, 3, 4, 5, 6, 8, 10]) if (step * power >= value * 0.999999) return Math.min(step * power, Number.MAX_VALUE);
   return 10 * power;
 }
 
@@ -31,11 +35,7 @@ export class Chart {
   }
 
   add(point: Point): void {
-    const last = this.points.at(-1);
-    if (last !== undefined && point[0] < last[0]) this.points = []; // the daemon's clock was set back
-    if (last === undefined || point[0] !== last[0]) this.points.push(point);
-    const first = this.points.findIndex(([time]) => time >= point[0] - seconds);
-    if (first > 0) this.points.splice(0, first);
+    this.points = withPoint(this.points, point);
     this.draw();
   }
 
@@ -43,19 +43,20 @@ export class Chart {
   words(): string {
     const values = this.points.flatMap(([, value]) => (value === null ? [] : [value]));
     if (values.length === 0) return "";
-    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-    return `highest ${Math.max(...values).toFixed(1)}, mean ${mean.toFixed(1)}`;
+    const mean = values.reduce((sum, value) => sum + value / values.length, 0); // the sum of all may be no number
+    return `highest ${speed(Math.max(...values))}, mean ${speed(mean)}`;
   }
 
   private draw(): void {
     const width = Math.max(this.place.clientWidth, 160);
     const height = Math.max(this.place.clientHeight, 100);
-    const end = this.points.at(-1)?.[0] ?? Date.now() / 1000;
+    const end = this.points.at(-1)?.[0] ?? 0;
     const top = roundUp(Math.max(1, ...this.points.map(([, value]) => value ?? 0)));
-    const x = (time: number) => margin.left + ((time - end) / seconds + 1) * (width - margin.left - margin.right);
+    const left = 14 + digit * Math.max(4, ...parts.map((part) => mark(top * part, top).length));
+    const x = (time: number) => left + ((time - end) / seconds + 1) * (width - left - margin.right);
     const y = (value: number) => height - margin.bottom - (value / top) * (height - margin.top - margin.bottom);
     const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" });
-    this.drawGrid(root, { width, height, top, end, x, y });
+    this.drawGrid(root, { width, height, left, top, end, x, y });
     this.drawAbsences(root, x, y(top), y(0));
     this.drawLine(root, x, y);
     this.place.replaceChildren(root);
@@ -63,12 +64,12 @@ export class Chart {
 
   private drawGrid(
     root: SVGElement,
-    at: { width: number; height: number; top: number; end: number; x: (time: number) => number; y: (value: number) => number },
+    at: { width: number; height: number; left: number; top: number; end: number; x: (time: number) => number; y: (value: number) => number },
   ): void {
-    for (const part of [0, 0.5, 1]) {
+    for (const part of parts) {
       const value = at.top * part;
-      root.append(svg("line", { class: "grid", x1: margin.left, x2: at.width - margin.right, y1: at.y(value), y2: at.y(value) }));
-      root.append(svg("text", { class: "tick", x: margin.left - 8, y: at.y(value) + 4, "text-anchor": "end" }, String(+value.toFixed(2))));
+      root.append(svg("line", { class: "grid", x1: at.left, x2: at.width - margin.right, y1: at.y(value), y2: at.y(value) }));
+      root.append(svg("text", { class: "tick", x: at.left - 8, y: at.y(value) + 4, "text-anchor": "end" }, mark(value, at.top)));
     }
     const minutes = at.width < 420 ? [10, 5, 0] : [10, 8, 6, 4, 2, 0];
     for (const ago of minutes) {

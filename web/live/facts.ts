@@ -1,12 +1,8 @@
 // The figures beside the hero number.
+import { about, exactly, time, whole } from "./numbers";
 import type { Stats } from "./stats";
 
 const none = "not available";
-
-const whole = (value: number) => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
-const time = (s: number) => (s < 1 ? `${Math.round(s * 1000)}\u00a0ms` : `${s.toFixed(s < 10 ? 1 : 0)}\u00a0s`);
-/** Never 100 % where something differed. */
-const percent = (rate: number) => (rate === 1 ? "100 %" : `${(Math.floor(rate * 10000) / 100).toFixed(2)} %`);
 
 interface Row {
   name: string;
@@ -31,7 +27,7 @@ function rows(s: Stats): Row[] {
     { name: "Waiting", value: s.queue === null ? null : whole(s.queue) },
     {
       name: "KV memory",
-      value: use === null ? null : `${Math.round(use * 100)} %`,
+      value: use === null ? null : about(use),
       ...note(kv.pages !== null && kv.limit !== null && `${whole(kv.pages)} of ${whole(kv.limit)} pages`),
       ...(use === null ? {} : { bar: use }),
     },
@@ -45,7 +41,7 @@ function rows(s: Stats): Row[] {
     { name: "Power profile", value: s.power_profile },
     {
       name: "Burn-in, exact",
-      value: burnin === null ? null : percent(burnin.exact_rate),
+      value: burnin === null ? null : exactly(burnin.exact_rate),
       ...note(
         burnin !== null &&
           (burnin.exact < burnin.rounds ? `${whole(burnin.exact)} of ` : "all ") + `${whole(burnin.rounds)} rounds`,

@@ -4,6 +4,7 @@ export interface Stats {
   scraped_at: number; // seconds since 1970
   state: "up" | "down";
   last_seen: number | null;
+  last_seen_age: number | null; // seconds
   error: string | null;
   tokps_recent: number | null;
   requests: { running: number | null; total: number | null; failed: number | null };

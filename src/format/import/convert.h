@@ -23,6 +23,7 @@ struct ConvertOptions {
 struct ConvertSummary {
   ModelConfig config;
   ChatLayout chat_layout = ChatLayout::kNone;
+  s1_25::Damage damage;  // of s1_25 that was forced
 };
 
 /// Writes `options.output` whole or not at all. Errors name the file and the field.

@@ -16,7 +16,7 @@ struct PackedMatrix {
   uint32_t rows = 0, columns = 0;
   uint32_t groups = 0;  // of 16 rows
   uint32_t blocks = 0;  // of 64 bytes in a group
-  enum Kind : uint32_t { kT2, kT1_6, kQ8 } kind = kT2;
+  enum Kind : uint32_t { kT2, kT1_6, kS1_25, kQ8 } kind = kT2;
   const float* scales = nullptr;
   enum Scales : uint32_t { kOne, kPerRow, kPerGroup } granularity = kOne;
   uint32_t scale_group = 0;  // columns a scale serves; kPerGroup only
@@ -24,9 +24,10 @@ struct PackedMatrix {
   size_t group_bytes() const { return size_t{blocks} * 64; }
 };
 
-/// Quantised activations of some tokens. Rows of q are zero from `columns` to `stride`.
+/// Quantised activations of some tokens. Rows of q are zero from `columns` to `stride`, which is past a packed row's
+/// last unit.
 struct QuantizedRows {
-  int8_t* q = nullptr;     // [tokens][stride]
+  int8_t* q = nullptr;     // [tokens][stride]; for s1_25 in its order (Kernels::sparse_order)
   size_t stride = 0;       // a multiple of 64
   float* scale = nullptr;  // [tokens]: s / 127, with s as reference::quantize returns it
   int32_t* sum = nullptr;  // [tokens]: Σ q
@@ -82,6 +83,8 @@ struct Kernels {
   void (*rms_norm)(const float* x, const float* weight, float epsilon, uint32_t n, float* y);
   /// quantize: x [n] into q, filled with zeros up to `stride`; s / 127 and Σ q.
   void (*quantize)(const float* x, uint32_t n, int8_t* q, size_t stride, float* scale, int32_t* sum);
+  /// Puts quantised activations [stride] in the order in which products with s1_25 take them.
+  void (*sparse_order)(int8_t* q, size_t stride);
   void (*rope)(float* x, uint32_t heads, uint32_t head_dim, const float* cos, const float* sin);
   void (*squared_relu_gate)(const float* gate, const float* up, uint32_t n, float* y);
   void (*widen_bf16)(const uint16_t* x, uint32_t n, float* y);

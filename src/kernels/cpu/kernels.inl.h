@@ -18,6 +18,7 @@ constexpr cpu::Kernels make_kernels(const char* name) {
           .half_rows = half_rows,
           .rms_norm = rms_norm,
           .quantize = quantize,
+          .sparse_order = sparse_order,
           .rope = rope,
           .squared_relu_gate = squared_relu_gate,
           .widen_bf16 = widen_bf16,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/sparse.inl.h"
 
 namespace onebit {
 namespace {
@@ -18,7 +19,7 @@ constexpr uint32_t kAheadBlocks = 126;
 /// Products of one field of the weights' bytes are kept apart until the end, since fields differ in weight.
 template <PackedMatrix::Kind kind>
 struct Accumulators {
-  static constexpr int kCount = kind == PackedMatrix::kQ8 ? 1 : kind == PackedMatrix::kT2 ? 4 : 5;
+  static constexpr int kCount = kind == PackedMatrix::kQ8 ? 1 : kind == PackedMatrix::kT1_6 ? 5 : 4;
   typename Simd::I32 of[kCount];
 
   inline __attribute__((always_inline)) void clear() {
@@ -43,6 +44,16 @@ inline __attribute__((always_inline)) Simd::Bytes signed_weights(Simd::Bytes x) 
   return Simd::kSignedDot ? x : Simd::bit_xor(x, Simd::splat_byte(0x80));  // + 128
 }
 
+/// The products of four fields with the activations they meet.
+template <PackedMatrix::Kind kind>
+inline __attribute__((always_inline)) void accumulate_fields(Accumulators<kind>& a, Simd::Bytes four,
+                                                             const int32_t* q) {
+  a.of[0] = Simd::dot_small(a.of[0], field_of<0>(four), Simd::splat_i32(q[0]));
+  a.of[1] = Simd::dot_small(a.of[1], field_of<1>(four), Simd::splat_i32(q[1]));
+  a.of[2] = Simd::dot_small(a.of[2], field_of<2>(four), Simd::splat_i32(q[2]));
+  a.of[3] = Simd::dot_small(a.of[3], field_of<3>(four), Simd::splat_i32(q[3]));
+}
+
 /// A block's products with its activations, four to a word.
 template <PackedMatrix::Kind kind>
 inline __attribute__((always_inline)) void accumulate(Accumulators<kind>& a, const uint8_t* block, const int32_t* q) {
@@ -57,10 +68,7 @@ inline __attribute__((always_inline)) void accumulate(Accumulators<kind>& a, con
       const auto fifth = Simd::kFieldsInPlace ? trits.fifth : field_of<3>(trits.fifth);
       a.of[4] = Simd::dot_small(a.of[4], fifth, Simd::splat_i32(q[4]));
     }
-    a.of[0] = Simd::dot_small(a.of[0], field_of<0>(four), Simd::splat_i32(q[0]));
-    a.of[1] = Simd::dot_small(a.of[1], field_of<1>(four), Simd::splat_i32(q[1]));
-    a.of[2] = Simd::dot_small(a.of[2], field_of<2>(four), Simd::splat_i32(q[2]));
-    a.of[3] = Simd::dot_small(a.of[3], field_of<3>(four), Simd::splat_i32(q[3]));
+    accumulate_fields<kind>(a, four, q);
   }
 }
 
@@ -84,10 +92,44 @@ inline __attribute__((always_inline)) Simd::I32 row_sums(const Accumulators<kind
   }
 }
 
+/// The products of a part of s1_25: its fields are looked up at once, or each for itself where that shares work better
+/// among the processor's ports.
+template <uint32_t v, class S>
+inline __attribute__((always_inline)) void accumulate_codes(Accumulators<PackedMatrix::kS1_25>& a,
+                                                            typename S::Bytes codes, const int32_t* q) {
+  if constexpr (v < S::kFieldLookUps) {
+    a.of[0] = S::dot_small(a.of[0], S::template look_up_field<0>(codes), S::splat_i32(q[0]));
+    a.of[1] = S::dot_small(a.of[1], S::template look_up_field<1>(codes), S::splat_i32(q[1]));
+    a.of[2] = S::dot_small(a.of[2], S::template look_up_field<2>(codes), S::splat_i32(q[2]));
+    a.of[3] = S::dot_small(a.of[3], S::template look_up_field<3>(codes), S::splat_i32(q[3]));
+  } else {
+    accumulate_fields<PackedMatrix::kS1_25>(a, S::look_up_s1_25(codes), q);
+  }
+}
+
+/// A group of 16 rows of s1_25.
+inline __attribute__((always_inline)) Simd::I32 sixteen_sparse_rows(const uint8_t* w, uint32_t blocks, const int32_t* q,
+                                                                    int32_t q_sum) {
+  constexpr auto kKind = PackedMatrix::kS1_25;
+  Accumulators<kKind> a, b;
+  a.clear();
+  b.clear();
+  const uint8_t* end = w + size_t{blocks} * 64;
+  for (; w < end; w += kSparseUnitBlocks * 64, q += kSparseUnitParts * 4) {
+    for (uint32_t line = 0; line < kSparseUnitBlocks; ++line) Simd::prefetch(w + size_t{kAheadBlocks + line} * 64);
+    each_part(w, [&]<uint32_t v>(Simd::Bytes codes) __attribute__((always_inline)) {
+      accumulate_codes<v, Simd>(v % 2 == 0 ? a : b, codes, q + 4 * v);
+    });
+  }
+  a.add(b);
+  return row_sums<kKind>(a, q_sum);
+}
+
 /// One group of 16 rows. What is fetched ahead past its end is the next group.
 template <PackedMatrix::Kind kind>
 inline __attribute__((always_inline)) Simd::I32 sixteen_rows(const uint8_t* w, uint32_t blocks, const int32_t* q,
                                                              int32_t q_sum) {
+  if constexpr (kind == PackedMatrix::kS1_25) return sixteen_sparse_rows(w, blocks, q, q_sum);
   constexpr uint32_t kWords = Accumulators<kind>::kCount;
   Accumulators<kind> a, b;
   a.clear();

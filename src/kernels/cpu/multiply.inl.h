@@ -8,23 +8,47 @@
 namespace onebit {
 namespace {
 
-/// Columns of a panel: 4 groups of 16 rows are 32 KB unpacked. A multiple of what every packing's block holds.
-constexpr uint32_t kPanelColumns = 480;
+/// Columns of a panel, whole units of the packing: 4 groups of 16 rows are 32 KB unpacked.
+constexpr uint32_t panel_columns(PackedMatrix::Kind kind) {
+  return kind == PackedMatrix::kS1_25 ? 512 : 480;
+}
 
 constexpr size_t round_up(size_t n, size_t to) {
   return (n + to - 1) / to * to;
 }
 
-/// Columns in one 64-byte block.
-constexpr uint32_t columns_per_block(PackedMatrix::Kind kind) {
-  return kind == PackedMatrix::kQ8 ? 4 : kind == PackedMatrix::kT2 ? 16 : 20;
+/// Columns in a unit, and its 64-byte blocks (format/packing.h).
+constexpr uint32_t unit_columns(PackedMatrix::Kind kind) {
+  return kind == PackedMatrix::kQ8 ? 4 : kind == PackedMatrix::kT2 ? 16 : kind == PackedMatrix::kT1_6 ? 20 : 128;
+}
+constexpr uint32_t unit_blocks(PackedMatrix::Kind kind) {
+  return kind == PackedMatrix::kS1_25 ? kSparseUnitBlocks : 1;
+}
+
+/// The four fields of x, each as bytes, `step` bytes apart.
+inline __attribute__((always_inline)) void store_fields(Simd::Bytes x, uint8_t* out, size_t step) {
+  const auto mask = Simd::splat_byte(3);
+  Simd::store_bytes(out, Simd::bit_and(x, mask));
+  Simd::store_bytes(out + step, Simd::bit_and(Simd::template shift_right<2>(x), mask));
+  Simd::store_bytes(out + 2 * step, Simd::bit_and(Simd::template shift_right<4>(x), mask));
+  Simd::store_bytes(out + 3 * step, Simd::bit_and(Simd::template shift_right<6>(x), mask));
+}
+
+inline void unpack_sparse(const uint8_t* blocks, const uint8_t* next, uint32_t count, uint8_t* out, size_t step) {
+  for (uint32_t i = 0; i < count; i += kSparseUnitBlocks, out += 4 * kSparseUnitParts * step) {
+    for (uint32_t line = i; line < i + kSparseUnitBlocks; ++line) Simd::prefetch(next + size_t{line} * 64);
+    each_part(blocks + size_t{i} * 64, [&]<uint32_t v>(Simd::Bytes codes) __attribute__((always_inline)) {
+      store_fields(Simd::look_up_s1_25(codes), out + 4 * v * step, step);
+    });
+  }
 }
 
 /// `count` blocks as 64-byte words of four columns each, `step` bytes apart: weights + 1 (ternary), or as `dot` takes
 /// them (q8). As many blocks from `next` on are fetched for later.
 template <PackedMatrix::Kind kind>
 void unpack_blocks(const uint8_t* blocks, const uint8_t* next, uint32_t count, uint8_t* out, size_t step) {
-  constexpr uint32_t kWords = columns_per_block(kind) / 4;
+  if constexpr (kind == PackedMatrix::kS1_25) return unpack_sparse(blocks, next, count, out, step);
+  constexpr uint32_t kWords = unit_columns(kind) / 4;
   const auto mask = Simd::splat_byte(3);
   for (uint32_t i = 0; i < count; ++i, out += kWords * step) {
     const auto x = Simd::load_bytes(blocks + size_t{i} * 64);
@@ -38,10 +62,7 @@ void unpack_blocks(const uint8_t* blocks, const uint8_t* next, uint32_t count, u
         four = trits.four;
         Simd::store_bytes(out + 4 * step, Simd::bit_and(Simd::template shift_right<6>(trits.fifth), mask));
       }
-      Simd::store_bytes(out, Simd::bit_and(four, mask));
-      Simd::store_bytes(out + step, Simd::bit_and(Simd::template shift_right<2>(four), mask));
-      Simd::store_bytes(out + 2 * step, Simd::bit_and(Simd::template shift_right<4>(four), mask));
-      Simd::store_bytes(out + 3 * step, Simd::bit_and(Simd::template shift_right<6>(four), mask));
+      store_fields(four, out, step);
     }
   }
 }
@@ -93,7 +114,8 @@ inline int32_t offset_of(PackedMatrix::Kind kind) {
 template <PackedMatrix::Kind kind, int groups>
 void multiply_rows(const PackedMatrix& w, uint32_t first, const QuantizedRows& x, float* y, size_t y_stride,
                    Output output, uint8_t* scratch) {
-  constexpr uint32_t kColumns = columns_per_block(kind), kPanelBlocks = kPanelColumns / kColumns;
+  constexpr uint32_t kColumns = unit_columns(kind), kBlocks = unit_blocks(kind);
+  constexpr uint32_t kPanelColumns = panel_columns(kind), kPanelBlocks = kPanelColumns / kColumns * kBlocks;
   constexpr size_t kStride = size_t{groups} * 16;
   auto* panel = scratch;
   auto* acc = reinterpret_cast<int32_t*>(scratch + size_t{kPanelColumns} / 4 * groups * 64);
@@ -106,7 +128,7 @@ void multiply_rows(const PackedMatrix& w, uint32_t first, const QuantizedRows& x
       const uint8_t* blocks = w.data + (first + g) * w.group_bytes() + size_t{block} * 64;
       unpack_blocks<kind>(blocks, blocks + next, count, panel + size_t(g) * 64, groups * 64);
     }
-    multiply_panel<groups>(panel, x, size_t{block} * kColumns, count * kColumns / 4, acc);
+    multiply_panel<groups>(panel, x, size_t{block} / kBlocks * kColumns, count / kBlocks * kColumns / 4, acc);
   }
   for (uint32_t t = 0; t < x.tokens; ++t)
     for (int g = 0; g < groups; ++g) {
@@ -130,7 +152,8 @@ void multiply_grouped(const PackedMatrix& w, uint32_t row_group, const Quantized
     auto value = Simd::zero_f32();
     for (uint32_t c = 0; c < count; ++c) {
       const uint32_t begin = c * w.scale_group;
-      const uint32_t end = w.columns - begin < w.scale_group ? w.columns : begin + w.scale_group;
+      uint32_t end = w.columns - begin < w.scale_group ? w.columns : begin + w.scale_group;
+      if constexpr (kind == PackedMatrix::kS1_25) end = static_cast<uint32_t>(round_up(end, 16));  // see sparse_order
       auto sum = Simd::zero_i32();
       int32_t q_sum = 0;
       for (uint32_t k = begin; k < end; ++k) q_sum += q[k];
@@ -174,8 +197,29 @@ inline __attribute__((always_inline)) void multiply_fields(Simd::I32 (&a)[tokens
 #pragma GCC unroll 4
     for (int g = 0; g < groups; ++g) a[t][g] = Simd::dot(a[t][g], w[g], x);
   }
-  if constexpr (field + 1 < static_cast<int>(columns_per_block(kind)) / 4)
+  if constexpr (field + 1 < (kind == PackedMatrix::kQ8 ? 1 : kind == PackedMatrix::kT1_6 ? 5 : 4))
     multiply_fields<kind, groups, tokens, field + 1>(a, four, fifth, q, q_stride);
+}
+
+/// The same for whole groups of s1_25. What is fetched ahead past the groups' end are the next ones.
+template <int groups, int tokens>
+inline __attribute__((always_inline)) void multiply_sparse(Simd::I32 (&a)[tokens][groups], const uint8_t* w,
+                                                           size_t group_bytes, size_t ahead, const int8_t* q,
+                                                           size_t q_stride) {
+  constexpr size_t kUnitBytes = size_t{kSparseUnitBlocks} * 64;
+  for (size_t at = 0; at < group_bytes; at += kUnitBytes, q += kSparseUnitParts * 16) {
+    const size_t next = at + ahead < group_bytes ? ahead : ahead + (groups - 1) * group_bytes;
+    Simd::Bytes fields[kSparseUnitParts][groups];
+#pragma GCC unroll 4
+    for (int g = 0; g < groups; ++g) {
+      const uint8_t* unit = w + g * group_bytes + at;
+      for (size_t line = 0; line < kUnitBytes; line += 64) Simd::prefetch(unit + next + line);
+      each_part(unit, [&]<uint32_t v>(Simd::Bytes codes)
+                          __attribute__((always_inline)) { fields[v][g] = Simd::look_up_s1_25(codes); });
+    }
+    for (uint32_t v = 0; v < kSparseUnitParts; ++v)
+      multiply_fields<PackedMatrix::kS1_25, groups, tokens, 0>(a, fields[v], fields[v], q + 16 * v, q_stride);
+  }
 }
 
 /// `groups` groups of 16 rows from `first` on, with `tokens` tokens from `token` on.
@@ -190,7 +234,9 @@ void multiply_few(const PackedMatrix& w, uint32_t first, const QuantizedRows& x,
   for (int t = 0; t < tokens; ++t)
 #pragma GCC unroll 4
     for (int g = 0; g < groups; ++g) a[t][g] = Simd::zero_i32();
-  for (size_t at = 0; at < group_bytes; at += 64, block += 64, q += columns_per_block(kind)) {
+  if constexpr (kind == PackedMatrix::kS1_25) multiply_sparse(a, block, group_bytes, ahead, q, x.stride);
+  for (size_t at = 0; kind != PackedMatrix::kS1_25 && at < group_bytes;
+       at += 64, block += 64, q += unit_columns(kind)) {
     // further along these groups, or where the next ones begin
     const size_t next = at + ahead < group_bytes ? ahead : ahead + (groups - 1) * group_bytes;
     Simd::Bytes four[groups], fifth[groups];
@@ -251,15 +297,17 @@ void multiply(const PackedMatrix& w, uint32_t begin, uint32_t end, const Quantiz
       return multiply_of<PackedMatrix::kT2>(w, begin, end, x, y, y_stride, output, scratch);
     case PackedMatrix::kT1_6:
       return multiply_of<PackedMatrix::kT1_6>(w, begin, end, x, y, y_stride, output, scratch);
+    case PackedMatrix::kS1_25:
+      return multiply_of<PackedMatrix::kS1_25>(w, begin, end, x, y, y_stride, output, scratch);
     case PackedMatrix::kQ8:
       return multiply_of<PackedMatrix::kQ8>(w, begin, end, x, y, y_stride, output, scratch);
   }
 }
 
 size_t multiply_scratch(const PackedMatrix& w, uint32_t tokens) {
-  if (w.granularity == PackedMatrix::kPerGroup) return (size_t{w.columns} / 4 + 8) * 64;
+  if (w.granularity == PackedMatrix::kPerGroup) return (size_t{w.columns} / 4 + 40) * 64;  // whole units
   if (tokens < Simd::kPanelTokens) return 0;
-  return (size_t{kPanelColumns} / 4 * 64 + size_t{tokens} * 64) * Simd::kTileGroups;
+  return (size_t{panel_columns(w.kind)} / 4 * 64 + size_t{tokens} * 64) * Simd::kTileGroups;
 }
 
 void matvec(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y, Output output) {
@@ -268,6 +316,8 @@ void matvec(const PackedMatrix& w, uint32_t begin, uint32_t end, const Quantized
       return matvec_of<PackedMatrix::kT2>(w, begin, end, x, y, output);
     case PackedMatrix::kT1_6:
       return matvec_of<PackedMatrix::kT1_6>(w, begin, end, x, y, output);
+    case PackedMatrix::kS1_25:
+      return matvec_of<PackedMatrix::kS1_25>(w, begin, end, x, y, output);
     case PackedMatrix::kQ8:
       return matvec_of<PackedMatrix::kQ8>(w, begin, end, x, y, output);
   }

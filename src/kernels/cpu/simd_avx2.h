@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/s1_25_tables.h"
 #include "kernels/cpu/t1_6_tables.h"
 
 namespace onebit {
@@ -25,6 +26,7 @@ struct Simd {
   static constexpr int kTileGroups = 1, kTileTokens = 4;        // 8 of 16 registers are accumulators
   static constexpr int kFewTileGroups = 1, kFewTileTokens = 4;  // the same where weights are unpacked in registers
   static constexpr uint32_t kPanelTokens = 8;                   // a panel pays from so many tokens on
+  static constexpr uint32_t kFieldLookUps = 0;                  // look_up_field pays nothing here
   static constexpr int kScoreQueries = 2, kScoreVectors = 2;
 
   static __m256i half(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
@@ -188,6 +190,25 @@ struct Simd {
     unpack_half(x.a, result.four.a, result.fifth.a);
     unpack_half(x.b, result.four.b, result.fifth.b);
     return result;
+  }
+
+  /// See simd_avx512.h. Of a table of 32, pshufb looks up one half with the top bit clear, the other with it set.
+  static __m256i fields_of(__m256i x) {
+    const auto table = [](const uint8_t* t) {
+      return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(t)));
+    };
+    const auto code = _mm256_and_si256(x, _mm256_set1_epi8(31));
+    const auto low = _mm256_add_epi8(code, _mm256_set1_epi8(0x70)),
+               high = _mm256_xor_si256(low, _mm256_set1_epi8(-128));
+    return _mm256_or_si256(_mm256_shuffle_epi8(table(kS125Tables.four), low),
+                           _mm256_shuffle_epi8(table(kS125Tables.four + 16), high));
+  }
+  static Bytes look_up_s1_25(Bytes x) { return {fields_of(x.a), fields_of(x.b)}; }
+  template <uint8_t mask>
+  static Bytes choose(Bytes x, Bytes y) {
+    const auto m = _mm256_set1_epi8(static_cast<char>(mask));
+    return {_mm256_or_si256(_mm256_and_si256(m, x.a), _mm256_andnot_si256(m, y.a)),
+            _mm256_or_si256(_mm256_and_si256(m, x.b), _mm256_andnot_si256(m, y.b))};
   }
 
   [[gnu::always_inline]] static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }

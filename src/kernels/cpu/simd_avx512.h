@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/s1_25_tables.h"
 #include "kernels/cpu/t1_6_tables.h"
 
 namespace onebit {
@@ -23,6 +24,7 @@ struct Simd {
   static constexpr int kTileTokens = 4;         // … by tokens
   static constexpr int kFewTileGroups = 2, kFewTileTokens = 8;  // the same where weights are unpacked in registers
   static constexpr uint32_t kPanelTokens = ~0u;                 // a panel pays from so many tokens on: here never
+  static constexpr uint32_t kFieldLookUps = 6;                  // of a unit's eight parts
   static constexpr int kScoreQueries = 4;                       // register tile of attention: queries …
   static constexpr int kScoreVectors = 4;                       // … by vectors of positions or elements
 
@@ -114,6 +116,19 @@ struct Simd {
                                                       escaped, x, _mm512_load_si512(kT16Tables.escaped_four));
     const __m512i fifth = _mm512_mask_permutexvar_epi8(x, escaped, x, _mm512_load_si512(kT16Tables.escaped_fifth));
     return {four, _mm512_and_si512(fifth, top)};
+  }
+
+  /// By the five low bits of each byte, a code of s1_25: fields as t2 has them. The other bits do not matter.
+  static Bytes look_up_s1_25(Bytes x) { return _mm512_permutexvar_epi8(x, _mm512_load_si512(kS125Tables.four)); }
+  /// Field j of look_up_s1_25, the others 0. Half of such look-ups instead of masks shares work best among the ports.
+  template <int j>
+  static Bytes look_up_field(Bytes x) {
+    return _mm512_permutexvar_epi8(x, _mm512_load_si512(kS125Tables.field[j]));
+  }
+  /// The bits of `mask` in each byte from a, the others from b.
+  template <uint8_t mask>
+  static Bytes choose(Bytes a, Bytes b) {
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi8(static_cast<char>(mask)), a, b, 0xCA);
   }
 
   /// Into the inner cache. Inlined before g++ can take a function that only fetches for

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/s1_25_tables.h"
 #include "kernels/cpu/t1_6_tables.h"
 
 namespace onebit {
@@ -27,6 +28,7 @@ struct Simd {
   static constexpr int kTileGroups = 1, kTileTokens = 4;        // 16 of 32 registers are accumulators
   static constexpr int kFewTileGroups = 1, kFewTileTokens = 4;  // the same where weights are unpacked in registers
   static constexpr uint32_t kPanelTokens = 8;                   // a panel pays from so many tokens on
+  static constexpr uint32_t kFieldLookUps = 0;                  // look_up_field pays nothing here
   static constexpr int kScoreQueries = 2, kScoreVectors = 2;
 
   template <class T, class F>
@@ -184,6 +186,16 @@ struct Simd {
       result.fifth.of[i] = vbslq_u8(is_escaped, vqtbl4q_u8(fifth, index), bits);
     }
     return result;
+  }
+
+  /// See simd_avx512.h.
+  static Bytes look_up_s1_25(Bytes x) {
+    const auto table = vld1q_u8_x2(kS125Tables.four);
+    return each<Bytes>([&](int i) { return vqtbl2q_u8(table, vandq_u8(x.of[i], vdupq_n_u8(31))); });
+  }
+  template <uint8_t mask>
+  static Bytes choose(Bytes a, Bytes b) {
+    return each<Bytes>([&](int i) { return vbslq_u8(vdupq_n_u8(mask), a.of[i], b.of[i]); });
   }
 
   [[gnu::always_inline]] static void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }

@@ -6,6 +6,7 @@
 
 #include "base/half.h"
 #include "format/packing.h"
+#include "kernels/cpu/s1_25_tables.h"
 
 namespace onebit {
 namespace {
@@ -26,6 +27,7 @@ struct Simd {
   static constexpr int kTileGroups = 1, kTileTokens = 2, kScoreQueries = 1, kScoreVectors = 1;
   static constexpr int kFewTileGroups = 1, kFewTileTokens = 4;  // the same where weights are unpacked in registers
   static constexpr uint32_t kPanelTokens = 8;                   // a panel pays from so many tokens on
+  static constexpr uint32_t kFieldLookUps = 0;                  // look_up_field pays nothing here
 
   template <class T, class F>
   static T each(F f) {
@@ -168,6 +170,14 @@ struct Simd {
       result.fifth.of[i] = static_cast<uint8_t>(t[4] << 6);
     }
     return result;
+  }
+
+  static Bytes look_up_s1_25(Bytes x) {
+    return each<Bytes>([&](size_t i) { return kS125Tables.four[x.of[i] & 31]; });
+  }
+  template <uint8_t mask>
+  static Bytes choose(Bytes a, Bytes b) {
+    return each<Bytes>([&](size_t i) { return static_cast<uint8_t>((a.of[i] & mask) | (b.of[i] & ~mask)); });
   }
 
   [[gnu::always_inline]] static void prefetch(const void*) {}

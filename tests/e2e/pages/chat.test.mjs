@@ -181,14 +181,127 @@ test("a tab that closes in the middle of an answer leaves what there was", async
   await eventually(async () => (await (await fetch(server.url + "/slots")).json()).length === 0, "the server has stopped");
 });
 
-test("two tabs see each other's conversations", async (t) => {
-  const page = await visitor(t);
+/** Another tab of the same visitor, at the same place. */
+async function anotherTab(page, script) {
   const other = await page.context().newPage();
-  await other.goto(server.url);
+  if (script) await other.addInitScript(script);
+  await other.goto(page.url());
+  return other;
+}
+
+test("two tabs see each other's conversations, one of them writes", async (t) => {
+  const page = await visitor(t);
   await ask(page, "What is the capital of France?");
   await answer(page);
-  await other.locator("#list .name").click();
+  const other = await anotherTab(page);
   await other.getByText("The capital of France is Paris.").waitFor();
+
+  await askingFor(page, { ignore_eos: true, max_tokens: 3500 });
+  await ask(page, "Tell me a story.");
+  await grown(other, 50); // as it is written
+  await ask(other, "What is the capital of Japan?");
+  await other.getByText("Another tab is writing an answer here").waitFor();
+  assert.ok(await send(other).isDisabled());
+  assert.equal(await other.getByRole("textbox", { name: "Message", exact: true }).inputValue(), "What is the capital of Japan?");
+  const late = await anotherTab(page); // one that was not there when it began
+  await eventually(() => send(late).evaluate((button) => button.title.includes("Another tab")), "a new tab knows");
+  await late.close();
+  await other.locator("#list li").first().hover();
+  await other.getByRole("button", { name: "Rename" }).first().click();
+  await other.keyboard.type("Named by another");
+  await other.keyboard.press("Enter");
+  await eventually(async () => (await page.locator("#title").innerText()) === "Named by another", "its name comes to who writes");
+  await page.keyboard.press("Escape");
+  await answer(page);
+  await eventually(() => send(other).isEnabled(), "the other tab may write");
+  await other.getByRole("textbox", { name: "Message", exact: true }).press("Enter");
+  assert.equal(await answer(other), "The capital of Japan is Tokyo.");
+  await eventually(async () => (await page.locator(".turn").count()) === 6, "both show all");
+  await page.reload();
+  await answer(page);
+  assert.equal(await page.locator("#title").innerText(), "Named by another");
+  assert.match(await page.locator("#thread").innerText(), /Paris[^]*story[^]*Tokyo/);
+});
+
+test("two tabs that ask at the same moment lose nothing", async (t) => {
+  const page = await visitor(t);
+  await ask(page, "What is the capital of France?");
+  await answer(page);
+  const deaf = "BroadcastChannel.prototype.postMessage = () => undefined;"; // neither hears of the other in time
+  const [one, two] = [await anotherTab(page, deaf), await anotherTab(page, deaf)];
+  await Promise.all([ask(one, "What is the capital of Japan?"), ask(two, "What is the capital of Norway?")]);
+  const answers = await Promise.all([answer(one), answer(two)]);
+  assert.deepEqual(answers, ["The capital of Japan is Tokyo.", "The capital of Norway is Oslo."]);
+  await page.reload();
+  await eventually(async () => (await page.locator("#list .name").count()) === 2, "two conversations");
+  const texts = [];
+  for (const name of await page.locator("#list .name").all()) {
+    await name.click();
+    texts.push(await page.locator("#thread").innerText());
+  }
+  assert.ok(texts.every((text) => text.includes("Paris")));
+  assert.match(texts.join(), /Tokyo/);
+  assert.match(texts.join(), /Oslo/);
+});
+
+test("what is being written stays when another tab asks or deletes", async (t) => {
+  const page = await visitor(t);
+  await ask(page, "What is the capital of France?");
+  await answer(page);
+  const other = await anotherTab(page);
+  await other.getByText("The capital of France is Paris.").waitFor();
+  await other.getByRole("textbox", { name: "Message", exact: true }).press("ArrowUp");
+  const words = other.getByRole("textbox", { name: "The message's new words" });
+  await words.fill("What is the capital of Italy?");
+  await ask(page, "What is the capital of Japan?");
+  await answer(page);
+  await eventually(async () => !(await other.locator("#list li").getAttribute("class"))?.includes("going"), "it has ended");
+  await other.waitForTimeout(300);
+  assert.equal(await words.inputValue(), "What is the capital of Italy?");
+  await words.press("Escape");
+  await other.getByText("Tokyo").waitFor();
+  await askingFor(page, { ignore_eos: true, max_tokens: 3500 });
+  await ask(page, "Tell me a story.");
+  await grown(page, 50);
+  await other.locator("#list li").hover();
+  await other.getByRole("button", { name: "Delete" }).click();
+  await page.getByText("was deleted in another tab").waitFor();
+  await page.waitForTimeout(1500);
+  assert.equal(await other.locator("#list li").count(), 0, "it does not come back by itself");
+  await other.getByRole("button", { name: "Undo" }).click();
+  await page.locator("#list .name").waitFor();
+});
+
+test("a store that something else has made is mended, and thousands of conversations are no burden", async (t) => {
+  const page = await visitor(t);
+  await page.evaluate(async () => {
+    await new Promise((resolve) => (indexedDB.deleteDatabase("1bit-chat").onsuccess = resolve));
+    const request = indexedDB.open("1bit-chat", 3);
+    request.onupgradeneeded = () => request.result.createObjectStore("something");
+    await new Promise((resolve) => (request.onsuccess = resolve));
+    request.result.close();
+  });
+  await page.reload();
+  await ask(page, "What is the capital of France?");
+  await answer(page);
+  await page.evaluate(async () => {
+    const request = indexedDB.open("1bit-chat");
+    await new Promise((resolve) => (request.onsuccess = resolve));
+    const objects = request.result.transaction("conversations", "readwrite").objectStore("conversations");
+    for (let i = 0; i < 5000; ++i)
+      objects.put({ id: `c${i}`, title: `Number ${i}`, created: i, updated: i, messages: [{ role: "user", content: `word${i}` }] });
+    await new Promise((resolve) => (objects.transaction.oncomplete = resolve));
+  });
+  await page.reload();
+  assert.equal(await answer(page), "The capital of France is Paris.");
+  const rows = page.locator("#list li");
+  assert.ok((await rows.count()) < 500);
+  await page.getByRole("searchbox").fill("word7");
+  await page.getByText("Number 7", { exact: true }).waitFor();
+  await page.getByRole("searchbox").fill("");
+  const first = await rows.count();
+  await page.locator("#list").evaluate((list) => (list.scrollTop = list.scrollHeight));
+  await eventually(async () => (await rows.count()) > first, "more come");
 });
 
 test("system prompt and sampling settings go to the server, and stay", async (t) => {
@@ -240,6 +353,14 @@ test("conversations leave as a file and come in again", async (t) => {
   await bring(json);
   await other.getByText("came in").waitFor();
   assert.equal(await other.locator("#list .name").count(), 1, "the same one again is nothing new");
+  await other.locator("#list li").hover();
+  await other.getByRole("button", { name: "Rename" }).click();
+  await other.keyboard.type("Where Paris is");
+  await other.keyboard.press("Enter");
+  await bring(JSON.stringify({ format, version, conversations: [conversations[0], { ...conversations[0], id: "z" }] }));
+  await other.getByText("0 conversations came in; 2 were here already.").waitFor();
+  await other.reload();
+  assert.deepEqual(await other.locator("#list .name").allInnerTexts(), ["Where Paris is"], "its name stays its own");
   for (const [text, words] of [
     ["{", "not JSON"],
     ["[1]", "no conversations"],
@@ -248,7 +369,7 @@ test("conversations leave as a file and come in again", async (t) => {
     await bring(text);
     await other.getByText(words).waitFor();
   }
-  await bring(JSON.stringify({ format, version, conversations: [null, 3, {}, { id: "x", messages: [{ role: "system", content: 1 }] }, { ...conversations[0], id: "y" }] }));
+  await bring(JSON.stringify({ format, version, conversations: [null, 3, {}, { id: "x", messages: [{ role: "system", content: 1 }] }, { ...conversations[0], created: 1 }] }));
   await other.getByText("One conversation came in.").waitFor();
   await other.reload();
   await eventually(async () => (await other.locator("#list .name").count()) === 2, "what is none was left out");

@@ -7,8 +7,11 @@ import http from "node:http";
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** A 1bit-landing at `port` (0: any) that looks at `server` (a URL). */
-export async function startLanding(server, flags = [], port = 0) {
-  const child = spawn(process.env.LANDING, ["--port", String(port), "--server", server, ...flags], { stdio: ["ignore", "ignore", "pipe"] });
+export async function startLanding(server, flags = [], port = 0, env = {}) {
+  const child = spawn(process.env.LANDING, ["--port", String(port), "--server", server, ...flags], {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   const landing = { child, log: "", exited: once(child, "exit") };
   child.stderr.setEncoding("utf8").on("data", (text) => (landing.log += text));
   while (!/ listening /.test(landing.log)) {
@@ -57,6 +60,17 @@ export async function startProxy(port) {
     server.close();
   };
   return proxy;
+}
+
+/** A server that tells what it is told to: `figures`, by their names with labels. */
+export async function startFake() {
+  const fake = { figures: {} };
+  const text = () => Object.entries(fake.figures).map(([name, value]) => `${name} ${value}\n`).join("");
+  const server = http.createServer((_, response) => response.setHeader("Connection", "close").end(text()));
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  fake.url = `http://127.0.0.1:${server.address().port}`;
+  fake.stop = () => server.close();
+  return fake;
 }
 
 /** Raw viewers of /_live/stats, each with the number of events it got and the newest one. */

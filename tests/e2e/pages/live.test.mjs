@@ -1,25 +1,19 @@
 // The live page: a real 1bit-server, 1bit-landing before it, and a real Chromium.
 import assert from "node:assert/strict";
 import fs from "node:fs";
-import { createRequire } from "node:module";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
 import { eventually, sleep, startServer } from "../server/harness.mjs";
 import { startLanding, startProxy, watch } from "./landing.mjs";
+import { axeFinds, hero, launch, look, state } from "./live_page.mjs";
 
-const axe = fs.readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const pictures = process.env.PICTURES; // a folder for pictures of the page, where they are wanted
 const work = process.env.WORK;
 const logLine = (round) =>
   `{"round":${round},"time":1,"prompt":"p","verdict":"exact","a_ms":1,"b_ms":1,"bytes":1,"prefix":1}\n`;
 
 let browser, server, proxy, landing;
 before(async () => {
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-dev-shm-usage"],
-  });
+  browser = await launch();
   server = await startServer();
   proxy = await startProxy(server.port);
   fs.writeFileSync(path.join(work, "burnin.jsonl"), Array.from({ length: 1200 }, (_, i) => logLine(i)).join(""));
@@ -37,27 +31,7 @@ after(async () => {
   await server?.stop();
 });
 
-/** A page that keeps what its console complains of, and what it asks of other hosts. */
-async function openPage(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
-  const page = await context.newPage();
-  page.complaints = [];
-  page.on("console", (message) => message.type() === "error" && page.complaints.push(message.text()));
-  page.on("pageerror", (error) => page.complaints.push(String(error)));
-  page.on("request", (request) => request.url().startsWith(landing.url) || page.complaints.push(request.url()));
-  await page.goto(landing.url);
-  // Not waitForFunction(): that evaluates texts in the page, which its policy forbids.
-  await eventually(async () => (await state(page)) !== "waiting", "the first event");
-  return page;
-}
-
-const state = (page) => page.evaluate(() => document.body.dataset.state);
-/** The hero number with the time of its scrape. */
-const hero = (page) =>
-  page.evaluate(() => {
-    const number = document.getElementById("tokps");
-    return { text: number.textContent, value: Number(number.dataset.value), at: Number(number.dataset.scrapedAt) };
-  });
+const openPage = (options) => look(browser, landing.url, options);
 
 /** Answers under way until stop() is called. */
 function load(streams) {
@@ -71,15 +45,6 @@ function load(streams) {
   return { stop };
 }
 const loads = [];
-
-async function axeFinds(page) {
-  const found = await page.evaluate(`${axe}; axe.run().then((r) => r.violations.map((v) => v.id + ": " + v.nodes.map((n) => n.target).join()))`);
-  assert.deepEqual(found, []);
-}
-
-async function picture(page, name, options = {}) {
-  if (pictures !== undefined) await page.screenshot({ path: path.join(pictures, `live-${name}.png`), ...options });
-}
 
 test("the number follows a load within 3 s, and is that of the scrape whose time it carries", async () => {
   const page = await openPage();
@@ -146,8 +111,7 @@ test("a server that is killed is red within 5 s, and recovers without a reload",
   assert.equal(await page.textContent("#tokps"), "offline");
   assert.match(await page.textContent("#alarm"), /Last seen \d+ s ago/);
   await page.waitForTimeout(1500); // colours fade
-  await axeFinds(page);
-  await picture(page, "red");
+  assert.deepEqual(await axeFinds(page), []);
   server = await startServer();
   proxy.target = server.port;
   const back = Date.now();
@@ -207,10 +171,9 @@ test("axe-core finds nothing, in light, dark and on a phone", async () => {
   ]) {
     const page = await openPage(options);
     await eventually(async () => (await hero(page)).value > 0, "there is a number");
-    await axeFinds(page);
+    assert.deepEqual(await axeFinds(page), []);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth);
     assert.equal(wide, false, `${name} scrolls sideways`);
-    await picture(page, name, { fullPage: name === "phone" });
     assert.deepEqual(page.complaints, []);
     await page.context().close();
   }

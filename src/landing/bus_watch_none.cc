@@ -1,4 +1,4 @@
-#include "landing/service_watch.h"
+#include "landing/bus_watch.h"
 
 namespace onebit::landing {
 
@@ -6,6 +6,10 @@ boost::asio::awaitable<void> watch_services(std::function<void(ServiceState)> us
   ServiceState state;
   state.reason = "this program was built without libsystemd";
   use(std::move(state));
+  co_return;
+}
+
+boost::asio::awaitable<void> watch_power_profile(std::function<void(std::optional<std::string>)>) {
   co_return;
 }
 

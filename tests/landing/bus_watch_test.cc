@@ -1,5 +1,5 @@
-// Services over a bus of our own, on which this test plays systemd.
-#include "landing/service_watch.h"
+// Services and the power profile over a bus of our own, on which this test plays those that tell them.
+#include "landing/bus_watch.h"
 
 #include <gtest/gtest.h>
 
@@ -18,6 +18,8 @@
 #include <mutex>
 #include <thread>
 
+#include "landing/landing.h"
+#include "tests/landing/peers.h"
 #include "tests/landing/temporary_folder.h"
 
 namespace onebit::landing {
@@ -126,6 +128,65 @@ class FakeSystemd {
   std::thread thread_;
 };
 
+/// power-profiles-daemon by one of its names, for as long as it lives.
+class FakePowerDaemon {
+ public:
+  FakePowerDaemon(const std::string& name, const std::string& path, std::string profile)
+      : name_(name), path_(path), profile_(std::move(profile)) {
+    if (sd_bus_open_system(&bus_) < 0 || sd_bus_request_name(bus_, name.c_str(), 0) < 0) std::abort();
+    sd_bus_add_object_vtable(bus_, nullptr, path.c_str(), name.c_str(), table(), this);
+    thread_ = std::thread([this] { serve(); });
+  }
+  FakePowerDaemon(const FakePowerDaemon&) = delete;
+  FakePowerDaemon& operator=(const FakePowerDaemon&) = delete;
+  ~FakePowerDaemon() {
+    ending_ = true;
+    thread_.join();
+    sd_bus_close_unref(bus_);
+  }
+  void set(std::string profile) {
+    const std::lock_guard lock(mutex_);
+    profile_ = std::move(profile);
+    changed_ = true;
+  }
+
+ private:
+  static const sd_bus_vtable* table() {
+    static const sd_bus_vtable properties[] = {
+        SD_BUS_VTABLE_START(0), SD_BUS_PROPERTY("ActiveProfile", "s", on_get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_VTABLE_END};
+    return properties;
+  }
+  static int on_get(sd_bus*, const char*, const char*, const char*, sd_bus_message* reply, void* self, sd_bus_error*) {
+    auto* daemon = static_cast<FakePowerDaemon*>(self);
+    const std::lock_guard lock(daemon->mutex_);
+    return sd_bus_message_append(reply, "s", daemon->profile_.c_str());
+  }
+  void serve() {
+    while (!ending_) {
+      while (sd_bus_process(bus_, nullptr) > 0) {
+      }
+      bool tell = false;
+      {
+        const std::lock_guard lock(mutex_);
+        tell = std::exchange(changed_, false);
+      }
+      if (tell)
+        sd_bus_emit_properties_changed(bus_, path_.c_str(), name_.c_str(), "ActiveProfile",
+                                       static_cast<const char*>(nullptr));
+      sd_bus_wait(bus_, 20'000);
+    }
+  }
+
+  std::string name_, path_;
+  sd_bus* bus_ = nullptr;
+  std::atomic<bool> ending_{false};
+  std::mutex mutex_;
+  std::string profile_;
+  bool changed_ = false;
+  std::thread thread_;
+};
+
 class ServiceWatchTest : public ::testing::Test {
  protected:
   void watch() {
@@ -175,6 +236,53 @@ TEST_F(ServiceWatchTest, UnitsAndTheirChanges) {
   }
   bus.stop();
   EXPECT_TRUE(comes([&] { return !last.available; }));
+}
+
+TEST_F(ServiceWatchTest, ChangesComeInTheStreamOfFigures) {
+  const BusDaemon bus(folder);
+  if (!bus.running()) GTEST_SKIP() << "there is no dbus-daemon";
+  FakeSystemd systemd;
+  FakeServer server;
+  server.set_body("tokps_recent 3\n");
+  LandingOptions options;
+  options.port = 0;
+  options.server = *parse_target(server.url());
+  Landing landing(std::move(options), [](const std::string&) {});
+  const auto port = landing.listen();
+  ASSERT_TRUE(port) << port.error().message;
+  std::thread running([&] { landing.run(); });
+  {
+    Client viewer(*port, request_for("/_live/stats?services=1"));
+    const auto begin = viewer.until(R"("active":"active")");
+    EXPECT_NE(begin.find("event: snapshot\n"), std::string::npos) << begin;
+    viewer.until("\ndata: {\"scraped_at\"");
+    systemd.set("failed");
+    const auto change = viewer.until(R"("active":"failed")");
+    EXPECT_NE(change.find("event: delta\n"), std::string::npos) << change;
+    viewer.until("\ndata: {\"scraped_at\"");
+  }
+  landing.stop();
+  running.join();
+}
+
+TEST_F(ServiceWatchTest, ThePowerProfileAndItsChanges) {
+  BusDaemon bus(folder);
+  if (!bus.running()) GTEST_SKIP() << "there is no dbus-daemon";
+  std::optional<std::string> profile = "not told yet";
+  const auto use = [&](std::optional<std::string> now) { profile = std::move(now); };
+  boost::asio::co_spawn(io, watch_power_profile(use), boost::asio::detached);
+  EXPECT_TRUE(comes([&] { return !profile; })) << "nobody is there to tell it";
+  for (const auto& [name, path] :
+       {std::pair("org.freedesktop.UPower.PowerProfiles", "/org/freedesktop/UPower/PowerProfiles"),
+        std::pair("net.hadess.PowerProfiles", "/net/hadess/PowerProfiles")}) {
+    {
+      FakePowerDaemon daemon(name, path, "balanced");
+      EXPECT_TRUE(comes([&] { return profile == "balanced"; })) << name;
+      daemon.set("power-saver\x1b");
+      EXPECT_TRUE(comes([&] { return profile == "power-saver\xEF\xBF\xBD"; })) << name;
+    }
+    EXPECT_TRUE(comes([&] { return !profile; })) << name << " is gone";
+  }
 }
 
 }  // namespace
