@@ -4,6 +4,8 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <iterator>
+#include <sstream>
 
 #include "version.h"
 
@@ -32,6 +34,7 @@ struct Words {
   uint64_t kv_megabytes = 0, models_megabytes = 0;
   int64_t model_idle = 300;
   std::vector<std::string> more_models;  // NAME=FILE
+  std::string tts_program;
 };
 
 void add_models(CLI::App& app, Settings& s, Words& words) {
@@ -135,6 +138,76 @@ void add_network(CLI::App& app, Settings& s, Words& words) {
       ->type_name("NAME");
 }
 
+void add_voice(CLI::App& app, Settings& s, Words& words) {
+  auto& v = s.options.voice;
+  const auto* group = "Voice (docs/voice.md)";
+  app.add_option("--stt", v.recognizer.engine,
+                 "What recognises speech: pocketsphinx, whisper (whisper.cpp's server) or openai (its protocol)")
+      ->check(CLI::IsMember({"pocketsphinx", "whisper", "openai"}))
+      ->group(group)
+      ->capture_default_str();
+  app.add_option("--stt-url", v.recognizer.url, "Where that server is")->type_name("URL")->group(group);
+  app.add_option("--stt-key", v.recognizer.key, "Its API key")
+      ->envname("ONEBIT_STT_KEY")
+      ->type_name("KEY")
+      ->group(group);
+  app.add_option("--stt-model", v.recognizer.model, "The model that it is asked for")
+      ->group(group)
+      ->capture_default_str();
+  app.add_option("--stt-language", v.recognizer.language, "Language that is spoken, such as en, for servers")
+      ->group(group);
+  app.add_option("--stt-language-model", v.recognizer.language_model, "Another language model for pocketsphinx")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option("--stt-dictionary", v.recognizer.dictionary, "Another dictionary for pocketsphinx")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option("--tts", v.speaker.engine, "What speaks: flite, espeak-ng (a program) or openai (its protocol)")
+      ->check(CLI::IsMember({"flite", "espeak-ng", "openai"}))
+      ->group(group)
+      ->capture_default_str();
+  app.add_option("--voice", v.speaker.voice,
+                 "Its voice where a client names none: flite has slt, rms, awb, kal; espeak-ng languages: en, de, …")
+      ->group(group);
+  app.add_option("--tts-url", v.speaker.url, "Where that server is")->type_name("URL")->group(group);
+  app.add_option("--tts-key", v.speaker.key, "Its API key")
+      ->envname("ONEBIT_TTS_KEY")
+      ->type_name("KEY")
+      ->group(group);
+  app.add_option("--tts-model", v.speaker.model, "The model that it is asked for")->group(group)->capture_default_str();
+  app.add_option("--tts-program", words.tts_program,
+                 "With --tts espeak-ng: another program that reads text and writes WAV")
+      ->type_name("COMMAND")
+      ->group(group);
+  app.add_option("--voice-sessions", v.most,
+                 "Conversations by voice, transcriptions and speeches at once; more get 429; 0: no voice")
+      ->check(CLI::Range(0, 256))
+      ->group(group)
+      ->capture_default_str();
+  add_seconds(app, "--voice-time", v.session, "For a conversation by voice")->group(group);
+}
+
+std::vector<std::string> words_in(const std::string& command) {
+  std::istringstream in(command);
+  return {std::istream_iterator<std::string>(in), {}};
+}
+
+/// Empty, or what is wrong.
+std::string take_voice(Settings& s, const Words& words) {
+  auto& v = s.options.voice;
+  v.speaker.program = words_in(words.tts_program);
+  if (!v.speaker.program.empty() && v.speaker.engine != "espeak-ng") return "--tts-program needs --tts espeak-ng";
+  if (v.recognizer.engine != "pocketsphinx")
+    if (const auto made = voice::make_recognizer(v.recognizer); !made) return "--stt-url: " + made.error().message;
+  if (v.speaker.engine == "openai")
+    if (const auto made = voice::make_speaker(v.speaker); !made) return "--tts-url: " + made.error().message;
+  const auto own = voice::voices_of(v.speaker.engine);
+  if (!own.empty() && v.speaker.voice.empty()) v.speaker.voice = own.front();
+  if (!own.empty() && std::find(own.begin(), own.end(), v.speaker.voice) == own.end())
+    return fmt::format("--voice: {} has no voice '{}'", v.speaker.engine, v.speaker.voice);
+  return {};
+}
+
 void add_limits(CLI::App& app, Settings& s) {
   auto& o = s.options;
   app.add_option("--max-waiting", o.engine.most_waiting, "Requests that may wait for their first step; more get 429")
@@ -188,6 +261,7 @@ ParsedSettings parse_settings(int argc, char** argv) {
   add_models(app, s, words);
   add_network(app, s, words);
   add_limits(app, s);
+  add_voice(app, s, words);
   app.footer(
       "SIGTERM lets answers under way end and takes no new ones; SIGHUP reads the API keys again.\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage.");
@@ -210,6 +284,9 @@ ParsedSettings parse_settings(int argc, char** argv) {
     parsed.exit_code = 0;
   } else if (const auto wrong = take_models(s, words); !wrong.empty()) {
     fmt::print(stderr, "1bit-server: {}\n", wrong);
+    parsed.exit_code = 2;
+  } else if (const auto fault = take_voice(s, words); !fault.empty()) {
+    fmt::print(stderr, "1bit-server: {}\n", fault);
     parsed.exit_code = 2;
   } else if (std::find(s.api_keys.begin(), s.api_keys.end(), "") != s.api_keys.end()) {
     fmt::print(stderr, "1bit-server: --api-key: an empty key\n");

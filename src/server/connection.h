@@ -89,6 +89,16 @@ class Connection {
   asio::awaitable<bool> write(const std::string& events);
   asio::awaitable<bool> end_stream();
 
+  /// The stream, which is a WebSocket's from now on: no request follows. Must outlive whoever has it.
+  beast::tcp_stream& upgrade() {
+    keep_alive_ = false;
+    status_ = 101;
+    stream_.expires_never();
+    return stream_;
+  }
+  /// The client has sent more than its request.
+  bool has_more() const { return buffer_.size() > 0; }
+
   /// Calls `gone` if the client closes its side before this is destroyed, also where it sent more than its request.
   class Watch {
    public:

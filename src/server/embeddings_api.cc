@@ -115,19 +115,6 @@ ApiResult<ApiCall> read_ollama_embed(std::string_view body, const ApiContext& co
 const Protocol kEmbeddingsProtocol{"embd-", read_embeddings, make_format<EmbeddingsFormat>};
 const Protocol kOllamaEmbedProtocol{"", read_ollama_embed, make_format<OllamaEmbedFormat>};
 
-std::string base64(std::span<const std::byte> bytes) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  out.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t at = 0; at < bytes.size(); at += 3) {
-    const size_t n = std::min<size_t>(3, bytes.size() - at);
-    uint32_t bits = 0;
-    for (size_t i = 0; i < 3; ++i) bits = bits << 8 | (i < n ? std::to_integer<uint32_t>(bytes[at + i]) : 0);
-    for (size_t i = 0; i < 4; ++i) out += i <= n ? kDigits[bits >> (18 - 6 * i) & 63] : '=';
-  }
-  return out;
-}
-
 std::string EmbeddingsFormat::whole(const std::vector<ChoiceText>& choices, const std::vector<Outcome>& /*outcomes*/,
                                     const ApiUsage& usage) const {
   Json data = Json::array();

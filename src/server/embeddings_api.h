@@ -2,6 +2,7 @@
 #pragma once
 
 #include "server/api_format.h"
+#include "server/base64.h"
 
 namespace onebit::server {
 
@@ -9,9 +10,6 @@ namespace onebit::server {
 ApiResult<ApiCall> read_embeddings(std::string_view body, const ApiContext& context);
 /// The same for Ollama's fields; inputs that are longer than the context are cut unless `truncate` is false.
 ApiResult<ApiCall> read_ollama_embed(std::string_view body, const ApiContext& context);
-
-/// RFC 4648, with padding.
-std::string base64(std::span<const std::byte> bytes);
 
 class EmbeddingsFormat final : public ApiFormat {
  public:

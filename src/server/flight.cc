@@ -1,37 +1,12 @@
 #include "server/flight.h"
 
+#include "server/metered_listener.h"
+
 namespace onebit::server {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 /// Events that may wait for a slow reader. One of a token with 20 others' log-probabilities is about 2 KB.
 constexpr size_t kMostEvents = 4096;
-
-/// Feeds the metrics on the engine's thread, and the coroutine.
-class MeteredListener final : public RequestListener {
- public:
-  MeteredListener(std::shared_ptr<EventQueue> queue, uint32_t choice, Metrics& metrics)
-      : to_(std::move(queue), choice), metrics_(metrics) {}
-  void on_prompt(std::vector<GeneratedToken> tokens) override { to_.on_prompt(std::move(tokens)); }
-  void on_token(Answer::Piece piece) override {
-    const auto now = Clock::now();
-    if (last_ != Clock::time_point()) metrics_.inter_token(std::chrono::duration<double>(now - last_).count());
-    last_ = now;
-    metrics_.token();
-    to_.on_token(std::move(piece));
-  }
-  void on_embedding(std::vector<float> embedding) override { to_.on_embedding(std::move(embedding)); }
-  void on_end(const Outcome& outcome, std::string rest) override {
-    metrics_.ended(outcome);
-    to_.on_end(outcome, std::move(rest));
-  }
-
- private:
-  ChoiceListener to_;
-  Metrics& metrics_;
-  Clock::time_point last_{};
-};
 
 }  // namespace
 
@@ -72,7 +47,8 @@ std::optional<ApiError> Flight::submit(EngineLoop& engine, const asio::any_io_ex
   std::vector<std::shared_ptr<RequestListener>> listeners;
   listeners.reserve(choices_.size());
   for (uint32_t i = 0; i < choices_.size(); ++i)
-    listeners.push_back(std::make_shared<MeteredListener>(client_->queue, i, metrics_));
+    listeners.push_back(
+        std::make_shared<MeteredListener>(std::make_shared<ChoiceListener>(client_->queue, i), metrics_));
   auto requests = call_.requests;
   for (auto& request : requests) request.tenant = tenant_;
   const auto ticket = engine.submit(std::move(requests), listeners);

@@ -11,6 +11,7 @@
 #include "server/json_body.h"
 #include "server/messages_api.h"
 #include "server/ollama_api.h"
+#include "server/realtime.h"
 #include "server/version.h"
 
 namespace onebit::server {
@@ -51,6 +52,10 @@ std::span<const Handlers::Route> Handlers::routes() {
                                       {"/slots", false, Does::kSlots},
                                       {"/kv/save", true, Does::kSaveKv},
                                       {"/kv/restore", true, Does::kRestoreKv},
+                                      {kRealtimePath, false, Does::kTalk},
+                                      {"/v1/audio/transcriptions", true, Does::kTranscribe},
+                                      {"/v1/audio/speech", true, Does::kSpeak},
+                                      {"/v1/audio/voices", false, Does::kVoices},
                                       {"/api/chat", true, Does::kGenerate, nullptr, &kOllamaChatProtocol},
                                       {"/api/generate", true, Does::kGenerate, nullptr, &kOllamaGenerateProtocol},
                                       {"/api/embed", true, Does::kEmbed, nullptr, &kOllamaEmbedProtocol},
@@ -113,6 +118,14 @@ asio::awaitable<void> Handlers::handle_route(Connection& c, const Route& route, 
       co_return co_await answer_kv(c, route.does == Does::kSaveKv);
     case Does::kShow:
       co_return co_await show(c);
+    case Does::kTalk:
+      co_return co_await talk(c);
+    case Does::kTranscribe:
+      co_return co_await transcribe(c);
+    case Does::kSpeak:
+      co_return co_await speak(c);
+    case Does::kVoices:
+      co_return co_await tell_voices(c);
     case Does::kModels:
       response.body = models_json();
       break;
@@ -128,7 +141,7 @@ asio::awaitable<void> Handlers::handle_route(Connection& c, const Route& route, 
       break;
     case Does::kMetrics:
     case Does::kHealth:  // answered before
-      response.body = metrics_.text(models_.stats(), connections);
+      response.body = metrics_.text(models_.stats(), connections, voice_.sessions());
       response.type = "text/plain; version=0.0.4; charset=utf-8";
   }
   co_await c.respond(std::move(response));

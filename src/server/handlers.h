@@ -1,9 +1,7 @@
 // What each route does.
 #pragma once
 
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/thread_pool.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <memory>
 #include <span>
 #include <string>
@@ -14,7 +12,9 @@
 #include "server/metrics.h"
 #include "server/models.h"
 #include "server/protocol.h"
+#include "server/run_on.h"
 #include "server/server.h"
+#include "server/voice.h"
 
 namespace onebit::server {
 
@@ -22,9 +22,9 @@ namespace onebit::server {
 class Handlers {
  public:
   /// All must outlive it.
-  Handlers(Models& models, const ServerOptions& options, Metrics& metrics, asio::thread_pool& workers,
+  Handlers(Models& models, Voice& voice, const ServerOptions& options, Metrics& metrics, asio::thread_pool& workers,
            asio::thread_pool& files)
-      : models_(models), options_(options), metrics_(metrics), workers_(workers), files_(files) {}
+      : models_(models), voice_(voice), options_(options), metrics_(metrics), workers_(workers), files_(files) {}
 
   /// Answers the request whose body was read. `connections`: how many are open, for the metrics.
   asio::awaitable<void> handle(Connection& connection, size_t connections);
@@ -49,7 +49,11 @@ class Handlers {
     kShow,
     kTellVersion,
     kSaveKv,
-    kRestoreKv
+    kRestoreKv,
+    kTalk,
+    kTranscribe,
+    kSpeak,
+    kVoices
   };
   struct Route {
     std::string_view path;
@@ -80,6 +84,12 @@ class Handlers {
   asio::awaitable<void> show(Connection& connection);
   asio::awaitable<std::string> slots_json();
 
+  // Of sound (voice_routes.cc).
+  asio::awaitable<void> talk(Connection& connection);
+  asio::awaitable<void> transcribe(Connection& connection);
+  asio::awaitable<void> speak(Connection& connection);
+  asio::awaitable<void> tell_voices(Connection& connection);
+
   // Of conversations in files (kv_routes.cc).
   asio::awaitable<void> answer_kv(Connection& connection, bool save);
   asio::awaitable<ApiResult<std::string>> save_kv(Service& service, std::string body, uint32_t tenant);
@@ -95,14 +105,9 @@ class Handlers {
   asio::awaitable<std::invoke_result_t<Work>> on_file_worker(Work work) {
     return run_on(files_, std::move(work));
   }
-  template <class Work>
-  static asio::awaitable<std::invoke_result_t<Work>> run_on(asio::thread_pool& pool, Work work) {
-    co_return co_await asio::co_spawn(
-        pool.get_executor(), [&]() -> asio::awaitable<std::invoke_result_t<Work>> { co_return work(); },
-        asio::use_awaitable);
-  }
 
   Models& models_;
+  Voice& voice_;
   const ServerOptions& options_;
   Metrics& metrics_;
   asio::thread_pool &workers_, &files_;

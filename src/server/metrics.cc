@@ -37,6 +37,7 @@ struct Metrics::Registry {
   Gauge& queued = gauge("onebit_queue_length", "Requests that wait for their first step");
   Gauge& running = gauge("onebit_running_requests", "Requests that share steps");
   Gauge& connections = gauge("onebit_connections", "Open connections");
+  Gauge& conversations = gauge("onebit_voice_sessions", "Conversations by voice that are open");
   Gauge& devices = gauge("onebit_devices", "Devices that compute, the CPU among them where it does");
   Gauge& batch = gauge("onebit_batch_rows", "Tokens computed by the last step, of each device together");
   Gauge& pages = gauge("onebit_kv_pages", "KV pages in use, prefixes that are kept among them");
@@ -57,6 +58,13 @@ struct Metrics::Registry {
                                {0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600});
   prometheus::Family<Counter>& requests =
       prometheus::BuildCounter().Name("onebit_requests_total").Help("Answers, by how they ended").Register(all);
+  Histogram& first_audio =
+      histogram("onebit_voice_first_audio_seconds", "From the known end of speech to the answer's first sound",
+                {0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 5, 10});
+  prometheus::Family<Counter>& voice_answers = prometheus::BuildCounter()
+                                                   .Name("onebit_voice_answers_total")
+                                                   .Help("Answers by voice, by how they ended")
+                                                   .Register(all);
   prometheus::Family<Counter>& tokens = prometheus::BuildCounter()
                                             .Name("onebit_request_tokens_total")
                                             .Help("Tokens generated, by how their answer ended")
@@ -109,11 +117,19 @@ void Metrics::ended(const Outcome& outcome) {
   registry_->total.Observe(outcome.queued_seconds + outcome.prompt_seconds + outcome.answer_seconds);
 }
 
+void Metrics::voice_answer(const char* outcome) {
+  registry_->voice_answers.Add({{"outcome", outcome}}).Increment();
+}
+
+void Metrics::voice_first_audio(double seconds) {
+  registry_->first_audio.Observe(seconds);
+}
+
 void Metrics::refused(int status) {
   registry_->refusals.Add({{"status", std::to_string(status)}}).Increment();
 }
 
-std::string Metrics::text(const EngineStats& stats, size_t connections) {
+std::string Metrics::text(const EngineStats& stats, size_t connections, size_t conversations) {
   auto& r = *registry_;
   const auto follow = [](Counter& counter, uint64_t value) {
     counter.Increment(static_cast<double>(value) - counter.Value());
@@ -121,6 +137,7 @@ std::string Metrics::text(const EngineStats& stats, size_t connections) {
   const std::lock_guard lock(r.text_mutex);
   r.recent.Set(tokens_a_second());
   r.connections.Set(static_cast<double>(connections));
+  r.conversations.Set(static_cast<double>(conversations));
   for (const auto& [gauge, value] : {std::pair<Gauge*, uint64_t>{&r.queued, stats.queued},
                                      {&r.running, stats.running},
                                      {&r.batch, stats.batch_rows},

@@ -26,12 +26,14 @@ class Metrics {
   void token();                      // generated, of any request
   void inter_token(double seconds);  // between two tokens of an answer
   void ended(const Outcome& outcome);
+  void voice_answer(const char* outcome);  // completed, cancelled or failed
+  void voice_first_audio(double seconds);  // from the known end of speech to the answer's first sound
   void refused(int status);  // an HTTP answer from 400 on
 
   /// Tokens generated in the last ten seconds, a second.
   double tokens_a_second() const;
   /// The page, in Prometheus' text format.
-  std::string text(const EngineStats& stats, size_t connections);
+  std::string text(const EngineStats& stats, size_t connections, size_t conversations);
 
  private:
   struct Registry;  // keeps Prometheus' headers out of here

@@ -7,12 +7,14 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "base/utf8.h"
 #include "server/await.h"
 #include "server/handlers.h"
 #include "server/listen.h"
 #include "server/models.h"
 #include "server/page.h"
 #include "server/protocol.h"
+#include "server/realtime.h"
 
 namespace onebit::server {
 namespace {
@@ -74,6 +76,7 @@ struct Server::Impl {
   tcp::acceptor acceptor;
   asio::steady_timer accept_timer, drain_timer;
   Models models{options, metrics, io, log};
+  Voice voice{options.voice};
   std::unique_ptr<Handlers> handlers;  // null while the first model loads
   std::thread loader;
   Status loaded;
@@ -117,7 +120,7 @@ void Server::Impl::load() {
     const bool one = *first != nullptr;
     const auto device = one ? (*first)->model.engine_name() : std::string("none");
     models.first_is(*std::move(first));
-    handlers = std::make_unique<Handlers>(models, options, metrics, workers, files);
+    handlers = std::make_unique<Handlers>(models, voice, options, metrics, workers, files);
     asio::co_spawn(io, models.watch_idle(), asio::detached);
     log(fmt::format("ready model={} device={} ms={:.0f}", one ? models.entries().front()->name : "none", device,
                     milliseconds_since(begin)));
@@ -133,6 +136,7 @@ Status Server::Impl::run() {
     pool->stop();
     pool->join();
   }
+  voice.end();  // its threads ask the models
   models.drain();
   models.end();  // their last words would come into a queue that is being taken apart
   return std::move(loaded);
@@ -144,6 +148,7 @@ void Server::Impl::stop() {
   log(fmt::format("stopping requests={}", requests));
   boost::system::error_code ignored;
   acceptor.close(ignored);
+  voice.drain();
   if (handlers != nullptr) models.drain();  // before, another thread has them
   asio::co_spawn(io, wait_for_the_rest(), asio::detached);
 }
@@ -152,7 +157,10 @@ asio::awaitable<void> Server::Impl::wait_for_the_rest() {
   const auto deadline = Clock::now() + options.drain;
   const auto last = deadline + std::chrono::seconds(2);  // for those that are cut to be told so
   for (bool cut = false; requests > 0 && Clock::now() < last;) {
-    if (!cut && Clock::now() >= deadline) models.cancel_all();
+    if (!cut && Clock::now() >= deadline) {
+      models.cancel_all();
+      voice.cancel_all();
+    }
     cut = Clock::now() >= deadline;
     drain_timer.expires_after(std::chrono::milliseconds(20));
     co_await drain_timer.async_wait(kAwait);
@@ -245,7 +253,11 @@ std::optional<HttpResponse> Server::Impl::before_the_body(Connection& c) {
     if (const auto error = refuse_page(c)) return c.error_response(*error);
     return page_response(c);
   }
-  const auto key = key_of(c.header("Authorization"), c.header("X-API-Key"));
+  std::string key(key_of(c.header("Authorization"), c.header("X-API-Key")));
+  if (key.empty() && c.path() == kRealtimePath) {  // a browser's page has no other place for it
+    key = read_offer(c.header("Sec-WebSocket-Protocol")).key;
+    if (!keys.allow(key)) key = percent_decoded(key);
+  }
   if (!keys.allow(key))
     return c.error_response(
         api_error(401, "invalid_api_key", "a valid API key is needed: Authorization: Bearer KEY, or x-api-key: KEY"));

@@ -12,6 +12,7 @@
 #include "server/access.h"
 #include "server/api_request.h"
 #include "server/connection.h"
+#include "server/voice.h"
 
 namespace onebit::server {
 
@@ -38,6 +39,7 @@ struct ServerOptions {
   std::string cors_origin;                 // Access-Control-Allow-Origin; empty: none
   std::vector<std::string> allowed_hosts;  // names in Host beside this machine's own, where no key is needed
   uint64_t most_bodies_bytes = 256 << 20;  // of all requests' bodies
+  VoiceOptions voice{};
 };
 
 /// Lines of the log: "request route=… status=… ms=…". Never a user's text.

@@ -60,6 +60,35 @@ export async function models(): Promise<Model[]> {
   return body.data ?? [];
 }
 
+/** Whether the server takes conversations by voice. Throws ApiError where it does not say. */
+export async function hasVoice(): Promise<boolean> {
+  try {
+    const body: { realtime?: boolean } = await (await ask("v1/audio/voices")).json();
+    return body.realtime === true;
+  } catch (error) {
+    if (error instanceof ApiError && (error.status === 501 || error.status === 404)) return false;
+    throw error;
+  }
+}
+
+/** A browser's socket has no headers: the key goes as OpenAI's clients send it there, with what may not stand in it as %XX. */
+export function talkSocket(model: string | undefined): WebSocket {
+  const url = new URL("v1/realtime", location.href);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.hash = "";
+  if (model !== undefined) url.searchParams.set("model", model);
+  const word = encodeURIComponent(key ?? "").replace(/[()]/g, (char) => "%" + char.charCodeAt(0).toString(16));
+  return new WebSocket(url, key === undefined ? ["realtime"] : ["realtime", "openai-insecure-api-key." + word]);
+}
+
+/** What is wrong, for people. */
+export function sentenceOf(error: unknown): string {
+  if (error instanceof ApiError && error.status === 401) return "The server wants an API key.";
+  const text = error instanceof Error ? error.message : String(error);
+  const message = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(message) ? message : message + ".";
+}
+
 export interface Chunk {
   choices?: { delta?: { content?: string }; finish_reason?: string | null }[];
   usage?: { prompt_tokens?: number; completion_tokens?: number } | null;

@@ -6,6 +6,8 @@ import { setUpSide, setUpTheme, showSide } from "./look";
 import { Run } from "./run";
 import { lookAgain, model, watch } from "./status";
 import { headOf, load, loadAll, openStore, put, recall, remember, remove, save, set } from "./store";
+import { whyNoMicrophone } from "./sound";
+import { Talk, type TalkState } from "./talk";
 import { setUpTabs, tellWriting, writtenElsewhere } from "./tabs";
 import { isEdited, setUpThread, showLast, showThread } from "./thread";
 import { firstSampling, newConversation, newId, titleOf, type Conversation, type End, type Message } from "./types";
@@ -13,11 +15,17 @@ import { conversationOf, exported, imported } from "./validate";
 
 /** All that have messages, by id; `current` may have none yet. */
 const all = new Map<string, Conversation>();
-const runs = new Map<string, Run>();
+/** What writes in a conversation: an answer, or a talk. */
+interface Writer {
+  stop(): void;
+}
+const runs = new Map<string, Writer>();
 let current: Conversation;
+let talk: { talk: Talk; conversation: Conversation } | undefined;
 
 const prompt = find<HTMLTextAreaElement>("prompt");
 const sendButton = find<HTMLButtonElement>("send");
+const talkButton = find<HTMLButtonElement>("talk");
 
 const list = new List({
   choose(id) {
@@ -109,7 +117,7 @@ function busy(): boolean {
   return is;
 }
 
-function writes(id: string, run: Run): void {
+function writes(id: string, run: Writer): void {
   runs.set(id, run);
   tellWriting(id, true);
 }
@@ -119,6 +127,7 @@ function rests(id: string): void {
 }
 
 function open(one: Conversation): void {
+  if (talk && talk.conversation !== one) talk.talk.stop(); // the microphone is for what is in sight
   current = one;
   history.replaceState(null, "", all.has(one.id) ? "#" + one.id : location.pathname);
   showThread(one);
@@ -175,6 +184,70 @@ async function answer(one: Conversation, goOn = false): Promise<void> {
   say(message.error ?? ((message.end as End) === "stopped" ? "The answer was stopped." : "The answer is complete."));
   if (message.error === undefined) lookAgain(); // a model may have been loaded, or a key found
   else void watch();
+}
+
+const talkWords: Record<TalkState, string> = {
+  connecting: "Connecting",
+  listening: "Listening: speak, or press Escape to end",
+  hearing: "Hearing you",
+  thinking: "Thinking",
+  speaking: "Speaking: interrupt by speaking",
+};
+
+function drawTalk(state: TalkState | undefined): void {
+  const place = find("talk-state");
+  const words = state === undefined ? "" : talkWords[state];
+  if (place.textContent !== words) place.textContent = words;
+  place.hidden = state === undefined;
+  talkButton.dataset.state = state ?? "";
+  talkButton.setAttribute("aria-pressed", String(state !== undefined));
+  talkButton.title = state === undefined ? "Talk (the microphone)" : "End the talk (Escape)";
+}
+
+/** Begins a conversation by voice in the current one, or ends it. */
+function toggleTalk(): void {
+  if (talk) return talk.talk.stop();
+  const why = whyNoMicrophone();
+  if (why !== undefined) return toast(why);
+  if (runs.has(current.id) || busy()) return;
+  const one = current;
+  let saved = 0;
+  const keepSoon = (now: boolean) => {
+    if (one.messages.length === 0 || (!now && Date.now() - saved < 1000)) return;
+    saved = Date.now();
+    if (!all.has(one.id)) all.set(one.id, one);
+    one.updated = saved;
+    void keep(one);
+  };
+  const begun = new Talk(one, model(), {
+    changed(onlyLast) {
+      const [first, second] = one.messages;
+      if (first && second && one.title === titleOf("")) {
+        one.title = titleOf(first.content);
+        void set(one.id, { title: one.title });
+      }
+      if (current === one) {
+        if (onlyLast) showLast(one);
+        else showThread(one);
+      }
+      keepSoon(!onlyLast);
+      if (!onlyLast) draw();
+    },
+    state: drawTalk,
+    fault: (sentence) => toast(sentence),
+    ended() {
+      talk = undefined;
+      rests(one.id);
+      drawTalk(undefined);
+      keepSoon(true);
+      draw();
+      say("The talk is over.");
+    },
+  });
+  talk = { talk: begun, conversation: one };
+  writes(one.id, begun);
+  draw();
+  void begun.start();
 }
 
 /** False where it cannot be asked now. */
@@ -264,6 +337,8 @@ find("composer").addEventListener("submit", (event) => {
   prompt.value = "";
   grow();
 });
+
+talkButton.addEventListener("click", toggleTalk);
 
 // The list's buttons.
 function begin(): void {

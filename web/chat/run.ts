@@ -1,5 +1,5 @@
 // One answer being written: from the request to its last token.
-import { ApiError, chat, type Chunk } from "./api";
+import { ApiError, chat, sentenceOf, type Chunk } from "./api";
 import { askKey } from "./dialogs";
 import type { Conversation, Message } from "./types";
 
@@ -104,11 +104,4 @@ export class Run {
       this.look = Math.max(frame, share * (performance.now() - begin));
     }, this.look);
   }
-}
-
-function sentenceOf(error: unknown): string {
-  if (!(error instanceof ApiError)) return error instanceof Error ? error.message : String(error);
-  if (error.status === 401) return "The server wants an API key.";
-  const message = error.message.charAt(0).toUpperCase() + error.message.slice(1);
-  return /[.!?]$/.test(message) ? message : message + ".";
 }

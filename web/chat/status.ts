@@ -1,5 +1,5 @@
 // The model and how it is: asked every few seconds, while somebody looks.
-import { ApiError, health, models, type Model } from "./api";
+import { ApiError, hasVoice, health, models, type Model } from "./api";
 import { askKey } from "./dialogs";
 import { find } from "./dom";
 import { recall, remember } from "./store";
@@ -64,11 +64,22 @@ async function look(): Promise<string> {
   }
 }
 
+let voice: boolean | undefined; // of the server, once it has said so
+
+/** The button to talk is there where the server has a voice. */
+async function lookForVoice(state: string): Promise<void> {
+  if (state === "ok") voice ??= await hasVoice().catch(() => undefined);
+  else if (state === "unreachable" || state === "loading") voice = undefined; // another may come
+  else return;
+  if (state === "ok") find("talk").hidden = voice !== true;
+}
+
 /** Looks now, and from then on. */
 export async function watch(): Promise<void> {
   clearTimeout(timer);
   const state = await look();
   show(state);
+  void lookForVoice(state);
   clearTimeout(timer);
   if (!document.hidden) timer = window.setTimeout(() => void watch(), state === "ok" ? 10_000 : 1_500);
 }
