@@ -215,7 +215,8 @@ function toggleTalk(): void {
   const keepSoon = (now: boolean) => {
     if (one.messages.length === 0 || (!now && Date.now() - saved < 1000)) return;
     saved = Date.now();
-    if (!all.has(one.id)) all.set(one.id, one);
+    all.set(one.id, one);
+    if (current === one) history.replaceState(null, "", "#" + one.id);
     one.updated = saved;
     void keep(one);
   };
