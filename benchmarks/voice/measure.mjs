@@ -15,7 +15,7 @@ for (const [file, events] of files) {
   const due = Number(readFileSync(`${file}.end`, 'utf8')) + silence
   errors += events.filter((e) => e.event === 'error').length
   // A question may come as two turns, where its speaker seemed to have ended: the answer to the last counts.
-  const last = Math.max(...events.map((e) => e.turn))
+  const last = Math.max(...events.map((e) => e.turn))  // the answer before may still be interrupted in this file
   const of = events.filter((e) => e.turn === last)
   const first = (kind, when) => {
     const found = of.find((e) => e.event === kind)
@@ -23,7 +23,7 @@ for (const [file, events] of files) {
   }
   turns.push({
     file: file.replace(/.*\//, ''),
-    turns: new Set(events.map((e) => e.turn)).size,
+    turns: events.filter((e) => e.event === 'speech_started').length,
     heard: of.find((e) => e.event === 'final')?.text ?? '',
     sentences: of.filter((e) => e.event === 'sentence').length,
     speech_end_ms: first('speech_stopped', 'ms'),

@@ -99,6 +99,11 @@ class FakeModel : public LanguageModel {
     remembered.emplace_back(question, heard);
   }
 
+  size_t questions() {
+    const std::lock_guard lock(mutex);
+    return asked.size();
+  }
+
   std::vector<std::string> pieces{"One is", " here. ", "Two is here. ", "Three", "."};
   size_t wait_at = 1000;
   std::atomic<bool> go_on{false}, endless{false}, fails{false}, hangs{false};
@@ -414,7 +419,7 @@ TEST_F(LoopTest, AModelThatHangsIsStoppedBySpeechAndByTheEnd) {
   model->hangs = true;
   start({{"hello"}, {"again"}});
   say_something();
-  for (int i = 0; i < 2000 && model->asked.empty(); ++i) std::this_thread::sleep_for(5ms);
+  for (int i = 0; i < 2000 && model->questions() == 0; ++i) std::this_thread::sleep_for(5ms);
   push(hum(500));
   for (int i = 0; i < 2000 && model->stopped < 1; ++i) std::this_thread::sleep_for(5ms);
   EXPECT_GE(model->stopped, 1);
