@@ -124,10 +124,10 @@ Result<std::unique_ptr<Recognizer>> make_pocketsphinx(const RecognizerOptions& o
   for (const auto& path : {acoustic, language, dictionary})
     if (!is_there(path))
       return fail("{}: not there: pocketsphinx needs it (Debian's pocketsphinx-en-us has the usual ones)", path);
-  err_set_logfp(nullptr);  // it would write on standard error
+  err_set_callback(nullptr, nullptr);  // it would write on standard error; a log file would be open in each thread
   const std::unique_ptr<cmd_ln_t, FreeConfig> config(
       cmd_ln_init(nullptr, ps_args(), 1, "-hmm", acoustic.c_str(), "-lm", language.c_str(), "-dict", dictionary.c_str(),
-                  "-samprate", "16000", "-remove_silence", "no", "-logfn", "/dev/null", nullptr));
+                  "-samprate", "16000", "-remove_silence", "no", nullptr));
   if (!config) return fail("pocketsphinx cannot take its settings");
   std::unique_ptr<ps_decoder_t, FreeDecoder> decoder(ps_init(config.get()));
   if (!decoder) return fail("{}: pocketsphinx cannot load its models", acoustic);

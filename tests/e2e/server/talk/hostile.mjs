@@ -43,7 +43,8 @@ async function unharmed(work) {
   await work();
   await eventually(async () => (await server.metric("onebit_voice_sessions")) === 0, "all conversations have ended", 30);
   await well();
-  await eventually(() => threads() <= held[0] && descriptors() <= held[1], `threads ${threads()} of ${held[0]}, descriptors ${descriptors()} of ${held[1]}`);
+  const holds = () => `threads ${threads()} of ${held[0]}, descriptors ${descriptors()} of ${held[1]}`;
+  await eventually(() => threads() <= held[0] && descriptors() <= held[1], "what it held before").catch((error) => assert.fail(`${error.message}: ${holds()}`));
   assert.equal(children(), "");
 }
 
