@@ -7,6 +7,7 @@ namespace onebit::halo {
 
 void add_run(CLI::App& app, int& exit_code);
 void add_chat(CLI::App& app, int& exit_code);
+void add_voice(CLI::App& app, int& exit_code);
 void add_batch(CLI::App& app, int& exit_code);
 void add_ppl(CLI::App& app, int& exit_code);
 void add_burnin(CLI::App& app, int& exit_code);

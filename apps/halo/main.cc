@@ -64,6 +64,7 @@ int run(int argc, char** argv) {
   int exit_code = 0;
   add_chat(app, exit_code);
   add_run(app, exit_code);
+  add_voice(app, exit_code);
   add_batch(app, exit_code);
   add_ppl(app, exit_code);
   add_burnin(app, exit_code);

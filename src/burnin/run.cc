@@ -5,7 +5,7 @@
 #include <optional>
 #include <thread>
 
-#include "burnin/http_client.h"
+#include "base/http_client.h"
 #include "eval/line_log.h"
 
 namespace onebit::burnin {

@@ -100,7 +100,8 @@ Status Sequence::compute_logits() {
 }
 
 Result<Generation> generate(Sequence& sequence, const Tokenizer& tokenizer, const ModelConfig& config,
-                            std::span<const TokenId> prompt, const GenerateParams& params, const TextSink& sink) {
+                            std::span<const TokenId> prompt, const GenerateParams& params, const TextSink& sink,
+                            const std::function<bool()>& prompt_cancelled) {
   RETURN_IF_ERROR(check_request(prompt, params, config));
   Generation result;
   result.prompt_tokens = static_cast<uint32_t>(prompt.size());
@@ -109,7 +110,7 @@ Result<Generation> generate(Sequence& sequence, const Tokenizer& tokenizer, cons
   sequence.draft_by_lookup(params.lookup);
   sequence.want_best(params.lookup > 0 ? 0 : answer.candidates());
   const auto drafts_before = sequence.drafts();
-  ASSIGN_OR_RETURN(const uint32_t computed, sequence.prefill(prompt));
+  ASSIGN_OR_RETURN(const uint32_t computed, sequence.prefill(prompt, prompt_cancelled));
   result.cached_tokens = result.prompt_tokens - computed;
   result.prompt_seconds = seconds_since(begin);
 

@@ -81,8 +81,9 @@ struct Generation {
 using TextSink = std::function<bool(std::string_view piece)>;
 
 /// Errors: an empty prompt, one that leaves no room in the context, parameters out of range, what the
-/// backend says. The sequence can be used further either way.
+/// backend says, `cancelled` while the prompt was computed. The sequence can be used further either way.
 Result<Generation> generate(Sequence& sequence, const Tokenizer& tokenizer, const ModelConfig& config,
-                            std::span<const TokenId> prompt, const GenerateParams& params, const TextSink& sink = {});
+                            std::span<const TokenId> prompt, const GenerateParams& params, const TextSink& sink = {},
+                            const std::function<bool()>& cancelled = {});
 
 }  // namespace onebit

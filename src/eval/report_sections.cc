@@ -387,6 +387,44 @@ void burn_in_stats(ReportSection& section, const json& results) {
   fill_list(section, results, {{"rounds in the log", text("rounds")}, {"halo burnin stats, ms", number("ms", 0)}});
 }
 
+Cell median_ms(const char* stage) {
+  return inside(stage, number("p50", 0));
+}
+
+void voice_loops(ReportSection& section, const json& results) {
+  fill(section, member(results, "loops"),
+       {{"model", text("model")},
+        {"loop", text("loop")},
+        {"answered of", joined("answered", " of ", "questions")},
+        {"final transcript ms", median_ms("final_ms")},
+        {"first token", median_ms("first_token_ms")},
+        {"first sentence", median_ms("first_sentence_ms")},
+        {"first audio", median_ms("first_audio_ms")},
+        {"95 of 100", inside("first_audio_ms", number("p95", 0))}});
+  std::string sooner;
+  if (const auto& all = member(results, "sooner"); all.is_array())
+    for (const auto& each : all)
+      sooner += fmt::format("{}{}: {} times sooner, median over {} answers", sooner.empty() ? "" : "; ",
+                            text_cell(member(each, "model")), number_cell(member(each, "ratio"), 1),
+                            text_cell(member(each, "answers")));
+  section.note = fmt::format(
+      "Medians in ms after the last sample of speech and the {} ms of silence that end a turn, which are counted on "
+      "neither "
+      "side; below zero: in that silence. Where answers have three sentences or more the streaming loop is heard "
+      "before the "
+      "serial one: {}.",
+      text_cell(member(results, "silence_ms")), sooner);
+}
+
+void voice_words(ReportSection& section, const json& results) {
+  fill(section, member(results, "word_errors"),
+       {{"voice", text("voice")},
+        {"noise, dB below", text("noise")},
+        {"words", text("words")},
+        {"wrong", text("errors")},
+        {"%", number("rate", 1, 100)}});
+}
+
 struct SectionSpec {
   const char* title;
   const char* command;
@@ -414,6 +452,8 @@ constexpr SectionSpec kSections[]{
     {"Time to read a burn-in's log", "benchmarks/burnin-stats.sh", "burnin-stats", burn_in_stats},
     {"1bit-server under load", "benchmarks/server.sh", "server", server},
     {"1bit-server and rude clients", "benchmarks/soak.sh", "soak", soak},
+    {"From mouth to ear", "benchmarks/voice.sh", "voice", voice_loops},
+    {"Words that are misheard", "benchmarks/voice.sh", "voice", voice_words, true},
 };
 
 }  // namespace

@@ -10,7 +10,7 @@
 #include <functional>
 #include <thread>
 
-#include "burnin/http_client.h"
+#include "base/http_client.h"
 #include "burnin/stats.h"
 #include "tests/support/temp_folder.h"
 

@@ -1,9 +1,10 @@
-#include "burnin/http_client.h"
+#include "base/http_client.h"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
@@ -13,7 +14,7 @@
 #include <boost/beast/http/write.hpp>
 #include <charconv>
 
-namespace onebit::burnin {
+namespace onebit {
 namespace {
 
 namespace asio = boost::asio;
@@ -22,10 +23,8 @@ namespace http = beast::http;
 using asio::ip::tcp;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-constexpr uint64_t kMostReplyBytes = 64 << 20;
 
-using Request = http::request<http::string_body>;
-using Outcome = std::pair<boost::system::error_code, HttpReply>;
+using WireRequest = http::request<http::string_body>;
 
 }  // namespace
 
@@ -35,11 +34,15 @@ struct HttpClient::Impl {
   asio::io_context io{1};
   std::unique_ptr<beast::tcp_stream> stream;  // while connected
   beast::flat_buffer buffer;
+  std::stop_token stop;  // of the post under way
+  uint64_t posts = 0;    // so that a stop that comes late does not end the next
 
   asio::awaitable<boost::system::error_code> connect();
-  asio::awaitable<boost::system::error_code> exchange(const Request& request, HttpReply& reply);
+  asio::awaitable<boost::system::error_code> exchange(const WireRequest& request, const HttpBounds& bounds,
+                                                      HttpReply& reply);
   boost::system::error_code run(asio::awaitable<boost::system::error_code> work);
-  Request make(const std::string& path, const std::string& body) const;
+  WireRequest make(const HttpPost& post) const;
+  tl::unexpected<Error> explain(boost::system::error_code error, const HttpBounds& bounds) const;
 };
 
 HttpClient::HttpClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -77,6 +80,7 @@ asio::awaitable<boost::system::error_code> HttpClient::Impl::connect() {
   tcp::resolver resolver(io);
   const auto [error, found] = co_await resolver.async_resolve(host, port, kAwait);
   if (error) co_return error;
+  if (stop.stop_requested()) co_return asio::error::operation_aborted;
   stream = std::make_unique<beast::tcp_stream>(io);
   buffer.clear();
   stream->expires_after(timeout);
@@ -88,19 +92,31 @@ asio::awaitable<boost::system::error_code> HttpClient::Impl::connect() {
   co_return refused;
 }
 
-asio::awaitable<boost::system::error_code> HttpClient::Impl::exchange(const Request& request, HttpReply& reply) {
+asio::awaitable<boost::system::error_code> HttpClient::Impl::exchange(const WireRequest& request,
+                                                                      const HttpBounds& bounds, HttpReply& reply) {
+  if (stop.stop_requested()) co_return asio::error::operation_aborted;
   stream->expires_after(timeout);
   const auto [unsent, sent] = co_await http::async_write(*stream, request, kAwait);
   if (unsent) co_return unsent;
   bool keep = false;
   do {  // what comes before the answer itself (100 to 199) is passed over
     http::response_parser<http::string_body> parser;
-    parser.body_limit(kMostReplyBytes);
-    const auto [error, bytes] = co_await http::async_read(*stream, buffer, parser, kAwait);
-    if (error) co_return error;
+    parser.body_limit(bounds.most_bytes);
+    const auto [bad, header] = co_await http::async_read_header(*stream, buffer, parser, kAwait);
+    if (bad) co_return bad;
     reply.status = static_cast<int>(parser.get().result_int());
+    const bool streamed = bounds.sink && reply.status == 200;
+    while (!parser.is_done()) {
+      const auto [error, bytes] = co_await http::async_read_some(*stream, buffer, parser, kAwait);
+      if (error) co_return error;
+      auto& body = parser.get().body();
+      if (streamed && !body.empty() && !bounds.sink(body)) co_return asio::error::operation_aborted;
+      if (streamed) body.clear();
+    }
     keep = parser.get().keep_alive();
-    reply.body = std::move(parser.get().body());
+    if (streamed && !parser.get().body().empty() && !bounds.sink(parser.get().body()))
+      co_return asio::error::operation_aborted;
+    reply.body = streamed ? std::string() : std::move(parser.get().body());
   } while (reply.status < 200);
   if (!keep || buffer.size() > 0) stream.reset();  // more than was asked for: it would be taken for the next answer
   co_return boost::system::error_code();
@@ -117,29 +133,56 @@ boost::system::error_code HttpClient::Impl::run(asio::awaitable<boost::system::e
   return result;
 }
 
-Request HttpClient::Impl::make(const std::string& path, const std::string& body) const {
-  Request request(http::verb::post, prefix + path, 11);
+WireRequest HttpClient::Impl::make(const HttpPost& post) const {
+  WireRequest request(http::verb::post, prefix + post.path, 11);
   request.set(http::field::host, host.find(':') == std::string::npos ? host + ":" + port : "[" + host + "]:" + port);
-  request.set(http::field::content_type, "application/json");
+  request.set(http::field::content_type, post.content_type);
   if (!key.empty()) request.set(http::field::authorization, "Bearer " + key);
-  request.body() = body;
+  request.body() = post.body;
   request.prepare_payload();
   return request;
 }
 
-Result<HttpReply> HttpClient::post(const std::string& path, const std::string& body) {
-  const auto request = impl_->make(path, body);
-  HttpReply reply;
-  if (impl_->stream) {  // a kept connection may have been closed meanwhile; then a new one is tried
-    const auto error = impl_->run(impl_->exchange(request, reply));
-    if (!error) return reply;
-    if (error == beast::error::timeout) return fail("{}: no answer within {} ms", impl_->url, impl_->timeout.count());
-  }
-  auto error = impl_->run(impl_->connect());
-  if (!error) error = impl_->run(impl_->exchange(request, reply));
-  if (!error) return reply;
-  if (error == beast::error::timeout) return fail("{}: no answer within {} ms", impl_->url, impl_->timeout.count());
-  return fail("{}: {}", impl_->url, error.message());
+tl::unexpected<Error> HttpClient::Impl::explain(boost::system::error_code error, const HttpBounds& bounds) const {
+  if (bounds.stop.stop_requested()) return fail("{}: ended before the answer", url);
+  if (error == beast::error::timeout) return fail("{}: no answer within {} ms", url, timeout.count());
+  if (error == http::error::body_limit) return fail("{}: the answer has more than {} bytes", url, bounds.most_bytes);
+  return fail("{}: {}", url, error.message());
 }
 
-}  // namespace onebit::burnin
+const std::string& HttpClient::prefix() const {
+  return impl_->prefix;
+}
+
+Result<HttpReply> HttpClient::post(const std::string& path, const std::string& body) {
+  return post({.path = path, .body = body}, {});
+}
+
+Result<HttpReply> HttpClient::post(const HttpPost& post, const HttpBounds& bounds) {
+  auto& impl = *impl_;
+  const auto request = impl.make(post);
+  HttpReply reply;
+  bool told = false;  // the sink: a second try would tell it all again
+  HttpBounds used = bounds;
+  if (bounds.sink) used.sink = [&](std::string_view part) { return told = true, bounds.sink(part); };
+  impl.stop = bounds.stop;
+  const std::stop_callback on_stop(bounds.stop, [&impl, number = ++impl.posts] {
+    asio::post(impl.io, [&impl, number] {
+      if (impl.stream && impl.posts == number) impl.stream->close();
+    });
+  });
+  if (impl.stream && !bounds.stop.stop_requested()) {
+    // A kept connection may have been closed meanwhile; then a new one is tried.
+    const auto error = impl.run(impl.exchange(request, used, reply));
+    if (!error) return reply;
+    if (error == beast::error::timeout || error == http::error::body_limit || told || bounds.stop.stop_requested())
+      return impl.explain(error, bounds);
+  }
+  if (bounds.stop.stop_requested()) return fail("{}: ended before the answer", impl.url);
+  auto error = impl.run(impl.connect());
+  if (!error) error = impl.run(impl.exchange(request, used, reply));
+  if (!error) return reply;
+  return impl.explain(error, bounds);
+}
+
+}  // namespace onebit
