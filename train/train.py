@@ -82,14 +82,14 @@ def learning_rate(a, step):
 
 
 @torch.no_grad()
-def evaluate(network, batches, rows, progress):
+def evaluate(model, batches, rows, progress):
     """Nats a token on what was held out of each kind of text."""
     result = {}
     for kind, source in batches.sources.items():
         count = min((HELD_OUT - 1) // source.length, 128) // rows * rows
         text = source.held_out[:count * source.length + 1].long()
         inputs, targets = (t.view(-1, source.length) for t in (text[:-1], text[1:]))
-        losses = [network(inputs[i:i + rows], targets[i:i + rows], progress) for i in range(0, count, rows)]
+        losses = [model(inputs[i:i + rows], targets[i:i + rows], progress) for i in range(0, count, rows)]
         result[kind] = round(float(torch.stack(losses).mean()), 4)
     return result
 
@@ -109,6 +109,7 @@ def arguments():
     p.add_argument("--steps", type=int, default=3430, help="in all: 449.6 million tokens")
     p.add_argument("--decay-steps", type=int, default=700, help="of them the last, in which the rate falls to nothing")
     p.add_argument("--seconds", type=float, default=1e9, help="stop after so long, to be called again")
+    p.add_argument("--eager", action="store_true", help="compile nothing: for a few steps")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--rate", type=float, default=2e-3)
     p.add_argument("--rate-later", type=float, default=1.2e-3, help="where the fall to nothing begins")
@@ -138,7 +139,8 @@ def main():
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         step, batches.read = state["step"], state["read"]
-    network = torch.compile(model, dynamic=False)
+    if not a.eager:
+        model.compile_parts()
     log = csv.writer(open(f"{folder}/log.csv", "a", newline="", buffering=1))
     if step == 0:
         log.writerow(["step", "rate", "loss", *batches.sources])
@@ -149,7 +151,7 @@ def main():
             group["lr"] = learning_rate(a, step)
         optimizer.param_groups[0]["weight_decay"] = a.weight_decay if step < a.steps // 2 else 0.0
         for inputs, targets in batches.next(step):
-            loss = network(inputs, targets, progress)
+            loss = model(inputs, targets, progress)
             (loss * (a.micro_batch / a.batch)).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -158,7 +160,7 @@ def main():
         step += 1
         if step % 50 == 0 or step == a.steps:
             mean = float(torch.stack(losses).mean())
-            seen = evaluate(network, batches, a.micro_batch // a.length, progress) if step % 500 == 0 or step == a.steps else {}
+            seen = evaluate(model, batches, a.micro_batch // a.length, progress) if step % 500 == 0 or step == a.steps else {}
             log.writerow([step, f"{learning_rate(a, step - 1):.2e}", round(mean, 4), *seen.values()])
             if step % 250 == 0 or step == a.steps or step == 50:
                 rate = len(losses) * a.batch / (time.time() - marked)

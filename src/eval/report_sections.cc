@@ -445,6 +445,7 @@ constexpr SectionSpec kSections[]{
     {"Start and memory", "benchmarks/startup.sh", "startup", startup},
     {"Perplexity (bundled model, WikiText-2 test)", "benchmarks/ppl-gen2.sh", "ppl-gen2", perplexity},
     {"Dense and 3:4 sparse twins", "benchmarks/sherry.sh", "sherry", sherry},
+    {"s1_25 on a GPU", "benchmarks/sherry.sh", "sherry_gpu", sherry},
     {"Perplexity by configuration", "benchmarks/ppl-gen2.sh", "ppl-gen2", configurations, true},
     {"Burn-in: two engines side by side", "benchmarks/shadow-burnin.sh", "burnin", burn_in},
     {"Burn-in against another program", "benchmarks/peers/burnin.sh", "burnin-peer", burn_in_peer},

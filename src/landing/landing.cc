@@ -6,6 +6,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "base/service_manager.h"
 #include "landing/bus_watch.h"
 #include "landing/landing_impl.h"
 #include "server/listen.h"
@@ -43,9 +44,12 @@ void Landing::run() {
     impl->power_profile = std::move(profile);
   };
   asio::co_spawn(impl_->io, watch_power_profile(use_profile), asio::detached);
+  asio::co_spawn(impl_->io, server::tell_watchdog(), asio::detached);
+  notify_manager("READY=1");
   impl_->io.run();
 }
 void Landing::stop() {
+  notify_manager("STOPPING=1");
   impl_->io.stop();
 }
 

@@ -7,6 +7,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "base/service_manager.h"
 #include "base/utf8.h"
 #include "server/await.h"
 #include "server/handlers.h"
@@ -130,6 +131,8 @@ void Server::Impl::load() {
 Status Server::Impl::run() {
   loader = std::thread([this] { load(); });
   asio::co_spawn(io, accept(), asio::detached);
+  asio::co_spawn(io, tell_watchdog(), asio::detached);
+  notify_manager("READY=1");  // requests are answered; /health tells of the model
   io.run();
   loader.join();
   for (auto* pool : {&workers, &files}) {
@@ -146,6 +149,7 @@ void Server::Impl::stop() {
   if (stopping) return io.stop();
   stopping = true;
   log(fmt::format("stopping requests={}", requests));
+  notify_manager("STOPPING=1");
   boost::system::error_code ignored;
   acceptor.close(ignored);
   voice.drain();

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include "format/h1b_writer.h"
+#include "format/model_tensors.h"
 #include "tests/backend/backend_models.h"
 
 namespace onebit {
@@ -150,6 +152,27 @@ TEST(CpuBackend, ErrorsAreTheReferencesAndLeaveTheCache) {
     }
     EXPECT_EQ(messages[0], messages[1]);
   }
+}
+
+TEST(SparseModel, AllOfItsMatricesAreSparseOrNoneIs) {
+  const test::TempFolder folder;
+  const auto path = folder.path("mixed.h1b");
+  const auto parts = test::tiny_parts(config_of(48, 4, 2, 16, 80));
+  auto specs = model_tensors(parts.config, Packing::kS1_25, Packing::kQ8);
+  auto& other = *std::find_if(specs.begin(), specs.end(), [](const auto& s) { return s.name == "blk.1.ffn_up"; });
+  other.packing = Packing::kT2;
+  auto writer = H1bWriter::create(path, parts, specs);
+  ASSERT_TRUE(writer) << writer.error().message;
+  for (const auto& spec : specs)
+    ASSERT_TRUE(writer->write_tensor(std::vector<std::byte>(spec.matrix_bytes()), std::vector<float>(spec.scales())));
+  ASSERT_TRUE(writer->finish());
+  const auto file = H1bFile::open(path);
+  ASSERT_TRUE(file) << file.error().message;
+  const auto bound = bind_weights(*file, HeadChoice::kStored);
+  ASSERT_FALSE(bound);
+  const auto& message = bound.error().message;
+  EXPECT_NE(message.find("blk.1.ffn_up: packing is t2, expected s1_25, as blk.0.attn_q is"), std::string::npos)
+      << message;
 }
 
 RC_GTEST_PROP(CpuBackendProperty, AnyShapeAndSplitGivesTheReferencesBits, ()) {

@@ -93,6 +93,33 @@ TEST_F(ConvertTest, PackedWeightsScalesAndNormsComeThrough) {
   }
 }
 
+TEST_F(ConvertTest, DenseWeightsAreMadeSparseOnlyByForce) {
+  const auto model = make_hf_model(tiny_config(), TernaryStorage::kPackedMultiply);
+  try {
+    convert(model.folder, {Packing::kS1_25, Packing::kBf16});
+    ADD_FAILURE() << "it was converted";
+  } catch (const std::runtime_error& refusal) {
+    EXPECT_NE(std::string(refusal.what()).find("was not trained for s1_25"), std::string::npos) << refusal.what();
+  }
+  EXPECT_FALSE(std::filesystem::exists(target_.path("model.h1b")));
+  const auto file = convert(model.folder, {Packing::kS1_25, Packing::kBf16, true});
+  size_t kept = 0;
+  for (uint32_t layer = 0; layer < model.config.layers; ++layer)
+    for (const auto linear : kLinears) {
+      const auto after = unpack_all(*file.find(tensor_name(layer, linear)));
+      const auto& before = model.ternary.at(test::hf_name(layer, linear));
+      ASSERT_EQ(after.size(), before.size());
+      for (size_t i = 0; i < after.size(); i += 4) {
+        ASSERT_TRUE(s1_25::is_sparse(&after[i]));
+        if (!s1_25::is_sparse(&before[i])) continue;
+        EXPECT_TRUE(std::equal(&before[i], &before[i] + 4, &after[i])) << "what is sparse already stays";
+        ++kept;
+      }
+    }
+  EXPECT_GT(kept, 0u);
+  expect_floats(file, model);
+}
+
 TEST_F(ConvertTest, BitlinearDividesByTheScale) {
   const auto model = make_hf_model(tiny_config(), TernaryStorage::kPackedDivide);
   const auto file = convert(model.folder);
