@@ -170,10 +170,7 @@ void add_voice(CLI::App& app, Settings& s, Words& words) {
                  "Its voice where a client names none: flite has slt, rms, awb, kal; espeak-ng languages: en, de, …")
       ->group(group);
   app.add_option("--tts-url", v.speaker.url, "Where that server is")->type_name("URL")->group(group);
-  app.add_option("--tts-key", v.speaker.key, "Its API key")
-      ->envname("ONEBIT_TTS_KEY")
-      ->type_name("KEY")
-      ->group(group);
+  app.add_option("--tts-key", v.speaker.key, "Its API key")->envname("ONEBIT_TTS_KEY")->type_name("KEY")->group(group);
   app.add_option("--tts-model", v.speaker.model, "The model that it is asked for")->group(group)->capture_default_str();
   app.add_option("--tts-program", words.tts_program,
                  "With --tts espeak-ng: another program that reads text and writes WAV")

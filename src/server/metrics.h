@@ -28,7 +28,7 @@ class Metrics {
   void ended(const Outcome& outcome);
   void voice_answer(const char* outcome);  // completed, cancelled or failed
   void voice_first_audio(double seconds);  // from the known end of speech to the answer's first sound
-  void refused(int status);  // an HTTP answer from 400 on
+  void refused(int status);                // an HTTP answer from 400 on
 
   /// Tokens generated in the last ten seconds, a second.
   double tokens_a_second() const;

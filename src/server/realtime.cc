@@ -16,13 +16,13 @@ namespace {
 
 namespace websocket = beast::websocket;
 
-constexpr uint64_t kMostUnsent = 8 << 20;        // bytes that a slow reader may leave
-constexpr uint32_t kMostPings = 200;             // in the time of one look
+constexpr uint64_t kMostUnsent = 8 << 20;  // bytes that a slow reader may leave
+constexpr uint32_t kMostPings = 200;       // in the time of one look
 constexpr std::chrono::milliseconds kTalkLook{100};
 constexpr std::chrono::seconds kCloseTime{5};
-constexpr size_t kLargeEvent = 16 << 10;         // bytes that are read on another thread
+constexpr size_t kLargeEvent = 16 << 10;  // bytes that are read on another thread
 constexpr size_t kKeptBuffer = 256 << 10;
-constexpr double kMostAheadOfRecognizer = 20;    // seconds of sound; then the client waits
+constexpr double kMostAheadOfRecognizer = 20;  // seconds of sound; then the client waits
 
 std::string session_id() {
   std::random_device device;
@@ -246,7 +246,8 @@ void RealtimeSession::add_item(const CreateItem& item) {
 
 asio::awaitable<void> RealtimeSession::respond(const RealtimeSettings& settings, const std::string& id) {
   if (teller_.answering() || respond_wanted_) {
-    refuse(api_error(400, "conversation_already_has_active_response", "an answer is under way: cancel it, or wait"), id);
+    refuse(api_error(400, "conversation_already_has_active_response", "an answer is under way: cancel it, or wait"),
+           id);
     co_return;
   }
   if (!of_the_loop(settings, settings_)) {
@@ -275,8 +276,7 @@ void RealtimeSession::cancel(const std::string& id) {
     loop_->interrupt();
     hear_all();
   }
-  if (fresh_.size() == told)
-    refuse(api_error(400, "response_cancel_not_active", "no answer is under way"), id);
+  if (fresh_.size() == told) refuse(api_error(400, "response_cancel_not_active", "no answer is under way"), id);
 }
 
 void RealtimeSession::refuse(const ApiError& error, const std::string& id) {

@@ -105,10 +105,10 @@ class RealtimeSession : public std::enable_shared_from_this<RealtimeSession> {
   std::shared_ptr<voice::Recognizer> recognizer_;
   std::unique_ptr<voice::Loop> loop_, old_loop_;  // the old one while it ends
   uint64_t loops_ = 0;                            // that there were
-  std::string question_;          // what was said or written, and not answered
-  uint32_t awaited_ = 0;          // turns whose transcript is to come
-  bool respond_wanted_ = false;   // once it has
-  bool own_settings_ = false;     // the model has those of one answer
+  std::string question_;                          // what was said or written, and not answered
+  uint32_t awaited_ = 0;                          // turns whose transcript is to come
+  bool respond_wanted_ = false;                   // once it has
+  bool own_settings_ = false;                     // the model has those of one answer
   std::optional<Clock::time_point> speech_end_;
 
   std::mutex heard_mutex_;
@@ -121,7 +121,7 @@ class RealtimeSession : public std::enable_shared_from_this<RealtimeSession> {
   std::optional<asio::steady_timer> writer_timer_, watch_timer_, done_timer_;
   std::optional<beast::websocket::close_reason> closing_;
   std::optional<Clock::time_point> write_deadline_;
-  uint32_t pings_ = 0;  // since the last look
+  uint32_t pings_ = 0;    // since the last look
   uint32_t helpers_ = 0;  // coroutines beside the one that reads
   bool over_ = false;
   int status_ = 101;

@@ -23,19 +23,19 @@ constexpr size_t kLongestId = 64;
 constexpr size_t kMostContentParts = 32;
 
 /// Fields of one object of an event; the fault of one is the event's.
-class Object {
+class EventObject {
  public:
-  Object(const json& object, std::string place, ApiError& error, bool& failed)
+  EventObject(const json& object, std::string place, ApiError& error, bool& failed)
       : fields_(object), place_(std::move(place)), error_(error), failed_(failed) {}
-  ~Object() {
+  ~EventObject() {
     if (fields_.error() != nullptr && !failed_) {
       error_ = *fields_.error();
       error_.param = place_ + error_.param;
       failed_ = true;
     }
   }
-  Object(const Object&) = delete;
-  Object& operator=(const Object&) = delete;
+  EventObject(const Object&) = delete;
+  EventObject& operator=(const Object&) = delete;
 
   Fields* operator->() { return &fields_; }
   /// Null where it is absent or no object, which is a fault.
@@ -53,14 +53,14 @@ class Object {
   bool& failed_;
 };
 
-class Reader {
+class RealtimeReader {
  public:
-  Reader(const json& root, const RealtimeSettings& now) : root_(root), settings_(now) {}
+  RealtimeReader(const json& root, const RealtimeSettings& now) : root_(root), settings_(now) {}
 
   ApiResult<RealtimeEvent> read(std::string& id) {
     RealtimeEvent event;
     {
-      Object all(root_, "", error_, failed_);
+      EventObject all(root_, "", error_, failed_);
       id = all->string("event_id", "").substr(0, kLongestId);
       event = read_type(all, all->string("type", ""));
     }
@@ -69,7 +69,7 @@ class Reader {
   }
 
  private:
-  RealtimeEvent read_type(Object& all, const std::string& type) {
+  RealtimeEvent read_type(EventObject& all, const std::string& type) {
     if (type == "session.update") {
       if (const auto* session = all.object("session"))
         read_session(*session, "session.");
@@ -97,7 +97,7 @@ class Reader {
     return CancelResponse{};
   }
 
-  std::vector<int16_t> audio(Object& all) {
+  std::vector<int16_t> audio(EventObject& all) {
     const auto* text = all->find("audio");
     if (text == nullptr || !text->is_string()) {
       all->fault("audio", "audio must be a string of base64");
@@ -116,7 +116,7 @@ class Reader {
   /// Of session.update and response.create, in either form of the protocol.
   void read_session(const json& object, const std::string& place) {
     auto& s = settings_;
-    Object session(object, place, error_, failed_);
+    EventObject session(object, place, error_, failed_);
     s.instructions = session->string("instructions", s.instructions);
     s.voice = session->string("voice", s.voice);
     s.speed = session->number("speed", s.speed, 0.25, 4);
@@ -135,22 +135,22 @@ class Reader {
   }
 
   void read_audio(const json& object, const std::string& place) {
-    Object audio(object, place, error_, failed_);
+    EventObject audio(object, place, error_, failed_);
     if (const auto* in = audio.object("input")) {
-      Object input(*in, place + "input.", error_, failed_);
+      EventObject input(*in, place + "input.", error_, failed_);
       read_format(input, "format");
       read_transcription(input, *in, "transcription");
       read_detection(input, *in);
     }
     if (const auto* out = audio.object("output")) {
-      Object output(*out, place + "output.", error_, failed_);
+      EventObject output(*out, place + "output.", error_, failed_);
       read_format(output, "format");
       settings_.voice = output->string("voice", settings_.voice);
       settings_.speed = output->number("speed", settings_.speed, 0.25, 4);
     }
   }
 
-  void read_most_tokens(Object& session, const char* name) {
+  void read_most_tokens(EventObject& session, const char* name) {
     const auto* value = session->find(name);
     if (value != nullptr && value->is_string() && *value == "inf")
       settings_.most_tokens = 0;
@@ -158,7 +158,7 @@ class Reader {
       settings_.most_tokens = static_cast<uint32_t>(session->integer(name, settings_.most_tokens, 0, INT32_MAX));
   }
 
-  void read_modalities(Object& session, const char* name) {
+  void read_modalities(EventObject& session, const char* name) {
     const auto* value = session->find(name);
     if (value == nullptr) return;
     const auto all = session->strings(name, 2);
@@ -168,7 +168,7 @@ class Reader {
     settings_.audio = std::find(all.begin(), all.end(), "audio") != all.end();
   }
 
-  void read_format(Object& session, const char* name) {
+  void read_format(EventObject& session, const char* name) {
     const auto* value = session->find(name);
     if (value == nullptr || (value->is_string() && *value == "pcm16")) return;
     if (value->is_object() && value->value("type", json()) == "audio/pcm" &&
@@ -177,18 +177,18 @@ class Reader {
     session->fault(name, fmt::format("{} is pcm16 (audio/pcm) of {} samples a second", name, kRealtimeRate));
   }
 
-  void read_transcription(Object& session, const json& object, const char* name) {
+  void read_transcription(EventObject& session, const json& object, const char* name) {
     if (!object.contains(name)) return;
     settings_.transcription = session.object(name) != nullptr;
   }
 
-  void read_detection(Object& session, const json& object) {
+  void read_detection(EventObject& session, const json& object) {
     if (!object.contains("turn_detection")) return;
     auto& s = settings_;
     const auto* value = session.object("turn_detection");
     s.turn_detection = value != nullptr;
     if (value == nullptr) return;
-    Object detection(*value, "turn_detection.", error_, failed_);
+    EventObject detection(*value, "turn_detection.", error_, failed_);
     if (detection->string("type", "server_vad") != "server_vad")
       detection->fault("type", "type is server_vad, or turn_detection is null");
     s.threshold = detection->number("threshold", s.threshold, 0, 1);
@@ -200,7 +200,7 @@ class Reader {
   }
 
   CreateItem read_item(const json& object) {
-    Object item(object, "item.", error_, failed_);
+    EventObject item(object, "item.", error_, failed_);
     CreateItem result{item->string("id", ""), item->string("role", "user"), ""};
     if (result.id.size() > kLongestId) item->fault("id", fmt::format("id has more than {} bytes", kLongestId));
     if (item->string("type", "message") != "message") item->fault("type", "type must be message");
@@ -243,7 +243,7 @@ Json detection_json(const RealtimeSettings& s) {
 ApiResult<RealtimeEvent> read_realtime(std::string_view text, const RealtimeSettings& now, std::string& id) {
   id.clear();
   const auto root = parse_body(text);
-  if (root) return Reader(*root, now).read(id);
+  if (root) return RealtimeReader(*root, now).read(id);
   auto error = root.error();
   error.message = "an event must be one JSON object: " + error.message;
   return tl::unexpected(std::move(error));

@@ -18,14 +18,14 @@ inline constexpr uint32_t kRealtimeRate = 24000;
 /// What session.update sets, in the names of the protocol.
 struct RealtimeSettings {
   std::string instructions{};
-  std::string voice{};             // as the client named it; empty: the server's
-  double speed = 1;                // of speech
-  double temperature = 0.7;        // of words; elsewhere 0 is usual
-  uint32_t most_tokens = 300;      // of an answer; 0: what the context holds
-  bool audio = true;               // answers are spoken, with their transcript; false: text only
-  bool transcription = true;       // what is understood is told
-  bool turn_detection = true;      // server_vad; false: a turn is what comes until a commit
-  double threshold = 0.5;          // of the detector: 0 hears everything, 1 only what is loud
+  std::string voice{};         // as the client named it; empty: the server's
+  double speed = 1;            // of speech
+  double temperature = 0.7;    // of words; elsewhere 0 is usual
+  uint32_t most_tokens = 300;  // of an answer; 0: what the context holds
+  bool audio = true;           // answers are spoken, with their transcript; false: text only
+  bool transcription = true;   // what is understood is told
+  bool turn_detection = true;  // server_vad; false: a turn is what comes until a commit
+  double threshold = 0.5;      // of the detector: 0 hears everything, 1 only what is loud
   uint32_t prefix_padding_ms = 300;
   uint32_t silence_duration_ms = 600;
   bool create_response = true;     // turns are answered by themselves

@@ -10,9 +10,11 @@
 #include "voice/recognizer.h"
 
 namespace onebit::server {
+namespace {
 
 using Json = nlohmann::ordered_json;
-using Kind = voice::Event::Kind;
+
+}  // namespace
 
 RealtimeTeller::RealtimeTeller(RealtimeForm form, std::string session_id, std::string model, std::string recognizer)
     : form_(form),
@@ -117,6 +119,7 @@ void RealtimeTeller::partial(Turn& turn, const std::string& text, Events& out) {
 }
 
 void RealtimeTeller::hear(const voice::Event& event, const RealtimeSettings& settings, bool answers, Events& out) {
+  using Kind = voice::Event::Kind;
   switch (event.kind) {
     case Kind::kSpeechStarted: {
       auto& turn = turn_of(event.turn);
@@ -145,7 +148,9 @@ void RealtimeTeller::hear(const voice::Event& event, const RealtimeSettings& set
             {{"item_id", turn->second.item},
              {"content_index", 0},
              {"transcript", event.text},
-             {"usage", {{"type", "duration"}, {"seconds", static_cast<double>(heard_ - std::min(heard_, turn->second.begin)) / 1000}}}});
+             {"usage",
+              {{"type", "duration"},
+               {"seconds", static_cast<double>(heard_ - std::min(heard_, turn->second.begin)) / 1000}}}});
       if (spoken) turns_.erase(turn);
       if (!event.text.empty() && (answers || !spoken)) begin_response(event.turn, settings, out);
       break;
@@ -242,8 +247,9 @@ Json RealtimeTeller::response_json(const Response& response, const char* status,
   const char* item_status = std::string_view(status) == "completed" ? "completed" : "incomplete";
   Json output = Json::array();
   if (over && response.begun) output.push_back(item_json(response, item_status));
-  const Json modalities = response.audio && form_ == RealtimeForm::kBeta ? Json::array({"audio", "text"})
-                                                                         : Json::array({response.audio ? "audio" : "text"});
+  const Json modalities = response.audio && form_ == RealtimeForm::kBeta
+                              ? Json::array({"audio", "text"})
+                              : Json::array({response.audio ? "audio" : "text"});
   return {{"id", response.id},
           {"object", "realtime.response"},
           {"status", status},
@@ -288,8 +294,7 @@ void RealtimeTeller::end_response(const char* status, const Json& details, Event
       done(name("response.text.done", "response.output_text.done"), {{"text", response.text}});
     }
     done("response.content_part.done", {{"part", part_json(response, response.text.c_str())}});
-    const auto item =
-        item_json(response, std::string_view(status) == "completed" ? "completed" : "incomplete");
+    const auto item = item_json(response, std::string_view(status) == "completed" ? "completed" : "incomplete");
     add(out, "response.output_item.done", {{"response_id", response.id}, {"output_index", 0}, {"item", item}});
     if (form_ == RealtimeForm::kGeneral)
       add(out, "conversation.item.done", {{"previous_item_id", nullptr}, {"item", item}});

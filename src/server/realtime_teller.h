@@ -55,9 +55,9 @@ class RealtimeTeller {
     std::string id, item;
     uint64_t turn = 0;
     bool audio = true;
-    std::string text{};        // so far
-    uint64_t samples = 0;      // of its speech, told so far
-    bool begun = false;        // its item was told
+    std::string text{};    // so far
+    uint64_t samples = 0;  // of its speech, told so far
+    bool begun = false;    // its item was told
   };
 
   std::string new_id(const char* prefix);

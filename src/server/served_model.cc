@@ -104,7 +104,8 @@ Status ServedModel::answer(const std::string& question, const Sink& sink, const 
   const auto inbox = std::make_shared<AnswerInbox>();
   std::vector<Request> requests;
   requests.push_back(std::move(request));
-  const auto ticket = service_->engine.submit(std::move(requests), {std::make_shared<MeteredListener>(inbox, metrics_)});
+  const auto ticket =
+      service_->engine.submit(std::move(requests), {std::make_shared<MeteredListener>(inbox, metrics_)});
   if (ticket.refusal != EngineLoop::Refusal::kNone) return fail("{}", ticket.reason);
   const std::stop_callback on_stop(stop, [&] {
     ticket.cancel();

@@ -16,7 +16,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kMostCharacters = 4096;  // of a text to be spoken, as OpenAI has it
 
-size_t characters(std::string_view text) {
+size_t count_characters(std::string_view text) {
   return static_cast<size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
@@ -36,7 +36,7 @@ ApiResult<SpeechCall> read_speech(std::string_view body) {
   fields.string("model", "");
   fields.string("instructions", "");
   if (call.input.empty()) fields.fault("input", "input is missing: the text to be spoken");
-  if (characters(call.input) > kMostCharacters)
+  if (count_characters(call.input) > kMostCharacters)
     fields.fault("input", fmt::format("input has more than {} characters", kMostCharacters));
   if (format != "wav" && format != "pcm") fields.fault("response_format", "response_format is wav or pcm");
   if (fields.string("stream_format", "audio") != "audio") fields.fault("stream_format", "stream_format is audio");

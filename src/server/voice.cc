@@ -83,13 +83,15 @@ ApiResult<std::string> Voice::voice_named(const std::string& name) const {
   const auto own = voice::voices_of(options_.speaker.engine);
   if (name.empty() || name == options_.speaker.voice) return options_.speaker.voice;
   if (std::find(own.begin(), own.end(), name) != own.end()) return name;
-  const auto* known = std::find_if(kOpenAiVoices.begin(), kOpenAiVoices.end(),
-                                   [&](const auto& pair) { return pair.first == name; });
+  const auto* known =
+      std::find_if(kOpenAiVoices.begin(), kOpenAiVoices.end(), [&](const auto& pair) { return pair.first == name; });
   if (known != kOpenAiVoices.end() && options_.speaker.engine != "openai")
     return own.empty() ? options_.speaker.voice : std::string(known->second);
-  if (own.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-        return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '+' || c == '.';
-      }) && std::isalnum(static_cast<unsigned char>(name.front())) != 0)
+  if (own.empty() && name.size() <= 64 &&
+      std::all_of(
+          name.begin(), name.end(),
+          [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '+' || c == '.'; }) &&
+      std::isalnum(static_cast<unsigned char>(name.front())) != 0)
     return name;  // the engine knows
   auto error = api_error(400, "voice_not_found", fmt::format("there is no voice '{}'", printable(name)));
   error.param = "voice";

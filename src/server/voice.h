@@ -21,8 +21,8 @@ namespace asio = boost::asio;
 
 struct VoiceOptions {
   voice::RecognizerOptions recognizer{};
-  voice::SpeakerOptions speaker{};  // `voice`: where a client names none
-  uint32_t most = 4;                // conversations, transcriptions and speeches at once; 0: none are served
+  voice::SpeakerOptions speaker{};     // `voice`: where a client names none
+  uint32_t most = 4;                   // conversations, transcriptions and speeches at once; 0: none are served
   std::chrono::seconds session{3600};  // for a conversation
 };
 
@@ -85,7 +85,8 @@ class Voice {
   void cancel_all();
   /// By any thread: what works long is to stop.
   bool ending() const { return ending_; }
-  /// Ends what is left of them, and the threads; nothing calls an engine after it. After the network's thread has ended.
+  /// Ends what is left of them, and the threads; nothing calls an engine after it. After the network's thread has
+  /// ended.
   void end();
 
  private:

@@ -19,8 +19,8 @@ namespace {
 
 using VoiceClock = std::chrono::steady_clock;
 
-constexpr double kMostAheadOfHearing = 20;          // seconds of a recording that wait for the recogniser
-constexpr size_t kMostUnsentSpeech = 1 << 20;       // bytes that wait for a reader
+constexpr double kMostAheadOfHearing = 20;     // seconds of a recording that wait for the recogniser
+constexpr size_t kMostUnsentSpeech = 1 << 20;  // bytes that wait for a reader
 constexpr std::chrono::milliseconds kWorkTick{5};
 
 /// What work on another thread is asked to stop by.
@@ -177,9 +177,8 @@ asio::awaitable<void> Handlers::talk(Connection& c) {
   limits.session = options_.voice.session;
   limits.answer = options_.request_time;
   limits.most_tokens = options_.api.max_tokens;
-  const auto session =
-      std::make_shared<RealtimeSession>(voice_, metrics_, std::exchange(service, nullptr), c.tenant(), limits,
-                                        beta ? RealtimeForm::kBeta : RealtimeForm::kGeneral);
+  const auto session = std::make_shared<RealtimeSession>(voice_, metrics_, std::exchange(service, nullptr), c.tenant(),
+                                                         limits, beta ? RealtimeForm::kBeta : RealtimeForm::kGeneral);
   co_await session->run(c, std::string(offer.chosen));
 }
 

@@ -1,5 +1,5 @@
-// What clients of the routes of sound say, of any bytes: a sentence, or what the server takes. The first byte says which
-// reader has the rest.
+// What clients of the routes of sound say, of any bytes: a sentence, or what the server takes. The first byte says
+// which reader has the rest.
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 

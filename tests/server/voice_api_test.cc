@@ -36,7 +36,8 @@ constexpr const char* kType = "multipart/form-data; boundary=\"a b\"";
 TEST(FormTest, GivesEachPart) {
   const std::string body =
       "before\r\n--a b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x \\\"y\\\".wav\"\r\nContent-Type: "
-      "audio/wav\r\n\r\n\r\n--a\r\n\r\n--a b \r\ncontent-disposition: form-data; name=model\r\n\r\nm\r\n--a b--\r\nafter";
+      "audio/wav\r\n\r\n\r\n--a\r\n\r\n--a b \r\ncontent-disposition: form-data; name=model\r\n\r\nm\r\n--a "
+      "b--\r\nafter";
   const auto form = read_form(kType, body);
   ASSERT_TRUE(form) << form.error().message;
   ASSERT_EQ(form->size(), 2u);
@@ -79,17 +80,18 @@ TEST(RealtimeApiTest, BothFormsSetTheSame) {
                     {"input_audio_transcription", nullptr},
                     {"max_response_output_tokens", "inf"},
                     {"turn_detection", detection}}}};
-  const json general{
-      {"type", "session.update"},
-      {"session",
-       {{"type", "realtime"},
-        {"instructions", "Be brief."},
-        {"output_modalities", {"text"}},
-        {"max_output_tokens", "inf"},
-        {"audio",
-         {{"input",
-           {{"format", {{"type", "audio/pcm"}, {"rate", 24000}}}, {"transcription", nullptr}, {"turn_detection", detection}}},
-          {"output", {{"voice", "awb"}, {"speed", 1.5}}}}}}}};
+  const json general{{"type", "session.update"},
+                     {"session",
+                      {{"type", "realtime"},
+                       {"instructions", "Be brief."},
+                       {"output_modalities", {"text"}},
+                       {"max_output_tokens", "inf"},
+                       {"audio",
+                        {{"input",
+                          {{"format", {{"type", "audio/pcm"}, {"rate", 24000}}},
+                           {"transcription", nullptr},
+                           {"turn_detection", detection}}},
+                         {"output", {{"voice", "awb"}, {"speed", 1.5}}}}}}}};
   const auto one = read(beta), other = read(general);
   ASSERT_TRUE(one && other);
   const auto& s = std::get<SessionUpdate>(*one).settings;
@@ -237,9 +239,10 @@ TEST(SpeechApiTest, RequestsAreReadLikeOpenAis) {
   ASSERT_TRUE(call);
   EXPECT_FALSE(call->wav);
   EXPECT_TRUE(read_speech(json{{"input", std::string(4096, 'x')}}.dump()));
-  for (const auto& body : {json::object(), json{{"input", std::string(4097, 'x')}}, json{{"input", 1}},
-                           json{{"input", "x"}, {"response_format", "mp3"}}, json{{"input", "x"}, {"speed", 0.1}},
-                           json{{"input", "x"}, {"stream_format", "sse"}}, json{{"input", "x"}, {"voice", {{"id", 1}}}}})
+  for (const auto& body :
+       {json::object(), json{{"input", std::string(4097, 'x')}}, json{{"input", 1}},
+        json{{"input", "x"}, {"response_format", "mp3"}}, json{{"input", "x"}, {"speed", 0.1}},
+        json{{"input", "x"}, {"stream_format", "sse"}}, json{{"input", "x"}, {"voice", {{"id", 1}}}}})
     EXPECT_FALSE(read_speech(body.dump())) << body;
 }
 
