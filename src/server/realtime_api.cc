@@ -34,8 +34,8 @@ class EventObject {
       failed_ = true;
     }
   }
-  EventObject(const Object&) = delete;
-  EventObject& operator=(const Object&) = delete;
+  EventObject(const EventObject&) = delete;
+  EventObject& operator=(const EventObject&) = delete;
 
   Fields* operator->() { return &fields_; }
   /// Null where it is absent or no object, which is a fault.
