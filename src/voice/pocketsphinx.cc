@@ -125,6 +125,7 @@ Result<std::unique_ptr<Recognizer>> make_pocketsphinx(const RecognizerOptions& o
     if (!is_there(path))
       return fail("{}: not there: pocketsphinx needs it (Debian's pocketsphinx-en-us has the usual ones)", path);
   err_set_callback(nullptr, nullptr);  // it would write on standard error; a log file would be open in each thread
+  err_set_logfp(nullptr);              // nor what its settings are
   const std::unique_ptr<cmd_ln_t, FreeConfig> config(
       cmd_ln_init(nullptr, ps_args(), 1, "-hmm", acoustic.c_str(), "-lm", language.c_str(), "-dict", dictionary.c_str(),
                   "-samprate", "16000", "-remove_silence", "no", nullptr));
