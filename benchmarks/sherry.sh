@@ -44,6 +44,8 @@ speed=$(for ((round = 0; round < rounds; ++round)); do
   for packing in t2 t1_6 s1_25; do look "shape_$packing" "$(model "$packing")" 64 32 "$round"; done
   for name in "${order[@]}"; do [ "$name" = dense_s1_25 ] || look "$name" "${twins[$name]}" 64 128 "$round"; done
 done | jq -s .)
+name=sherry models=("$(model t1_6)" "$(model s1_25)")
+if [ "$device" = cpu ]; then models+=("$sparse"); else name=sherry_gpu; fi
 metrics='def median: sort | .[length / 2 | floor];
   .ratios as $r | [(.models[] | select(.token_perplexity) |
       metric("perplexity_\(.name)"; .token_perplexity; "perplexity"), metric("exact_\(.name)"; .exact; "count")),
@@ -64,4 +66,4 @@ jq -n --argjson quality "$quality" --argjson looks "$speed" '
        decode_tokens_s: (map(.decode_tokens_s) | median), decode_seen: map(.decode_tokens_s),
        ternary_us: (map(ternary_us) | median)} end)) | map(if .name == "dense_s1_25" then .what = "dense twin, forced" else . end))}' |
   tee >(jq -c '.ratios, (.models[] | {what, packing, token_perplexity, exact, decode_tokens_s, ternary_us})' >&2) |
-  write_record "$([ "$device" = cpu ] && echo sherry || echo sherry_gpu)" "$metrics" "$(model t1_6)" "$(model s1_25)"
+  write_record "$name" "$metrics" "${models[@]}"

@@ -245,8 +245,7 @@ Result<ConvertSummary> convert_hf_folder(const ConvertOptions& options, const Wr
       return fail(
           "{}: was not trained for s1_25: of every four weights exactly one has to be zero, and {:.1f} % of the groups "
           "are otherwise; {} of {} weights would change ({:.0f} % of them), which no dense model survives. Convert it "
-          "to "
-          "t1_6, or see for yourself with --force",
+          "to t1_6, or see for yourself with --force",
           options.folder, 100.0 * static_cast<double>(damage.changed_groups) / static_cast<double>(damage.groups),
           damage.changed_weights, damage.weights,
           100.0 * static_cast<double>(damage.changed_weights) / static_cast<double>(damage.weights));
