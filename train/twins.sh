@@ -4,10 +4,11 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 work=$1 seconds=$2 gpu=0 workers=()
+read -ra options <<<"${TRAIN_OPTIONS-}"  # of train.py, for all
 shift 2
 for estimator in "$@"; do
   CUDA_VISIBLE_DEVICES=$gpu python3 "$here/train.py" "$work" "$estimator" --estimator "$estimator" --seconds "$seconds" \
-    ${TRAIN_OPTIONS:-} 2>&1 | tee -a "$work/$estimator.out" &
+    "${options[@]}" 2>&1 | tee -a "$work/$estimator.out" &
   workers+=($!)
   gpu=$((gpu + 1))
 done

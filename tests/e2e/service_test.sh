@@ -3,6 +3,7 @@
 # units' hardening. bash service_test.sh SERVER LANDING.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh" "$1"
+# shellcheck disable=SC2034  # used by their names
 server=$(realpath "$1") landing=$(realpath "$2") units=$source_dir/packaging/systemd
 command -v systemd-socket-activate >/dev/null || skip 'there is no systemd-socket-activate'
 command -v curl >/dev/null || skip 'there is no curl'
