@@ -149,8 +149,8 @@ Json details_json(const ModelFacts& f) {
   return {
       {"parent_model", ""},
       {"format", "h1b"},
-      {"family", family_name(facts.config)},
-      {"families", {family_name(facts.config)}},
+      {"family", family_name(f.config)},
+      {"families", {family_name(f.config)}},
       {"parameter_size", millions < 1000 ? fmt::format("{:.0f}M", millions) : fmt::format("{:.1f}B", millions / 1000)},
       {"quantization_level", f.weights}};
 }
