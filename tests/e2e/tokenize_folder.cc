@@ -1,9 +1,10 @@
-// halo tokenize without a model: the ids that a folder's tokenizer.json gives.
+// halo tokenize without a model: the ids that a folder's tokenizer.json, or else its tokenizer.model, gives.
 //
 //   tokenize_folder tokenize --json-lines FILE DIR
 //
 // FILE holds one JSON string a line; for each, one JSON array of ids goes to standard output.
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -18,7 +19,9 @@ using namespace onebit;
 Result<Tokenizer> open_tokenizer(const std::string& folder) {
   HfTokenizerFiles files;
   files.folder = folder;
-  ASSIGN_OR_RETURN(files.tokenizer_json, read_text_file(folder + "/tokenizer.json", size_t{1} << 28));
+  const bool has_json = std::filesystem::exists(folder + "/tokenizer.json");
+  ASSIGN_OR_RETURN(auto text, read_text_file(folder + (has_json ? "/tokenizer.json" : "/tokenizer.model"), 1 << 28));
+  (has_json ? files.tokenizer_json : files.tokenizer_model) = std::move(text);
   ASSIGN_OR_RETURN(auto data, import_hf_tokenizer(files, 200'000));
   return Tokenizer::create(std::move(data));
 }
@@ -29,8 +32,7 @@ Status run(const std::string& lines_file, const std::string& folder) {
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     const auto value = nlohmann::json::parse(line);
-    fmt::print("[{}]\n",
-               fmt::join(tokenizer.encode(value.get_ref<const std::string&>(), SpecialTokens::kAsText), ","));
+    fmt::print("[{}]\n", fmt::join(tokenizer.encode(value.get_ref<const std::string&>(), SpecialTokens::kAsText), ","));
   }
   return {};
 }

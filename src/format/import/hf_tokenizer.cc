@@ -14,6 +14,7 @@
 #include "format/import/hf_tokenizer_settings.h"
 #include "format/import/json.h"
 #include "format/import/json_fields.h"
+#include "format/import/sentencepiece_model.h"
 #include "format/sentencepiece.h"
 
 namespace onebit {
@@ -35,16 +36,14 @@ struct AddedTokens {
   TokenIds all, special;
 };
 
-/// One of added_tokens; gives the token its name as bytes and a place among special or added tokens.
-Status read_added_token(const json& token, const std::string& where, TokenizerData& data, AddedTokens& added) {
+/// An added token, to which it gives its name as bytes and a place among special or added tokens.
+Status read_added_token(const json& token, TokenId id, const std::string& where, TokenizerData& data,
+                        AddedTokens& added) {
   RETURN_IF_ERROR(
       check_keys(token, where, {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"}));
   const json* content = find_field(token, "content");
   if (content == nullptr || !content->is_string() || content->get_ref<const std::string&>().empty())
     return fail("{}.content: expected the token's name", where);
-  const json* id_value = find_field(token, "id");
-  if (id_value == nullptr) return fail("{}.id: missing", where);
-  ASSIGN_OR_RETURN(const TokenId id, read_id(*id_value, where + ".id", data.tokens.size()));
   for (const auto* key : {"single_word", "lstrip", "rstrip"}) RETURN_IF_ERROR(check_unset(token, where, key, {false}));
   const auto flag = [&](const char* key) {
     const json* value = find_field(token, key);
@@ -73,8 +72,14 @@ Result<AddedTokens> read_added_tokens(const json& root, const std::string& path,
   const json* tokens = find_field(root, "added_tokens");
   if (tokens == nullptr) return added;
   if (!tokens->is_array()) return fail("{}: added_tokens: found {}, expected an array", path, shown_json(*tokens));
-  for (size_t i = 0; i < tokens->size(); ++i)
-    RETURN_IF_ERROR(read_added_token((*tokens)[i], fmt::format("{}: added_tokens[{}]", path, i), data, added));
+  for (size_t i = 0; i < tokens->size(); ++i) {
+    const std::string where = fmt::format("{}: added_tokens[{}]", path, i);
+    const json& token = (*tokens)[i];
+    const json* id_value = token.is_object() ? find_field(token, "id") : nullptr;
+    if (id_value == nullptr) return fail("{}.id: missing", where);
+    ASSIGN_OR_RETURN(const TokenId id, read_id(*id_value, where + ".id", data.tokens.size()));
+    RETURN_IF_ERROR(read_added_token(token, id, where, data, added));
+  }
   std::sort(data.added.begin(), data.added.end());
   std::sort(data.added_after_nfc.begin(), data.added_after_nfc.end());
   return added;
@@ -258,26 +263,68 @@ std::string_view chat_template(const json& tokenizer_config) {
                                                 : std::string_view();
 }
 
+/// A tokenizer before its companions were asked, and the names of its special tokens.
+struct Vocabulary {
+  TokenizerData data;
+  TokenIds special;  // of names in the parsed files
+};
+
+Result<Vocabulary> read_tokenizer_json(const json& root, const std::string& path, uint32_t vocabulary) {
+  Vocabulary out;
+  RETURN_IF_ERROR(read_hf_tokenizer_settings(root, path, out.data));
+  out.data.tokens.resize(vocabulary);
+  out.data.special.resize(vocabulary);
+  const json& model = root["model"];
+  ASSIGN_OR_RETURN(auto added, read_added_tokens(root, path, out.data));
+  ASSIGN_OR_RETURN(const auto ids, read_vocabulary(model, path, added.all, out.data));
+  RETURN_IF_ERROR(read_merges(model, path, ids, out.data));
+  out.special = std::move(added.special);
+  return out;
+}
+
+/// tokenizer.model, and the tokens that tokenizer_config.json adds to it.
+Result<Vocabulary> read_tokenizer_model(const std::string& bytes, const std::string& path, uint32_t vocabulary,
+                                        const Companion& tokenizer_config) {
+  Vocabulary out;
+  auto data = read_sentencepiece_model(bytes, vocabulary);
+  if (!data) return fail_in(path, data.error());
+  out.data = *std::move(data);
+  AddedTokens added;
+  if (const json* tokens = find_field(tokenizer_config.root, "added_tokens_decoder"); tokens && tokens->is_object()) {
+    for (const auto& [number, token] : tokens->items()) {
+      const std::string where = fmt::format("{}: added_tokens_decoder.{}", tokenizer_config.path, printable(number));
+      ASSIGN_OR_RETURN(const TokenId id, read_id(json::parse(number, nullptr, false), where, vocabulary));
+      if (!out.data.tokens[id].empty()) continue;  // a piece of the model
+      RETURN_IF_ERROR(read_added_token(token, id, where, out.data, added));
+    }
+  }
+  std::sort(out.data.added.begin(), out.data.added.end());
+  for (size_t id = 0; id < out.data.tokens.size(); ++id)
+    if (out.data.special[id]) out.special.emplace(out.data.tokens[id], static_cast<TokenId>(id));
+  return out;
+}
+
 }  // namespace
 
 Result<TokenizerData> import_hf_tokenizer(const HfTokenizerFiles& files, uint32_t vocabulary,
                                           const std::optional<ChatChoice>& chat) {
-  const std::string path = (std::filesystem::path(files.folder) / "tokenizer.json").string();
-  ASSIGN_OR_RETURN(const json root, parse_json_object(files.tokenizer_json, path));
+  const bool has_json = !files.tokenizer_json.empty() || files.tokenizer_model.empty();
+  const std::string path =
+      (std::filesystem::path(files.folder) / (has_json ? "tokenizer.json" : "tokenizer.model")).string();
+  json root;  // its strings are the names in the vocabulary
+  if (has_json) {
+    ASSIGN_OR_RETURN(root, parse_json_object(files.tokenizer_json, path));
+  }
   ASSIGN_OR_RETURN(const auto tokenizer_config,
                    read_companion(files, "tokenizer_config.json", files.tokenizer_config_json));
   ASSIGN_OR_RETURN(const auto generation_config,
                    read_companion(files, "generation_config.json", files.generation_config_json));
   ASSIGN_OR_RETURN(const auto config, read_companion(files, "config.json", files.config_json));
-  TokenizerData data;
-  RETURN_IF_ERROR(read_hf_tokenizer_settings(root, path, data));
-  data.tokens.resize(vocabulary);
-  data.special.resize(vocabulary);
-  const json& model = root["model"];
-  ASSIGN_OR_RETURN(const auto added, read_added_tokens(root, path, data));
-  const TokenIds& special = added.special;
-  ASSIGN_OR_RETURN(const auto ids, read_vocabulary(model, path, added.all, data));
-  RETURN_IF_ERROR(read_merges(model, path, ids, data));
+  ASSIGN_OR_RETURN(auto read, has_json
+                                  ? read_tokenizer_json(root, path, vocabulary)
+                                  : read_tokenizer_model(files.tokenizer_model, path, vocabulary, tokenizer_config));
+  TokenizerData& data = read.data;
+  const TokenIds& special = read.special;
   const auto jinja =
       files.chat_template_jinja.empty() ? chat_template(tokenizer_config.root) : files.chat_template_jinja;
   data.chat = chat.value_or(ChatChoice{recognise_chat_template(jinja)});
@@ -288,7 +335,7 @@ Result<TokenizerData> import_hf_tokenizer(const HfTokenizerFiles& files, uint32_
   ASSIGN_OR_RETURN(data.bos, read_bos(tokenizer_config, config, data, special));
   ASSIGN_OR_RETURN(data.stop_tokens, read_stops(tokenizer_config, generation_config, config, data, special));
   if (const auto status = validate(data); !status) return fail_in(path, status.error());
-  return data;
+  return std::move(read.data);
 }
 
 }  // namespace onebit
