@@ -120,7 +120,7 @@ Result<TokenIds> read_vocabulary(const json& model, const std::string& path, con
   }
   const auto missing = std::find(data.byte_tokens.begin(), data.byte_tokens.end(), -1);
   if (missing != data.byte_tokens.end())
-    return fail("{}: model.vocab: no token <{:#04X}>, which byte_fallback needs", path,
+    return fail("{}: model.vocab: no token <0x{:02X}>, which byte_fallback needs", path,
                 missing - data.byte_tokens.begin());
   return ids;
 }
