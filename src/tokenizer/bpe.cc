@@ -102,16 +102,17 @@ TokenId BytePairEncoder::find_token(std::string_view piece) const {
 }
 
 size_t BytePairEncoder::word_end(std::string_view piece) const {
-  if (!words_) return piece.size();
   const size_t word = piece.find_first_not_of(' ');
   return std::min(word == std::string_view::npos ? word : piece.find(' ', word), piece.size());
 }
 
-size_t BytePairEncoder::begin(std::string_view piece, TokenId* out) const {
-  if (!characters_) {
-    for (const char c : piece) *out++ = byte_tokens_[static_cast<unsigned char>(c)];
-    return piece.size();
-  }
+inline size_t BytePairEncoder::begin(std::string_view piece, TokenId* out) const {
+  if (characters_) return begin_with_characters(piece, out);
+  for (size_t i = 0; i < piece.size(); ++i) out[i] = byte_tokens_[static_cast<unsigned char>(piece[i])];
+  return piece.size();
+}
+
+size_t BytePairEncoder::begin_with_characters(std::string_view piece, TokenId* out) const {
   size_t count = 0;
   while (!piece.empty()) {
     const size_t length = std::max<size_t>(utf8_front(piece).length, 1);
@@ -130,11 +131,12 @@ void BytePairEncoder::encode(std::string_view piece, std::vector<TokenId>& ids) 
   if (data_.ignore_merges) {
     if (const TokenId whole = find_token(piece); whole >= 0) return ids.push_back(whole);
   }
-  while (!piece.empty()) {
+  while (words_ && !piece.empty()) {
     const auto word = piece.substr(0, word_end(piece));
     word.size() <= kShortPiece ? merge_short(word, ids) : merge_long(word, ids);
     piece.remove_prefix(word.size());
   }
+  piece.size() <= kShortPiece ? merge_short(piece, ids) : merge_long(piece, ids);
 }
 
 void BytePairEncoder::merge_short(std::string_view piece, std::vector<TokenId>& ids) const {

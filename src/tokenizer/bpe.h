@@ -49,10 +49,11 @@ class BytePairEncoder {
   uint64_t hash(uint64_t key) const;
   Merge find(TokenId left, TokenId right) const;
   TokenId find_token(std::string_view piece) const;
-  /// Where the word ends that begins `piece`: no merge reaches past it. All of it where merges may.
+  /// With words_: where the word ends that begins `piece`; no merge reaches past it.
   size_t word_end(std::string_view piece) const;
   /// The tokens that merging begins with; `out` has room for one a byte. How many there are.
   size_t begin(std::string_view piece, TokenId* out) const;
+  size_t begin_with_characters(std::string_view piece, TokenId* out) const;
   void merge_part(std::string_view part, std::vector<TokenId>& ids) const;
 
   const TokenizerData& data_;

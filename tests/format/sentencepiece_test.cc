@@ -273,8 +273,8 @@ TEST(GgmlPreTokenizer, WritesANameThatIsReadBack) {
       const auto read = ggml_pre_tokenizer(ggml_pre_tokenizer_name(data));
       ASSERT_TRUE(read.has_value());
       EXPECT_EQ(read->pre_tokenizer, kind);
-      if (kind == PreTokenizer::kLlama3) EXPECT_EQ(read->ignore_merges, flag);
-      if (kind == PreTokenizer::kGpt2) EXPECT_EQ(read->nfc, flag);
+      EXPECT_EQ(kind == PreTokenizer::kLlama3 ? read->ignore_merges : flag, flag);
+      EXPECT_EQ(kind == PreTokenizer::kGpt2 ? read->nfc : flag, flag);
     }
 }
 
