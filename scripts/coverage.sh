@@ -17,7 +17,7 @@ esac
 
 cd "$root"
 sources=()
-for file in src/format/{h1b_file,h1b_layout,h1b_verify,verify,model_config,model_tensors,tokenizer_data,chat_format}.cc \
+for file in src/format/{h1b_file,h1b_layout,h1b_verify,verify,model_config,model_tensors,tokenizer_data,sentencepiece,chat_format}.cc \
   src/format/import/*.cc src/tokenizer/*.cc; do
   [ ! -f "$file" ] || sources+=("$file")
 done
