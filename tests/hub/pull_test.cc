@@ -302,7 +302,7 @@ TEST_F(Pull, LiesAboutLengthsAreSentences) {
       {"206 Partial Content\r\nContent-Range: nonsense\r\n", 50'000, "another range"},
       {"206 Partial Content\r\n", 50'000, "another range"},
       {"206 Partial Content\r\nContent-Range: bytes 0-49999/220000\r\n", 60'000, "more than it said"},
-      {"206 Partial Content\r\nContent-Range: bytes 0-49999/220000\r\nContent-Length: 40000\r\n", 50'000, "early"},
+      {"206 Partial Content\r\nContent-Range: bytes 0-49999/220000\r\nContent-Length: 40000\r\n", 50'000, nullptr},
       {"206 Partial Content\r\nContent-Range: bytes 0-49999/220000\r\nContent-Length: 60000\r\n", 50'000, nullptr},
       {"206 Partial Content\r\nContent-Range: bytes 0-49999/220000\r\nContent-Length: 1\r\nContent-Length: 2\r\n", 9,
        ""},
@@ -315,7 +315,7 @@ TEST_F(Pull, LiesAboutLengthsAreSentences) {
           connection.send(std::string(lie.bytes, 'x'));
       return true;
     });
-    if (lie.says == nullptr) {  // the bytes that came are those of the range, but not those of the file
+    if (lie.says == nullptr) {  // enough came, if not in one answer, but not the file's bytes
       expect_none(run(), {"has not the hash"});
     } else {
       expect_none(run(), {"model.safetensors", lie.says});
@@ -387,11 +387,11 @@ TEST_F(Pull, ADamagedPartIsFetchedAnew) {
   test::write_file(part_path(weights_path()), part);
   const auto pulled = run();
   expect_whole(pulled);
-  EXPECT_EQ(pulled->kept, pulled->bytes - kWeights > 0 ? pulled->kept : 0);
+  EXPECT_LT(pulled->kept, 1000u);  // the small files
 }
 
 TEST_F(Pull, ARecordThatIsNonsenseIsNotBelieved) {
-  for (const std::string record :
+  for (const std::string& record :
        {std::string("{"), std::string(R"({"size":220000,"chunk":0,"done":[]})"),
         fmt::format(R"({{"size":220000,"chunk":220000,"sha256":"{}","git_sha1":"","etag":"","done":[999999]}})",
                     test::sha256_hex(weights().bytes)),
