@@ -45,8 +45,9 @@ bool is_here(std::string_view origin) {
 
 /// Everything that curl must be told once for a handle. The URL and the headers come later.
 void set_up(CURL* handle, const HostOptions& options) {
-  curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
+  // Not CURLOPT_NOSIGNAL: curl would leave us the SIGPIPE of OpenSSL's writes, which now it ignores while it works.
   curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);  // ours to follow: the token, downgrades
+  curl_easy_setopt(handle, CURLOPT_USERAGENT, "1bit-halo");
   curl_easy_setopt(handle, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
   curl_easy_setopt(handle, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   // One connection a request: several ranges in one HTTP/2 connection would share its window.
@@ -245,12 +246,18 @@ GetOutcome Get::outcome(CURLcode code) {
   }
   if (code != CURLE_OK) {
     const auto* reason = curl_easy_strerror(code);
-    if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
+    if (code == CURLE_SSL_CACERT_BADFILE)
       return {
           Kind::kFailed, 0,
-          Error{fmt::format("{}: {}: its certificate is not to be trusted ({}): nothing was sent to it or taken from "
-                            "it; where a proxy of yours stands between, name its authority with $SSL_CERT_FILE",
-                            request.what, origin, reason)}};
+          Error{fmt::format("{}: there are no authorities to check {} by: install Debian's ca-certificates, or name "
+                            "a file of them with $SSL_CERT_FILE",
+                            request.what, origin)}};
+    if (code == CURLE_PEER_FAILED_VERIFICATION)
+      return {
+          Kind::kFailed, 0,
+          Error{fmt::format("{}: {}: its certificate is not to be trusted: nothing was sent to it; where a proxy of "
+                            "yours stands between, name its authority with $SSL_CERT_FILE",
+                            request.what, origin)}};
     return {may_pass(code) ? Kind::kRetry : Kind::kFailed, head.status,
             Error{fmt::format("{}: {}: {}", request.what, origin, reason)}};
   }

@@ -102,7 +102,6 @@ Result<PartFile> PartFile::open(const std::string& path, const RepoFile& file, u
 
 /// Takes over what a record says, if it is of the same file and makes sense.
 void PartFile::load() {
-  constexpr size_t kMostRecordBytes = size_t{4} << 20;
   const auto text = read_text_file(record_path(path_), kMostRecordBytes);
   if (!text) return;
   const auto record = parse_part_record(*text, record_path(path_));

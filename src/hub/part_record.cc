@@ -13,14 +13,13 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view kPart = ".part", kRecord = ".part.json";
-constexpr size_t kMostRecordBytes = size_t{4} << 20;
 
 uint64_t number_at(const json& object, const char* key) {
   const auto it = object.find(key);
   return it != object.end() && it->is_number_unsigned() ? it->get<uint64_t>() : 0;
 }
 
-std::string text_at(const json& object, const char* key) {
+std::string string_at(const json& object, const char* key) {
   const auto it = object.find(key);
   return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
 }
@@ -44,9 +43,9 @@ Result<PartRecord> parse_part_record(std::string_view text, std::string_view wha
   ASSIGN_OR_RETURN(const auto root, parse_json_object(text, what));
   PartRecord record{.size = number_at(root, "size"),
                     .chunk = number_at(root, "chunk"),
-                    .sha256 = text_at(root, "sha256"),
-                    .git_sha1 = text_at(root, "git_sha1"),
-                    .etag = text_at(root, "etag"),
+                    .sha256 = string_at(root, "sha256"),
+                    .git_sha1 = string_at(root, "git_sha1"),
+                    .etag = string_at(root, "etag"),
                     .done = {}};
   const auto done = root.find("done");
   if (record.chunk == 0 || done == root.end() || !done->is_array()) return fail("{}: is no record of a download", what);

@@ -19,6 +19,7 @@ struct PartRecord {
 };
 
 inline constexpr size_t kMostChunks = size_t{1} << 16;
+inline constexpr size_t kMostRecordBytes = size_t{4} << 20;  // that are read
 
 /// The file and the record of a download to `path`.
 std::string part_path(const std::string& path);

@@ -17,6 +17,13 @@ namespace fs = std::filesystem;
 constexpr size_t kMostListingBytes = size_t{32} << 20;  // of a page
 constexpr size_t kMostPages = 100;
 
+/// A revision as one part of a URL's path.
+std::string revision_path(const std::string& revision) {
+  auto path = url_path(revision);
+  for (size_t at = 0; (at = path.find('/', at)) != std::string::npos;) path.replace(at, 1, "%2F");
+  return path;
+}
+
 /// The URL of `<URL>; rel="next"` in a Link header; empty where there is none.
 std::string next_page(const std::string& link) {
   const size_t rel = link.find("rel=\"next\"");
@@ -54,7 +61,7 @@ class Puller {
 
 Result<Listing> Puller::list_tree(const std::string& revision) {
   ASSIGN_OR_RETURN(const auto origin, origin_of(fetcher_.endpoint()));
-  auto url = api(fmt::format("tree/{}?recursive=true", url_path(revision)));
+  auto url = api(fmt::format("tree/{}?recursive=true", revision_path(revision)));
   Listing listing;
   for (size_t page = 0; page < kMostPages; ++page) {
     ASSIGN_OR_RETURN(const auto text, get_text(fetcher_, options_.host, url, what_, kMostListingBytes));
@@ -77,7 +84,7 @@ Result<Listing> Puller::list_tree(const std::string& revision) {
 /// By the call that names the commit, so that all files are of the same one; where a host has not that, or leaves out
 /// sizes there, by the files' tree.
 Result<Listing> Puller::list() {
-  const auto url = api(fmt::format("revision/{}?blobs=true", url_path(options_.revision)));
+  const auto url = api(fmt::format("revision/{}?blobs=true", revision_path(options_.revision)));
   ASSIGN_OR_RETURN(const auto info, get_text(fetcher_, options_.host, url, what_, kMostListingBytes));
   revision_ = options_.revision;
   Listing listing;
@@ -118,7 +125,7 @@ Status Puller::fetch(const RepoFile& file, Pulled& pulled) {
     if (error) return fail("{}: cannot make its folder: {}", path, error.message());
   }
   Download download_of{.url = fmt::format("{}/{}/resolve/{}/{}", fetcher_.endpoint(), options_.repo.text(),
-                                          url_path(revision_), url_path(file.path)),
+                                          revision_path(revision_), url_path(file.path)),
                        .path = path,
                        .file = file,
                        .sizes = options_.sizes};

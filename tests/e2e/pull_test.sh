@@ -76,20 +76,24 @@ expect_status 1
 expect_err "what was fetched is kept in $work/models/.downloads/tester--cut"
 [ ! -e models/cut.h1b ] || wrong 'a damaged model should have no name'
 
-# Ctrl-C: what has come stays, the list shows it, the same command goes on.
+# A kill and then Ctrl-C: what has come stays, the list shows it, the same command goes on.
 size=$(stat -c %s source/model.safetensors)
 serve_as source tester/slow $((size / 10))
-"${halo_command[@]}" pull tester/slow >"$out" 2>"$err" &
-pid=$!
 record=models/.downloads/tester--slow/model.safetensors.part.json
-for ((i = 0; i < 600; ++i)); do
-  if jq -e '.done | add > 0' "$record" >jq 2>/dev/null; then break; fi
-  sleep 0.1
-done
-kill -INT "$pid"
-status=0
-wait "$pid" || status=$?
 last=(pull tester/slow)
+there=0
+for signal in KILL INT; do
+  "${halo_command[@]}" pull tester/slow >"$out" 2>"$err" &
+  pid=$!
+  for ((i = 0; i < 600; ++i)); do
+    if jq -e ".done | add > $there" "$record" >jq 2>/dev/null; then break; fi
+    sleep 0.1
+  done
+  kill -$signal "$pid"
+  status=0
+  { wait "$pid" || status=$?; } 2>/dev/null
+  there=$(jq '.done | add' "$record")
+done
 expect_refusal "interrupted: what was fetched is kept in .*/tester--slow, and the same command goes on there"
 [ ! -e models/slow.h1b ] || wrong 'no model yet'
 halo list
@@ -104,6 +108,18 @@ expect_status 0
 expect_err 'of which [0-9.]+ were here'
 halo run -m slow -n 4 --json Hello
 expect_same "$(jq -c .text "$out")" "$answer"
+
+# On a terminal: how fast, how long still; and a question before anything goes.
+serve_as source tester/slow $((size / 2))
+printf -v typed '%q ' "${halo_command[@]}" pull tester/slow --as seen
+script -qec "$typed" /dev/null >"$out" </dev/null
+expect_out '%  [0-9.]+ of [0-9.]+ MB  [0-9.]+ MB/s, 0:0[0-9] left  fetching model\.safetensors'
+printf -v typed '%q ' "${halo_command[@]}" rm seen
+script -qec "$typed" /dev/null <<<n >"$out"
+expect_out 'remove .*/seen\.h1b \([0-9.]+ MB\)\? \[y/N\]'
+[ -e models/seen.h1b ] || wrong 'it was not to go'
+script -qec "$typed" /dev/null <<<y >"$out"
+[ ! -e models/seen.h1b ] || wrong 'it was to go'
 
 # rm: asks, or is told; nothing outside the folders of models.
 halo rm slow </dev/null

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -189,6 +190,10 @@ void Host::listen() {
 }
 
 void Host::serve(int client) {
+  sigset_t pipe;  // OpenSSL's writes; of this thread only, so that the client's own are seen
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  ::pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
   {
     std::unique_ptr<HostConnection> connection;
     if (tls_) {

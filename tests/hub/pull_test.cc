@@ -191,6 +191,16 @@ TEST_F(Pull, AnIndexThatNamesWhatIsNotListedIsRefused) {
   }
 }
 
+TEST_F(Pull, ARevisionIsAskedForOnceAndThenItsCommit) {
+  host();
+  auto o = options();
+  o.revision = "refs/pr/1";
+  ASSERT_TRUE(pull(o, {}));
+  EXPECT_EQ(host_->requests().front().target, "/api/models/tester/tiny/revision/refs%2Fpr%2F1?blobs=true");
+  EXPECT_EQ(count([&](const auto& r) { return r.target.starts_with("/tester/tiny/resolve/" + repo.commit + "/"); }),
+            7u);
+}
+
 TEST_F(Pull, OneFileByItsName) {
   repo.add("small.gguf", random_bytes(60'000, 5), true);
   repo.add("sub/large.gguf", random_bytes(80'000, 6), true);
@@ -650,6 +660,8 @@ TEST_F(Pull, OnlyTrustedCertificatesAndNoWayBackToPlainHttp) {
   o.host.token = "hf_secret";
   expect_none(pull(o, {}), {"certificate", "$SSL_CERT_FILE"});
   EXPECT_TRUE(secure.requests().empty());  // not even the token
+  o.host.certificates = temp.path("none.pem");
+  expect_none(pull(o, {}), {"no authorities", "ca-certificates"});
   o.host.certificates = certificate;
   host();
   location = host_->url();
