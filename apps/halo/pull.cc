@@ -47,7 +47,7 @@ Result<std::string> target_of(const PullArguments& a) {
 }
 
 /// Checked, and given its name.
-Status place_h1b(const std::string& fetched, const std::string& target, bool json) {
+Status place_h1b(const std::string& fetched, const std::string& target, bool as_json) {
   uint64_t bytes = 0;
   {
     ProgressBar bar;
@@ -58,7 +58,7 @@ Status place_h1b(const std::string& fetched, const std::string& target, bool jso
   std::error_code error;
   fs::rename(fetched, target, error);
   if (error) return fail("{}: cannot be put there: {}", target, error.message());
-  if (json) {
+  if (as_json) {
     fmt::print("{}\n", nlohmann::json{{"file", target}, {"bytes", bytes}}.dump());
   } else {
     fmt::print("{}: {:.1f} MB\n", target, static_cast<double>(bytes) / 1e6);

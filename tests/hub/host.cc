@@ -121,7 +121,8 @@ X509* make_certificate(EVP_PKEY* key) {
 
 struct Host::Tls {
   explicit Tls(const std::string& certificate_path) : context(SSL_CTX_new(TLS_server_method())) {
-    EVP_PKEY* key = EVP_EC_gen("P-256");
+    std::string curve = "P-256";
+    EVP_PKEY* key = EVP_PKEY_Q_keygen(nullptr, nullptr, "EC", curve.data());
     X509* certificate = make_certificate(key);
     const bool used = SSL_CTX_use_certificate(context, certificate) == 1 && SSL_CTX_use_PrivateKey(context, key) == 1;
     std::FILE* file = std::fopen(certificate_path.c_str(), "w");
