@@ -7,6 +7,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -146,9 +147,9 @@ std::optional<std::pair<size_t, size_t>> HostRequest::range() const {
   return std::pair(std::stoul(value.substr(kUnit.size(), dash - kUnit.size())), std::stoul(value.substr(dash + 1)) + 1);
 }
 
-Host::Host(Answer answer, const std::string& certificate_path) : answer_(std::move(answer)) {
+Host::Host(const std::string& certificate_path) {
   if (!certificate_path.empty()) tls_ = std::make_unique<Tls>(certificate_path);
-  socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = ::htonl(INADDR_LOOPBACK);
@@ -157,18 +158,35 @@ Host::Host(Answer answer, const std::string& certificate_path) : answer_(std::mo
       ::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size) != 0)
     std::abort();
   port_ = ::ntohs(address.sin_port);
+}
+
+void Host::start(Answer answer) {
+  answer_ = std::move(answer);
   listener_ = std::thread([this] { listen(); });
+}
+
+void Host::settle() {
+  for (bool busy = true; busy;) {
+    std::vector<std::thread> threads;
+    {
+      const std::lock_guard lock(mutex_);
+      threads.swap(threads_);
+      pollfd waiting{socket_, POLLIN, 0};
+      busy = !threads.empty() || (!over_ && ::poll(&waiting, 1, 0) > 0);
+    }
+    for (auto& thread : threads) thread.join();
+  }
 }
 
 Host::~Host() {
   over_ = true;
   ::shutdown(socket_, SHUT_RDWR);
-  listener_.join();
+  if (listener_.joinable()) listener_.join();
   {
     const std::lock_guard lock(mutex_);
     for (const int client : clients_) ::shutdown(client, SHUT_RDWR);
   }
-  for (auto& thread : threads_) thread.join();
+  settle();
   for (const int client : clients_) ::close(client);
   ::close(socket_);
 }
@@ -182,9 +200,13 @@ std::vector<HostRequest> Host::requests() const {
   return requests_;
 }
 
+/// Takes a connection and counts its thread in one step, so that settle() sees it before or after.
 void Host::listen() {
-  for (int client; (client = ::accept(socket_, nullptr, nullptr)) >= 0;) {
+  pollfd waiting{socket_, POLLIN, 0};
+  while (!over_ && ::poll(&waiting, 1, -1) >= 0) {
     const std::lock_guard lock(mutex_);
+    const int client = ::accept4(socket_, nullptr, nullptr, SOCK_CLOEXEC);
+    if (client < 0) continue;
     clients_.push_back(client);
     threads_.emplace_back([this, client] { serve(client); });
   }

@@ -40,11 +40,16 @@ class HostConnection {
 class Host {
  public:
   using Answer = std::function<void(const HostRequest&, HostConnection&)>;
-  /// `tls`: with a certificate for 127.0.0.1 that it makes itself and writes to `certificate_path`.
-  explicit Host(Answer answer, const std::string& certificate_path = {});
+  /// `certificate_path`: where it is not empty, by TLS, with a certificate for 127.0.0.1 that is made and written
+  /// there.
+  explicit Host(const std::string& certificate_path = {});
   Host(const Host&) = delete;
   Host& operator=(const Host&) = delete;
   ~Host();
+
+  void start(Answer answer);
+  /// Waits until all who came have been answered: what answers touch is the caller's again. Clients must have left.
+  void settle();
 
   std::string url() const;
   uint16_t port() const { return port_; }

@@ -70,11 +70,10 @@ class Pull : public ::testing::Test {
 
   /// A host of `repo` of which `hook` may take any request.
   void host(Hook hook = {}) {
-    host_.reset();
-    host_ =
-        std::make_unique<Host>([this, hook = std::move(hook)](const HostRequest& request, HostConnection& connection) {
-          if (!hook || !hook(request, connection)) repo.answer(request, connection);
-        });
+    host_ = std::make_unique<Host>();
+    host_->start([this, hook = std::move(hook)](const HostRequest& request, HostConnection& connection) {
+      if (!hook || !hook(request, connection)) repo.answer(request, connection);
+    });
   }
   /// The same for requests of the weights only.
   void host_of_weights(Hook hook) {
@@ -96,7 +95,13 @@ class Pull : public ::testing::Test {
     o.sizes = {.chunk = kChunk, .progress = 1};
     return o;
   }
-  Result<Pulled> run() { return pull(options(), {}); }
+  /// Nobody is at work at the host afterwards.
+  Result<Pulled> run(const PullOptions& o, const PullProgress& progress = {}) {
+    auto result = pull(o, progress);
+    if (host_) host_->settle();
+    return result;
+  }
+  Result<Pulled> run() { return run(options()); }
   std::string folder() const { return temp.path("models/.downloads/tester--tiny"); }
   std::string weights_path() const { return folder() + "/model.safetensors"; }
 
@@ -144,7 +149,7 @@ TEST_F(Pull, FetchesWhatAConversionNeedsAndNoMore) {
 TEST_F(Pull, ProgressCountsUpToAllBytes) {
   host();
   uint64_t last = 0, total = 0;
-  ASSERT_TRUE(pull(options(), [&](const PullState& state) {
+  ASSERT_TRUE(run(options(), [&](const PullState& state) {
     EXPECT_LE(last, state.done);
     last = state.done;
     total = state.total;
@@ -195,7 +200,7 @@ TEST_F(Pull, ARevisionIsAskedForOnceAndThenItsCommit) {
   host();
   auto o = options();
   o.revision = "refs/pr/1";
-  ASSERT_TRUE(pull(o, {}));
+  ASSERT_TRUE(run(o));
   EXPECT_EQ(host_->requests().front().target, "/api/models/tester/tiny/revision/refs%2Fpr%2F1?blobs=true");
   EXPECT_EQ(count([&](const auto& r) { return r.target.starts_with("/tester/tiny/resolve/" + repo.commit + "/"); }),
             7u);
@@ -207,12 +212,12 @@ TEST_F(Pull, OneFileByItsName) {
   host();
   auto o = options();
   o.file = "sub/large.gguf";
-  const auto pulled = pull(o, {});
+  const auto pulled = run(o);
   ASSERT_TRUE(pulled.has_value()) << pulled.error().message;
   EXPECT_EQ(pulled->kind, Choice::Kind::kGguf);
   EXPECT_EQ(read_file(pulled->path), repo.files.at("sub/large.gguf").bytes);
   o.file = "none.gguf";
-  expect_error(pull(o, {}), {"none.gguf", "small.gguf", "sub/large.gguf"});
+  expect_error(run(o), {"none.gguf", "small.gguf", "sub/large.gguf"});
   repo.files.erase("model.safetensors");
   expect_error(run(), {"--file", "small.gguf"});
 }
@@ -237,7 +242,7 @@ TEST_F(Pull, AHostThatNeverSendsAnythingEndsItAfterSomeTries) {
     auto o = options();
     o.host.connections = 1;
     o.host.attempts = 4;
-    expect_none(pull(o, {}), {"model.safetensors", "tried 4 times"});
+    expect_none(run(o), {"model.safetensors", "tried 4 times"});
     EXPECT_EQ(count(is_weights), 4u);
   }
 }
@@ -250,7 +255,7 @@ TEST_F(Pull, AHostThatSendsAByteAtATimeEndsIt) {
   });
   auto o = options();
   o.sizes.progress = 1000;
-  expect_none(pull(o, {}), {"tried 6 times"});
+  expect_none(run(o), {"tried 6 times"});
   EXPECT_LT(count(is_weights), 30u);
 }
 
@@ -266,7 +271,7 @@ TEST_F(Pull, ASilentHostIsLeft) {
   auto o = options();
   o.host.connections = 1;
   o.host.silence = std::chrono::seconds(1);
-  expect_whole(pull(o, {}));
+  expect_whole(run(o));
 }
 
 TEST_F(Pull, AStopLeavesAPartAndTheNextGoesOn) {
@@ -275,7 +280,7 @@ TEST_F(Pull, AStopLeavesAPartAndTheNextGoesOn) {
   o.host.connections = 1;
   bool stopped = false;
   o.host.stop = [&] { return stopped; };
-  const auto first = pull(o, [&](const PullState& state) { stopped = state.done > 2 * kChunk; });
+  const auto first = run(o, [&](const PullState& state) { stopped = state.done > 2 * kChunk; });
   expect_none(first, {"stopped"});
   EXPECT_EQ(std::filesystem::file_size(part_path(weights_path())), kWeights);
   const auto record = parse_part_record(read_file(record_path(weights_path())), "record");
@@ -391,7 +396,7 @@ TEST_F(Pull, ADamagedPartIsFetchedAnew) {
   bool stopped = false;
   o.host.connections = 1;
   o.host.stop = [&] { return stopped; };
-  ASSERT_FALSE(pull(o, [&](const PullState& state) { stopped = state.done > 2 * kChunk; }));
+  ASSERT_FALSE(run(o, [&](const PullState& state) { stopped = state.done > 2 * kChunk; }));
   auto part = read_file(part_path(weights_path()));
   part[100] = static_cast<char>(part[100] ^ 1);
   test::write_file(part_path(weights_path()), part);
@@ -423,7 +428,7 @@ TEST_F(Pull, AFileThatChangedSinceIsBegunAnew) {
   auto o = options();
   bool stopped = false;
   o.host.stop = [&] { return stopped; };
-  ASSERT_FALSE(pull(o, [&](const PullState& state) { stopped = state.done > 2 * kChunk; }));
+  ASSERT_FALSE(run(o, [&](const PullState& state) { stopped = state.done > 2 * kChunk; }));
   repo.files.at("model.safetensors").bytes = random_bytes(kWeights, 9);
   const auto pulled = run();
   expect_whole(pulled);
@@ -495,7 +500,8 @@ TEST_F(Pull, RefusalsSayWhatToDo) {
 
 TEST_F(Pull, NoTokenGoesToAnotherHost) {
   HostedRepo& files = repo;
-  Host storage([&](const HostRequest& request, HostConnection& connection) {
+  Host storage;
+  storage.start([&](const HostRequest& request, HostConnection& connection) {
     if (request.target.starts_with("/back/")) {  // once it has left, it does not come back with the token
       connection.send(
           http_answer("302 Found", "", fmt::format("Location: {}/{}\r\n", host_->url(), request.target.substr(6))));
@@ -515,7 +521,7 @@ TEST_F(Pull, NoTokenGoesToAnotherHost) {
     std::filesystem::remove_all(folder());
     auto o = options();
     o.host.token = token;
-    expect_whole(pull(o, {}));
+    expect_whole(run(o));
     for (const auto& request : storage.requests()) EXPECT_EQ(request.header("authorization"), "");
     EXPECT_EQ(count([&](const auto& r) { return r.header("authorization") == "Bearer " + token; }),
               host_->requests().size() - (way.empty() ? 0 : 5));
@@ -646,29 +652,30 @@ TEST_F(Pull, OnePullAtATime) {
 TEST_F(Pull, OnlyTrustedCertificatesAndNoWayBackToPlainHttp) {
   const auto certificate = temp.path("certificate.pem");
   std::string location;
-  Host secure(
-      [&](const HostRequest& request, HostConnection& connection) {
-        if (is_weights(request) && !location.empty()) {
-          connection.send(http_answer("302 Found", "", fmt::format("Location: {}{}\r\n", location, request.target)));
-        } else {
-          repo.answer(request, connection);
-        }
-      },
-      certificate);
+  Host secure(certificate);
+  secure.start([&](const HostRequest& request, HostConnection& connection) {
+    if (is_weights(request) && !location.empty()) {
+      connection.send(http_answer("302 Found", "", fmt::format("Location: {}{}\r\n", location, request.target)));
+    } else {
+      repo.answer(request, connection);
+    }
+  });
   endpoint = secure.url();
   auto o = options();
   o.host.token = "hf_secret";
-  expect_none(pull(o, {}), {"certificate", "$SSL_CERT_FILE"});
+  expect_none(run(o), {"certificate", "$SSL_CERT_FILE"});
   EXPECT_TRUE(secure.requests().empty());  // not even the token
   o.host.certificates = temp.path("none.pem");
-  expect_none(pull(o, {}), {"no authorities", "ca-certificates"});
+  expect_none(run(o), {"no authorities", "ca-certificates"});
   o.host.certificates = certificate;
   host();
+  secure.settle();
   location = host_->url();
-  expect_none(pull(o, {}), {"not encrypted"});
+  expect_none(run(o), {"not encrypted"});
   EXPECT_EQ(count(is_weights), 0u);
+  secure.settle();
   location.clear();
-  expect_whole(pull(o, {}));
+  expect_whole(run(o));
   EXPECT_EQ(secure.requests().front().header("authorization"), "Bearer hf_secret");
 }
 
@@ -678,17 +685,17 @@ TEST_F(Pull, SettingsThatCannotBeAreSentences) {
   for (const std::string url :
        {"huggingface", "ftp://127.0.0.1", "http://user:word@127.0.0.1", "http://127.0.0.1/?a=b", ""}) {
     o.host.endpoint = url;
-    expect_error(pull(o, {}), {"expected a host"});
+    expect_error(run(o), {"expected a host"});
   }
   o = options();
   o.host.token = "secret\r\nX-Other: 1";
-  const auto refused = pull(o, {});
+  const auto refused = run(o);
   expect_error(refused, {"$HF_TOKEN"});
   EXPECT_EQ(refused.error().message.find("secret"), std::string::npos);
   o = options();
   for (const std::string revision : {"", "a b", "../x", "x?y", "x\n"}) {
     o.revision = revision;
-    expect_error(pull(o, {}), {"is no revision"});
+    expect_error(run(o), {"is no revision"});
   }
   EXPECT_TRUE(host_->requests().empty());
 }

@@ -24,7 +24,8 @@ int main(int argc, char** argv) {
     repo.add(name, read_file(entry.path().string()), lfs);
   }
   const size_t pace = argc > 3 ? std::strtoul(argv[3], nullptr, 10) : 0;
-  const Host host([&](const HostRequest& request, HostConnection& connection) {
+  Host host;
+  host.start([&](const HostRequest& request, HostConnection& connection) {
     const auto* file = repo.file_of(request.target);
     if (file == nullptr || pace == 0) return repo.answer(request, connection);
     const auto [head, body] = file_answer(*file, request);
