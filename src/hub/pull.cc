@@ -73,7 +73,7 @@ Result<Listing> Puller::list_tree(const std::string& revision) {
     RETURN_IF_ERROR(append_page(listing, std::move(files), what_));
     url = next_page(text->head.link);
     if (url.empty()) return listing;
-    if (url.starts_with('/')) url = origin + url;
+    if (url.starts_with('/')) url.insert(0, origin);
     const auto next = origin_of(url);
     if (!next || *next != origin)
       return fail("{}: the listing goes on at '{}', which is another host: refused", what_, printable(url, 80));
