@@ -73,6 +73,8 @@ Status remove(const Removal& removal) {
   if (removal.unfinished) {
     ASSIGN_OR_RETURN(const auto lock, hub::FolderLock::take(removal.path));
     fs::remove_all(removal.path, error);
+    std::error_code ignored;
+    fs::remove(fs::path(removal.path).parent_path(), ignored);  // where it was the last one
   } else {
     fs::remove(removal.path, error);
   }
