@@ -80,6 +80,13 @@ int run(int argc, char** argv) {
   add_roofline(app, exit_code);
   add_report(app, exit_code);
   add_export(app, exit_code);
+  add_power(app, exit_code);
+  add_doctor(app, exit_code);
+  add_status(app, exit_code);
+  add_logs(app, exit_code);
+  add_restart(app, exit_code);
+  add_update(app, exit_code);
+  add_rollback(app, exit_code);
   add_list(app);
   add_completion(app);
   add_man(app, exit_code);
