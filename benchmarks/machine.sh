@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sourced by lib.sh. machine_facts: what a record says of the machine, as one JSON object; null where it cannot be read.
-# docs/records.md says what each field means. $SYS and $PROC stand for /sys and /proc in tests.
-sys=${SYS:-/sys} proc=${PROC:-/proc}
+# docs/records.md says what each field means. $HALO_ROOT stands for / in tests.
+sys=${HALO_ROOT-}/sys proc=${HALO_ROOT-}/proc
 
 first_line() { { head -n 1 "$1" | tr -d '\0'; } 2>/dev/null || true; }  # FILE: nothing where it cannot be read
 
@@ -22,16 +22,8 @@ cache_lines() {
 
 governors() { cat "$sys"/devices/system/cpu/cpu*/cpufreq/scaling_governor 2>/dev/null | sort -u | paste -sd, || true; }
 
-# Thousandths of a degree, a line each: the processor's own sensors, or, without any, the thermal zones.
-temperatures() {
-  local sensor found=no
-  for sensor in "$sys"/class/hwmon/hwmon*; do
-    case $(first_line "$sensor/name") in
-      k10temp | zenpower | coretemp | cpu_thermal) cat "$sensor"/temp*_input 2>/dev/null && found=yes ;;
-    esac
-  done
-  [ "$found" = yes ] || cat "$sys"/class/thermal/thermal_zone*/temp 2>/dev/null || true
-}
+# What `halo power` tells: the profile and temperatures. An older halo ($HALO) has no such command, and they are null.
+power_facts() { "${halo:?}" power --json 2>/dev/null || echo '{}'; }
 
 gpu_names() {
   local names
@@ -39,17 +31,13 @@ gpu_names() {
   paste -sd, <<<"$names"
 }
 
-power_profile() {
-  local profile
-  profile=$(first_line "$sys/firmware/acpi/platform_profile")
-  [ -n "$profile" ] || ! command -v powerprofilesctl >/dev/null || profile=$(powerprofilesctl get 2>/dev/null) || true
-  echo "$profile"
-}
+# Of a platform whose profile the kernel does not tell.
+platform_profile() { ! command -v powerprofilesctl >/dev/null || powerprofilesctl get 2>/dev/null || true; }
 
 machine_facts() {
   jq -n --arg cpu "$(cpu_name)" --argjson cores "$(nproc)" --arg kernel "$(uname -r | cut -d- -f1)" --arg gpu "$(gpu_names)" \
     --arg caches "$(cache_lines)" --arg memory "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' "$proc/meminfo" 2>/dev/null)" \
-    --arg governor "$(governors)" --arg temperatures "$(temperatures)" --arg profile "$(power_profile)" '
+    --arg governor "$(governors)" --argjson power "$(power_facts)" --arg platform "$(platform_profile)" '
     def known: if . == "" then null else . end;
     def bytes: capture("^(?<n>[0-9]+)(?<unit>[KMG]?)$") | (.n | tonumber) * ({K: 1024, M: 1048576, G: 1073741824}[.unit] // 1);
     def lines: split("\n") | map(select(. != ""));
@@ -57,5 +45,6 @@ machine_facts() {
      caches: ([$caches | lines[] | split(" ") | {level: (.[0] | tonumber?), type: .[1], bytes: (.[2] | bytes)}] | if . == [] then null else . end),
      memory_bytes: ($memory | known | if . then tonumber * 1024 else null end), bandwidth_gb_s: null, gpu: ($gpu | known),
      kernel: $kernel, governor: ($governor | known),
-     temperature_c: ([$temperatures | lines[] | tonumber? / 1000] | max), power_profile: ($profile | known)}'
+     temperature_c: $power.cpu_temperature_c, gpu_temperature_c: $power.gpu_temperature_c,
+     power_profile: ($power.power_profile // ($platform | known))}'
 }

@@ -82,6 +82,13 @@ int run(int argc, char** argv) {
   add_report(app, exit_code);
   add_export(app, exit_code);
   add_pull(app, exit_code);
+  add_power(app, exit_code);
+  add_doctor(app, exit_code);
+  add_status(app, exit_code);
+  add_logs(app, exit_code);
+  add_restart(app, exit_code);
+  add_update(app, exit_code);
+  add_rollback(app, exit_code);
   add_list(app);
   add_rm(app, exit_code);
   add_completion(app);

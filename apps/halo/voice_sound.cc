@@ -6,8 +6,8 @@
 #include <cstring>
 #include <sstream>
 
+#include "base/process.h"
 #include "halo/common.h"
-#include "voice/process.h"
 
 namespace onebit::halo {
 namespace {
@@ -55,7 +55,7 @@ Status read_raw(const std::vector<std::string>& program, const std::function<boo
   RawSamples samples;
   const auto take = [&](std::string_view bytes) { return !interrupted() && sink(samples.take(bytes)); };
   if (!program.empty())
-    return voice::run_process(program, {}, take, {.timeout = std::chrono::hours(24 * 365), .most_bytes = UINT64_MAX});
+    return run_process(program, {}, take, {.timeout = std::chrono::hours(24 * 365), .most_bytes = UINT64_MAX});
   char buffer[3200];
   while (!interrupted()) {
     const ssize_t n = ::read(STDIN_FILENO, buffer, sizeof buffer);
@@ -109,7 +109,7 @@ Status Playback::finish() {
 }
 
 void Playback::run() {
-  std::optional<voice::ProcessInput> player;
+  std::optional<ProcessInput> player;
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [&] { return quit_ || !queue_.empty() || stopping_.stop_requested(); });
@@ -136,7 +136,7 @@ void Playback::run() {
         audio_.samples.insert(audio_.samples.end(), samples.begin(), samples.end());
     } else if (!target_.program.empty()) {
       if (!player && !samples.empty()) {
-        auto started = voice::ProcessInput::start(target_.program);
+        auto started = ProcessInput::start(target_.program);
         if (started)
           player.emplace(std::move(*started));
         else

@@ -41,6 +41,7 @@ struct HttpClient::Impl {
   asio::awaitable<boost::system::error_code> exchange(const WireRequest& request, const HttpBounds& bounds,
                                                       HttpReply& reply);
   boost::system::error_code run(asio::awaitable<boost::system::error_code> work);
+  WireRequest begin(http::verb verb, const std::string& path) const;
   WireRequest make(const HttpPost& post) const;
   tl::unexpected<Error> explain(boost::system::error_code error, const HttpBounds& bounds) const;
 };
@@ -133,11 +134,16 @@ boost::system::error_code HttpClient::Impl::run(asio::awaitable<boost::system::e
   return result;
 }
 
-WireRequest HttpClient::Impl::make(const HttpPost& post) const {
-  WireRequest request(http::verb::post, prefix + post.path, 11);
+WireRequest HttpClient::Impl::begin(http::verb verb, const std::string& path) const {
+  WireRequest request(verb, prefix + path, 11);
   request.set(http::field::host, host.find(':') == std::string::npos ? host + ":" + port : "[" + host + "]:" + port);
-  request.set(http::field::content_type, post.content_type);
   if (!key.empty()) request.set(http::field::authorization, "Bearer " + key);
+  return request;
+}
+
+WireRequest HttpClient::Impl::make(const HttpPost& post) const {
+  auto request = begin(http::verb::post, post.path);
+  request.set(http::field::content_type, post.content_type);
   request.body() = post.body;
   request.prepare_payload();
   return request;
@@ -159,8 +165,16 @@ Result<HttpReply> HttpClient::post(const std::string& path, const std::string& b
 }
 
 Result<HttpReply> HttpClient::post(const HttpPost& post, const HttpBounds& bounds) {
+  return ask(impl_->make(post), bounds);
+}
+
+Result<HttpReply> HttpClient::get(const std::string& path, const HttpBounds& bounds) {
+  return ask(impl_->begin(http::verb::get, path), bounds);
+}
+
+template <class Request>
+Result<HttpReply> HttpClient::ask(const Request& request, const HttpBounds& bounds) {
   auto& impl = *impl_;
-  const auto request = impl.make(post);
   HttpReply reply;
   bool told = false;  // the sink: a second try would tell it all again
   HttpBounds used = bounds;

@@ -44,12 +44,17 @@ class HttpClient {
   /// Errors also: a longer answer than allowed, an exchange that was ended.
   Result<HttpReply> post(const HttpPost& post, const HttpBounds& bounds);
 
+  /// Errors as of post.
+  Result<HttpReply> get(const std::string& path, const HttpBounds& bounds = {});
+
   /// What follows the host in the URL, without a slash at its end.
   const std::string& prefix() const;
 
  private:
   struct Impl;
   explicit HttpClient(std::unique_ptr<Impl> impl);
+  template <class Request>
+  Result<HttpReply> ask(const Request& request, const HttpBounds& bounds);
   std::unique_ptr<Impl> impl_;
 };
 

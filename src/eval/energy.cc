@@ -1,8 +1,5 @@
 #include "eval/energy.h"
 
-#include <dlfcn.h>
-
-#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <filesystem>
@@ -11,6 +8,9 @@
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "base/sensors.h"
+#include "eval/nvml.h"
 
 namespace onebit {
 namespace {
@@ -22,23 +22,6 @@ std::optional<double> number_in(const fs::path& file) {
   double value = 0;
   if (in >> value) return value;
   return {};
-}
-
-std::string word_in(const fs::path& file) {
-  std::ifstream in(file);
-  std::string word;
-  in >> word;
-  return word;
-}
-
-/// Sorted, so that the same place is found each time; none where there is no such folder.
-std::vector<fs::path> entries_of(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
-    found.push_back(it->path());
-  std::sort(found.begin(), found.end());
-  return found;
 }
 
 using Reading = std::function<std::optional<double>()>;
@@ -119,8 +102,8 @@ class Sampler final : public EnergyMeter {
 class Rapl {
  public:
   explicit Rapl(const fs::path& sys) {
-    for (const auto& zone : entries_of(sys / "class" / "powercap")) {
-      const auto name = word_in(zone / "name");
+    for (const auto& zone : sorted_entries(sys / "class" / "powercap")) {
+      const auto name = first_line_of(zone / "name");
       if (!name.starts_with("package") && name != "dram") continue;
       const auto now = number_in(zone / "energy_uj"), limit = number_in(zone / "max_energy_range_uj");
       if (now && limit) zones_.push_back({zone / "energy_uj", *now, *limit});
@@ -147,42 +130,6 @@ class Rapl {
   double microjoules_ = 0;
 };
 
-/// The functions of NVIDIA's management library that this takes, as its reference states them.
-class Nvml {
- public:
-  Nvml(const std::string& library, const std::string& pci) {
-    if (pci.empty()) return;
-    void* const opened = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);  // never closed: it may have threads
-    if (opened == nullptr) return;
-    const auto start = function<int()>(opened, "nvmlInit_v2");
-    const auto find = function<int(const char*, void**)>(opened, "nvmlDeviceGetHandleByPciBusId_v2");
-    energy_ = function<int(void*, unsigned long long*)>(opened, "nvmlDeviceGetTotalEnergyConsumption");
-    power_ = function<int(void*, unsigned*)>(opened, "nvmlDeviceGetPowerUsage");
-    if (start == nullptr || find == nullptr || start() != 0 || find(pci.c_str(), &device_) != 0) device_ = nullptr;
-  }
-
-  std::optional<double> joules() const {
-    unsigned long long millijoules = 0;
-    if (device_ == nullptr || energy_ == nullptr || energy_(device_, &millijoules) != 0) return {};
-    return static_cast<double>(millijoules) * 1e-3;
-  }
-  std::optional<double> watts() const {
-    unsigned milliwatts = 0;
-    if (device_ == nullptr || power_ == nullptr || power_(device_, &milliwatts) != 0) return {};
-    return milliwatts * 1e-3;
-  }
-
- private:
-  template <class Signature>
-  static Signature* function(void* library, const char* name) {
-    return reinterpret_cast<Signature*>(::dlsym(library, name));
-  }
-
-  int (*energy_)(void*, unsigned long long*) = nullptr;
-  int (*power_)(void*, unsigned*) = nullptr;
-  void* device_ = nullptr;
-};
-
 /// Microjoules or microwatts, as the kernel's hwmon interface has them; null where a sensor is not there.
 Reading sensor(const fs::path& file) {
   if (!number_in(file)) return nullptr;
@@ -193,7 +140,7 @@ Reading sensor(const fs::path& file) {
 }
 
 std::unique_ptr<EnergyMeter> hwmon_meter(const fs::path& folder) {
-  for (const auto& monitor : entries_of(folder)) {
+  for (const auto& monitor : sorted_entries(folder)) {
     if (auto joules = sensor(monitor / "energy1_input")) return std::make_unique<Counter>("hwmon", std::move(joules));
     for (const char* name : {"power1_average", "power1_input"})
       if (auto watts = sensor(monitor / name)) return std::make_unique<Sampler>("hwmon", std::move(watts));
@@ -209,13 +156,42 @@ std::unique_ptr<EnergyMeter> energy_meter(const EnergySource& source) {
     return rapl.any() ? std::make_unique<Counter>("rapl", std::move(rapl)) : nullptr;
   }
   if (source.device.starts_with("cuda")) {
-    const Nvml nvml(source.nvml, source.pci);
-    if (nvml.joules()) return std::make_unique<Counter>("nvml", [nvml] { return nvml.joules(); });
-    if (nvml.watts()) return std::make_unique<Sampler>("nvml", [nvml] { return nvml.watts(); });
+    const auto device = Nvml(source.nvml).at(source.pci);
+    if (device && device->joules()) return std::make_unique<Counter>("nvml", [device] { return device->joules(); });
+    if (device && device->watts()) return std::make_unique<Sampler>("nvml", [device] { return device->watts(); });
     return nullptr;
   }
   if (source.pci.empty()) return nullptr;
   return hwmon_meter(fs::path(source.sys) / "bus" / "pci" / "devices" / source.pci / "hwmon");
+}
+
+MachinePower read_power(const std::string& sys, const std::string& nvml, std::chrono::milliseconds span) {
+  MachinePower power;
+  const auto sensors = read_sensors(sys);
+  power.cpu_celsius = sensors.cpu_celsius;
+  power.gpu_celsius = sensors.gpu_celsius;
+  Rapl rapl(sys);
+  const auto begin = std::chrono::steady_clock::now();
+  if (rapl.any()) {
+    std::this_thread::sleep_for(span);
+    const auto joules = rapl();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    if (joules) power.readings.push_back({"processor", "rapl", *joules / seconds});
+  }
+  for (const auto& monitor : sorted_entries(fs::path(sys) / "class" / "hwmon")) {
+    if (first_line_of(monitor / "name") != "amdgpu") continue;
+    for (const char* name : {"power1_average", "power1_input"})
+      if (const auto watts = sensor(monitor / name)) {
+        if (const auto now = watts()) power.readings.push_back({"AMD GPU", "hwmon", *now});
+        break;
+      }
+  }
+  for (const auto& device : Nvml(nvml).all()) {
+    if (const auto watts = device.watts()) power.readings.push_back({device.name(), "nvml", *watts});
+    const auto celsius = device.celsius();
+    if (celsius && (!power.gpu_celsius || *celsius > *power.gpu_celsius)) power.gpu_celsius = celsius;
+  }
+  return power;
 }
 
 }  // namespace onebit

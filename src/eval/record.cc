@@ -131,6 +131,8 @@ MachineFacts read_machine(const json& object, std::string& fault) {
   m.memory_bytes = in.count_or_null("memory_bytes");
   m.bandwidth_gb_s = in.number_or_null("bandwidth_gb_s");
   m.temperature_c = in.number_or_null("temperature_c");
+  if (object.is_object() && object.contains("gpu_temperature_c"))
+    m.gpu_temperature_c = in.number_or_null("gpu_temperature_c");
   const auto& caches = in.field("caches");
   if (!caches.is_null() && !caches.is_array()) in.wrong("caches", "expected an array or null");
   for (size_t i = 0; caches.is_array() && i < caches.size(); ++i) {

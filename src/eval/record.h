@@ -31,7 +31,9 @@ struct MachineFacts {
   std::optional<std::string> cpu, gpu, kernel, governor, power_profile;
   std::optional<uint64_t> cores, memory_bytes;
   std::optional<double> bandwidth_gb_s;  // read bandwidth as measured by the same benchmark
-  std::optional<double> temperature_c;   // when the record was written
+  // When the record was written: the hottest sensor of the processor, and of the GPUs, which older
+  // records do not have.
+  std::optional<double> temperature_c, gpu_temperature_c;
 };
 
 struct Record {

@@ -59,6 +59,7 @@ std::string describe(const Record& r) {
   if (m.governor) out += ", governor " + *m.governor;
   if (m.power_profile) out += ", power profile " + *m.power_profile;
   if (m.temperature_c) out += fmt::format(", {:.0f} °C", *m.temperature_c);
+  if (m.gpu_temperature_c) out += fmt::format(", GPU {:.0f} °C", *m.gpu_temperature_c);
   out += fmt::format(", {}, commit {}{}", r.date.substr(0, 10), shortened(r.commit), r.dirty ? " with changes" : "");
   if (r.model_name) out += ", model " + *r.model_name;
   return out;

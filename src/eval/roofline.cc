@@ -80,7 +80,8 @@ TokenBytes token_bytes(const ModelWeights& weights, KvType kv_type, uint32_t pos
   return bytes;
 }
 
-double measure_read_bandwidth(unsigned threads, unsigned rounds) {
+double measure_read_bandwidth(unsigned threads, unsigned rounds, std::chrono::seconds most) {
+  const auto deadline = Clock::now() + most;
   const auto& kernels = cpu::best_kernels();
   const auto buffer = make_buffer();
   double best = 0;
@@ -102,6 +103,7 @@ double measure_read_bandwidth(unsigned threads, unsigned rounds) {
             g_seen ^= seen;
           });
           best = std::max(best, static_cast<double>(kBuffer) / seconds);
+          if (Clock::now() >= deadline) return best;
         }
   return best;
 }

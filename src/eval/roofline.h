@@ -2,6 +2,8 @@
 // products over the processor's peak (Williams, Waterman, Patterson 2009).
 #pragma once
 
+#include <chrono>
+
 #include "backend/backend.h"
 #include "backend/weights.h"
 #include "base/result.h"
@@ -24,8 +26,8 @@ struct TokenBytes {
 TokenBytes token_bytes(const ModelWeights& weights, KvType kv_type, uint32_t positions);
 
 /// The best read bandwidth in bytes a second that `threads` threads were seen to reach, over several patterns
-/// of access and `rounds` rounds each; about 0.1 s a round.
-double measure_read_bandwidth(unsigned threads, unsigned rounds);
+/// of access and `rounds` rounds each; about 0.1 s a round. Once `most` has passed, what was seen until then.
+double measure_read_bandwidth(unsigned threads, unsigned rounds, std::chrono::seconds most = std::chrono::hours(1));
 
 /// Products of int8 with int8 a second, in registers, on `threads` threads, by this machine's best instruction.
 double measure_dot_peak(unsigned threads, unsigned rounds);

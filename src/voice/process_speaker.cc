@@ -1,9 +1,9 @@
 // espeak-ng, or any program that reads a text and writes a WAV file: a process a text.
 #include <cmath>
 
+#include "base/process.h"
 #include "voice/audio.h"
 #include "voice/engines.h"
-#include "voice/process.h"
 #include "voice/wav_sink.h"
 
 namespace onebit::voice {

@@ -26,6 +26,7 @@ const Layers kAllowed{
     {"engine", {"base", "format", "tokenizer", "grammar", "kernels", "backend"}},
     {"eval", {"base", "format", "tokenizer", "grammar", "kernels", "backend", "engine"}},
     {"burnin", {"base", "eval"}},
+    {"box", {"base", "format", "kernels", "backend", "engine", "eval"}},
     {"voice", {"base", "format", "tokenizer", "grammar", "kernels", "backend", "engine"}},
     {"server", {"base", "format", "tokenizer", "grammar", "kernels", "backend", "engine", "voice"}},
     {"landing", {"base", "server"}},

@@ -9,6 +9,9 @@ mkdir "$folder"
 mkdir -p "$work/sys/class/hwmon/hwmon0" "$work/sys/devices/system/cpu/cpu0/cpufreq"
 echo k10temp >"$work/sys/class/hwmon/hwmon0/name"
 echo 61500 >"$work/sys/class/hwmon/hwmon0/temp1_input"
+mkdir -p "$work/sys/class/hwmon/hwmon1"
+echo amdgpu >"$work/sys/class/hwmon/hwmon1/name"
+echo 55250 >"$work/sys/class/hwmon/hwmon1/temp1_input"
 echo performance >"$work/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
 mkdir -p "$work/sys/devices/system/cpu/cpu0/cache/index0" "$work/tools"
 for fact in 'level 1' 'type Data' 'size 48K'; do
@@ -27,15 +30,21 @@ cat >"$work/measure.sh" <<END
 jq -n '{decode: [3, 1, 2]}' | write_record bench '[metric("decode_t1_6_f16_64"; 2; "tok/s"; .decode), metric("read_bandwidth"; 9.5; "GB/s")]' \
   "\$root/models/tiny-bitnet.h1b"
 END
-PATH=$work/tools:$PATH HALO=$work/program SYS=$work/sys HALO_OUTPUT_DIR=$folder ONEBIT_COMMIT=0123456789abcdef0123456789abcdef01234567 \
+PATH=$work/tools:$PATH HALO=$work/program HALO_ROOT=$work HALO_OUTPUT_DIR=$folder ONEBIT_COMMIT=0123456789abcdef0123456789abcdef01234567 \
   bash "$work/measure.sh" 2>"$err" || { cat "$err"; exit 1; }
 cp "$folder/bench.json" "$out"
 last=(the record) status=0
 expect_json '.schema == 1 and .name == "bench" and .command == "measure.sh" and .dirty == false'
-expect_json '.machine | .temperature_c == 61.5 and .governor == "performance" and .power_profile == "balanced" and
+expect_json '.machine | .temperature_c == 61.5 and .gpu_temperature_c == 55.25 and .governor == "performance" and .power_profile == "balanced" and
   .bandwidth_gb_s == 9.5 and .caches == [{level: 1, type: "Data", bytes: 49152}] and .gpu == "Some GPU" and .cores >= 1'
 expect_json '.model | (.name | startswith("tiny-bitnet")) and (.hash | test("^sha256:[0-9a-f]{64}$"))'
 expect_json '.metrics[0] == {metric: "decode_t1_6_f16_64", value: 2, unit: "tok/s", spread: {low: 1, high: 3, rounds: 3}}'
+
+# A profile of halo power goes before the platform's.
+mkdir -p "$work/run/halo"
+echo '{"profile": "chat", "stapm-limit": 85000}' >"$work/run/halo/power.json"
+PATH=$work/tools:$PATH HALO=$work/program HALO_ROOT=$work HALO_OUTPUT_DIR=$work bash "$work/measure.sh" 2>"$err"
+expect_same "$(jq -r .machine.power_profile "$work/bench.json")" 'halo chat'
 
 HALO_OUTPUT_DIR=$folder halo report
 expect_status 0

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -104,6 +105,53 @@ TEST_F(Energy, NvidiasLibraryIsAskedForItsCounterOrElseForItsPower) {
   const auto power = meter("cuda:1", "0000:01:00.0", ONEBIT_FAKE_NVML_POWER);
   ASSERT_NE(power, nullptr);
   expect_watts(*power, 300);
+}
+
+TEST_F(Energy, AMachinesPowerIsAllThatTells) {
+  const auto none = read_power(folder_.path(""), "libno-such-thing.so", 10ms);
+  EXPECT_TRUE(none.readings.empty());
+  EXPECT_FALSE(none.cpu_celsius || none.gpu_celsius);
+  write("class/hwmon/hwmon0/name", "k10temp");
+  write("class/hwmon/hwmon0/temp1_input", "61500");
+  write("class/hwmon/hwmon0/power1_average", "99000000");  // not a GPU's
+  write("class/hwmon/hwmon1/name", "amdgpu");
+  write("class/hwmon/hwmon1/temp1_input", "58000");
+  write("class/hwmon/hwmon1/power1_average", "43250000");
+  write("class/hwmon/hwmon1/power1_input", "50000000");
+  auto power = read_power(folder_.path(""), "libno-such-thing.so", 10ms);
+  ASSERT_EQ(power.readings.size(), 1u);
+  EXPECT_EQ(power.readings[0].source, "hwmon");
+  EXPECT_DOUBLE_EQ(power.readings[0].watts, 43.25);
+  EXPECT_EQ(power.cpu_celsius, 61.5);
+  EXPECT_EQ(power.gpu_celsius, 58);
+  power = read_power(folder_.path(""), ONEBIT_FAKE_NVML, 10ms);
+  ASSERT_EQ(power.readings.size(), 2u);
+  EXPECT_EQ(power.readings[1].what, "Some GPU");
+  EXPECT_EQ(power.readings[1].source, "nvml");
+  EXPECT_DOUBLE_EQ(power.readings[1].watts, 300);
+  EXPECT_EQ(power.gpu_celsius, 64) << "the hotter of the two";
+}
+
+TEST_F(Energy, AProcessorsPowerIsItsCountersRise) {
+  write("class/powercap/intel-rapl:0/name", "package-0");
+  write("class/powercap/intel-rapl:0/max_energy_range_uj", "100000000");
+  write("class/powercap/intel-rapl:0/energy_uj", "1000000");
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    for (uint64_t joules = 2; !stop; ++joules) {
+      std::this_thread::sleep_for(10ms);  // or longer: at most 100 W
+      const auto next = folder_.path("next");
+      std::ofstream(next) << joules << "000000\n";
+      std::filesystem::rename(next, folder_.path("class/powercap/intel-rapl:0/energy_uj"));
+    }
+  });
+  const auto power = read_power(folder_.path(""), "libno-such-thing.so", 1000ms);
+  stop = true;
+  writer.join();
+  ASSERT_EQ(power.readings.size(), 1u);
+  EXPECT_EQ(power.readings[0].source, "rapl");
+  EXPECT_GT(power.readings[0].watts, 0);
+  EXPECT_LE(power.readings[0].watts, 102);
 }
 
 }  // namespace

@@ -28,6 +28,16 @@ TEST(Record, IsReadWithEveryField) {
   EXPECT_EQ(record->metric("absent"), nullptr);
 }
 
+TEST(Record, OlderOnesDoNotSayHowWarmTheGpuWas) {
+  auto record = test::sound_record("bench");
+  ASSERT_FALSE(record["machine"].contains("gpu_temperature_c"));
+  EXPECT_EQ(parse(record)->machine.gpu_temperature_c, std::nullopt);
+  record["machine"]["gpu_temperature_c"] = nullptr;
+  EXPECT_EQ(parse(record)->machine.gpu_temperature_c, std::nullopt);
+  record["machine"]["gpu_temperature_c"] = 55.5;
+  EXPECT_EQ(parse(record)->machine.gpu_temperature_c, 55.5);
+}
+
 TEST(Record, EveryFieldMustBeThere) {
   const auto sound = test::sound_record("bench").flatten();
   for (const auto& [pointer, value] : sound.items()) {
@@ -65,6 +75,7 @@ TEST(Record, EachFaultIsNamed) {
       {"/machine/caches/0", 4, "machine.caches[0]: expected an object"},
       {"/machine/caches/0/bytes", "48K", "machine.caches[0].bytes: expected a number"},
       {"/machine/temperature_c", "warm", "machine.temperature_c: expected a number"},
+      {"/machine/gpu_temperature_c", "warm", "machine.gpu_temperature_c: expected a number"},
       {"/model", "some", "model: expected an object"},
       {"/model/name", nullptr, "model.name: expected a text"},
       {"/metrics", json::object(), "metrics: expected an array"},

@@ -1,4 +1,4 @@
-#include "voice/process.h"
+#include "base/process.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>

@@ -1,4 +1,4 @@
-#include "voice/process.h"
+#include "base/process.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -19,7 +19,7 @@
 
 extern char** environ;
 
-namespace onebit::voice {
+namespace onebit {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
@@ -103,7 +103,7 @@ Status open_pipes(Pipes& pipes) {
   return {};
 }
 
-Result<pid_t> start(const std::vector<std::string>& program, Pipes& pipes) {
+Result<pid_t> start_process(const std::vector<std::string>& program, Pipes& pipes) {
   std::vector<char*> arguments;
   for (const auto& argument : program) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
@@ -161,7 +161,7 @@ Status run_process(const std::vector<std::string>& program, std::string_view inp
   const auto deadline = SteadyClock::now() + bounds.timeout;
   Pipes pipes;
   RETURN_IF_ERROR(open_pipes(pipes));
-  ASSIGN_OR_RETURN(const auto pid, start(program, pipes));
+  ASSIGN_OR_RETURN(const auto pid, start_process(program, pipes));
   Child child(pid);
   std::array<char, 1 << 14> buffer{};
   std::string complaint;
@@ -214,7 +214,7 @@ Result<ProcessInput> ProcessInput::start(const std::vector<std::string>& program
   auto impl = std::make_unique<Impl>();
   impl->name = program.front();
   RETURN_IF_ERROR(open_pipes(impl->pipes));
-  ASSIGN_OR_RETURN(const auto pid, onebit::voice::start(program, impl->pipes));
+  ASSIGN_OR_RETURN(const auto pid, onebit::start_process(program, impl->pipes));
   impl->child.emplace(pid);
   return ProcessInput(std::move(impl));
 }
@@ -254,4 +254,4 @@ Status ProcessInput::finish(const std::stop_token& stop) {
   return {};
 }
 
-}  // namespace onebit::voice
+}  // namespace onebit

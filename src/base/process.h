@@ -12,7 +12,7 @@
 
 #include "base/result.h"
 
-namespace onebit::voice {
+namespace onebit {
 
 struct ProcessBounds {
   std::chrono::milliseconds timeout{20000};  // until it has ended
@@ -47,4 +47,4 @@ class ProcessInput {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace onebit::voice
+}  // namespace onebit
