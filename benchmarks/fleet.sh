@@ -73,7 +73,7 @@ start() { # N: server N, in its network
   [ -z "${group[$1]-}" ] || cgroup_procs=${group[$1]}/cgroup.procs
   # shellcheck disable=SC2016  # by the shell inside
   nsenter -t "${network[$1]}" -n sh -c '[ -z "$1" ] || echo $$ >"$1"; shift; exec "$@"' sh "$cgroup_procs" \
-    "$server" -m "$bundled" --host "10.77.0.1$1" --port 8080 -t 1 --api-key "$key" 2>"$work/server.$1" &
+    "$server" -m "$bundled" --host "10.77.0.1$1" --port 8080 -t 1 --keep-alive 2 --api-key "$key" 2>"$work/server.$1" &
   pid[$1]=$!
 }
 for i in "${all[@]}"; do
@@ -140,9 +140,9 @@ balancer='["http://10.77.0.1:8000"]'
 patiently up 4
 patiently seen_up 4
 if [ $short = yes ]; then
-  conversations=12 steady='{"clients": 8, "seconds": 2, "warmup": 1, "tokens": 16}' fault_clients=8
+  talk='{"conversations": 60, "turns": 3, "tokens": 3, "clients": 12}' clients=4 seconds=2 tokens=8 fault_clients=8 fault_seconds=5
 else
-  conversations=90 steady='{"clients": 48, "seconds": 15, "warmup": 3, "tokens": 48}' fault_clients=24
+  talk='{"conversations": 120, "turns": 4, "tokens": 16, "clients": 16}' clients=8 seconds=15 tokens=32 fault_clients=24 fault_seconds=12
 fi
 
 {
@@ -155,14 +155,15 @@ fi
     done
     patiently up 4
   }
-  talk=$(jq -nc --argjson n $conversations '{conversations: $n, turns: 4, tokens: 24, clients: 6}')
   serving 1
   measure conversations "$balancer" "$talk" | jq -c '{test: "cache", servers: 1} + .'
   serving 1 2 3 4
   again
   measure conversations "$balancer" "$talk" | jq -c '{test: "cache", servers: 4} + .'
-  again
-  measure conversations "$(jq -nc '[range(1; 5) | "http://10.77.0.1\(.):8080"]')" "$talk" | jq -c '{test: "cache in turn", servers: 4} + .'
+  if [ $short = no ]; then  # to compare: without regard to prompts
+    again
+    measure conversations "$(jq -nc '[range(1; 5) | "http://10.77.0.1\(.):8080"]')" "$talk" | jq -c '{test: "cache in turn", servers: 4} + .'
+  fi
   kinds=(free)
   [ ${#group[@]} -lt 4 ] || kinds=(paced free)
   [ $short = no ] || kinds=("${kinds[0]}")
@@ -171,16 +172,17 @@ fi
     for n in 1 2 4; do
       [ $short = no ] || [ $n != 2 ] || continue
       serving "${all[@]:0:n}"
-      measure steady "$balancer" "$steady" | jq -c --arg kind "$kind" --argjson n $n \
-        --arg seen "$(query 'sum(rate(onebit_generated_tokens_total[10s]))')" \
-        '{test: $kind, servers: $n} + . + {prometheus_tokens_s: ($seen | tonumber? // null)}'
+      # As many clients a server, so that each batches the same.
+      saw=$(measure steady "$balancer" "{\"clients\": $((clients * n)), \"seconds\": $seconds, \"warmup\": 1, \"tokens\": $tokens}")
+      jq -c --arg kind "$kind" --argjson n $n --arg seen "$(query "sum(rate(onebit_generated_tokens_total[${seconds}s]))")" \
+        '{test: $kind, servers: $n} + . + {prometheus_tokens_s: ($seen | tonumber? // null)}' <<<"$saw"
     done
   done
   paced max
   serving 1 2 3 4
   faults=$(jq -nc --arg kill "kill -9 ${pid[2]}" --argjson clients $fault_clients --arg cut 'ip link set box3 down' \
-    '{clients: $clients, tokens: 150, seconds: 8, faults: [[2, $kill], [4, $cut]]}')
-  measure faults "$balancer" "$faults" | jq -c --argjson cut 2 '{test: "faults"} + .'
+    '{clients: $clients, tokens: 150, seconds: '$fault_seconds', faults: [[1, $kill], [2, $cut]]}')
+  measure faults "$balancer" "$faults" | jq -c '{test: "faults"} + .'
   patiently seen_up 2
   # Back again: who was cut off, and who is started anew; then one is drained, which costs nobody anything.
   ip link set box3 up
@@ -188,7 +190,7 @@ fi
   patiently up 4
   (sleep 1; kill -TERM "${pid[4]}") &
   drain=$!
-  measure faults "$balancer" "$(jq -nc --argjson clients $fault_clients '{clients: $clients, tokens: 100, seconds: 4, faults: []}')" |
+  measure faults "$balancer" "$(jq -nc --argjson clients $fault_clients '{clients: $clients, tokens: 60, seconds: 3, faults: []}')" |
     jq -c '{test: "drain"} + .'
   wait $drain
 } >"$work/seen"
@@ -198,21 +200,21 @@ jq -s --arg pace "$pace" --argjson cores "$cores" '
   {cores: $cores, pace: ($pace | tonumber), haproxy: $haproxy, prometheus: $prometheus,
    paced_tokens_s: {one: one("paced"; 1).tokens_s?, two: one("paced"; 2).tokens_s?, four: one("paced"; 4).tokens_s?},
    free_tokens_s: {one: one("free"; 1).tokens_s?, two: one("free"; 2).tokens_s?, four: one("free"; 4).tokens_s?},
-   cache_one: one("cache"; 1).hit_rate, cache_four: one("cache"; 4).hit_rate, cache_in_turn: one("cache in turn"; 4).hit_rate,
+   cache_one: one("cache"; 1).hit_rate, cache_four: one("cache"; 4).hit_rate, cache_in_turn: one("cache in turn"; 4).hit_rate?,
    faults: (map(select(.test == "faults")) | first), drain: (map(select(.test == "drain")) | first), seen: .}' \
   --arg haproxy "$(haproxy -v | sed -n '1s/HAProxy version \(\S*\).*/\1/p')" \
   --arg prometheus "$(prometheus --version 2>&1 | sed -n '1s/.*version \(\S*\).*/\1/p')" "$work/seen" |
   tee >(jq 'del(.seen)' >&2) | write_record fleet '
   [("paced", "free") as $kind | .[$kind + "_tokens_s"] | select(.one != null) |
-    metric($kind + "_one_server"; .one; "tok/s"; []),
-    (if .two then metric($kind + "_two_to_one"; .two / .one; "ratio"; []) else empty end),
-    metric($kind + "_four_to_one"; .four / .one; "ratio"; [])] +
-  [metric("cache_hits_one_server"; .cache_one; "fraction"; []), metric("cache_hits_four_servers"; .cache_four; "fraction"; []),
-  metric("cache_four_to_one"; .cache_four / .cache_one; "ratio"; []),
-  metric("cache_hits_in_turn"; .cache_in_turn; "fraction"; []),
-  metric("faults_unstreamed"; .faults.unstreamed; "count"; []),
-  metric("faults_unstreamed_failed"; .faults.unstreamed_failed; "count"; []),
-  metric("faults_streams_broken"; .faults.streams_broken; "count"; []),
-  metric("faults_streams_silent"; .faults.streams_silent; "count"; []),
-  metric("faults_slowest"; .faults.slowest_ms; "ms"; []),
-  metric("drain_failed"; .drain | .unstreamed_failed + .streams_broken; "count"; [])]' "$bundled"
+    metric($kind + "_one_server"; .one; "tok/s"),
+    (if .two then metric($kind + "_two_to_one"; .two / .one; "ratio") else empty end),
+    metric($kind + "_four_to_one"; .four / .one; "ratio")] +
+  [metric("cache_hits_one_server"; .cache_one; "fraction"), metric("cache_hits_four_servers"; .cache_four; "fraction"),
+  metric("cache_four_to_one"; .cache_four / .cache_one; "ratio"),
+  (if .cache_in_turn then metric("cache_hits_in_turn"; .cache_in_turn; "fraction") else empty end),
+  metric("faults_unstreamed"; .faults.unstreamed; "count"),
+  metric("faults_unstreamed_failed"; .faults.unstreamed_failed; "count"),
+  metric("faults_streams_broken"; .faults.streams_broken; "count"),
+  metric("faults_streams_silent"; .faults.streams_silent; "count"),
+  metric("faults_slowest"; .faults.slowest_ms; "ms"),
+  metric("drain_failed"; .drain | .unstreamed_failed + .streams_broken; "count")]' "$bundled"
