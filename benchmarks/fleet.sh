@@ -15,8 +15,9 @@ done
 if [ -z "${FLEET_INSIDE-}" ]; then
   user=()
   [ "$(id -u)" -eq 0 ] || user=(--user --map-root-user)
-  unshare "${user[@]}" --net true 2>/dev/null || missing 'this system lets nobody make a network (unshare --net)'
-  FLEET_INSIDE=yes exec unshare "${user[@]}" --net --kill-child --fork bash "$0" "$@"
+  unshare "${user[@]}" --net --pid --fork --mount-proc true 2>/dev/null || missing 'this system lets nobody make a network (unshare --net)'
+  # Whatever ends this ends all that it started.
+  FLEET_INSIDE=yes exec unshare "${user[@]}" --net --pid --fork --mount-proc --kill-child bash "$0" "$@"
 fi
 PATH=$PATH:/usr/sbin:/sbin
 # shellcheck source=benchmarks/lib.sh
