@@ -201,6 +201,8 @@ jq -s --arg pace "$pace" --argjson cores "$cores" '
   {cores: $cores, pace: ($pace | tonumber), haproxy: $haproxy, prometheus: $prometheus,
    paced_tokens_s: {one: one("paced"; 1).tokens_s?, two: one("paced"; 2).tokens_s?, four: one("paced"; 4).tokens_s?},
    free_tokens_s: {one: one("free"; 1).tokens_s?, two: one("free"; 2).tokens_s?, four: one("free"; 4).tokens_s?},
+   cpu_ms_token: {paced_one: one("paced"; 1).cpu_ms_token?, paced_four: one("paced"; 4).cpu_ms_token?,
+     free_one: one("free"; 1).cpu_ms_token?, free_four: one("free"; 4).cpu_ms_token?},
    cache_one: one("cache"; 1).hit_rate, cache_four: one("cache"; 4).hit_rate, cache_in_turn: one("cache in turn"; 4).hit_rate?,
    faults: (map(select(.test == "faults")) | first), drain: (map(select(.test == "drain")) | first), seen: .}' \
   --arg haproxy "$(haproxy -v | sed -n '1s/HAProxy version \(\S*\).*/\1/p')" \
@@ -210,6 +212,7 @@ jq -s --arg pace "$pace" --argjson cores "$cores" '
     metric($kind + "_one_server"; .one; "tok/s"),
     (if .two then metric($kind + "_two_to_one"; .two / .one; "ratio") else empty end),
     metric($kind + "_four_to_one"; .four / .one; "ratio")] +
+  [(.cpu_ms_token | to_entries[] | select(.value != null) | metric("cpu_a_token_" + .key; .value; "ms"))] +
   [metric("cache_hits_one_server"; .cache_one; "fraction"), metric("cache_hits_four_servers"; .cache_four; "fraction"),
   metric("cache_four_to_one"; .cache_four / .cache_one; "ratio"),
   (if .cache_in_turn then metric("cache_hits_in_turn"; .cache_in_turn; "fraction") else empty end),

@@ -1,5 +1,7 @@
 # A Debian package of what `cmake --install` puts under /usr, with units, settings and documents: cpack -G DEB in the
-# build folder makes 1bit_VERSION_ARCHITECTURE.deb. Modules for GPUs are in it where they were built.
+# build folder makes 1bit_VERSION_ARCHITECTURE.deb. With ONEBIT_PACKAGE_GPU, modules for GPUs are in it where they were built,
+# and it then asks for the libraries of those GPUs.
+option(ONEBIT_PACKAGE_GPU "Put the modules for GPUs into the Debian package" OFF)
 set(packaging ${PROJECT_SOURCE_DIR}/packaging)
 set(document_folder share/doc/1bit)
 install(FILES ${packaging}/systemd/1bit-server.service ${packaging}/systemd/1bit-server.socket
@@ -34,7 +36,14 @@ set(CPACK_PACKAGE_DESCRIPTION "Command line (halo), OpenAI-compatible server (1b
 for ternary (BitNet b1.58) language models, with a bundled model that answers at once.")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 # `cmake --install` writes nothing outside its prefix: what a package has beside that is a component of its own.
-set(CPACK_INSTALL_CMAKE_PROJECTS "${PROJECT_BINARY_DIR};${PROJECT_NAME};Unspecified;/;${PROJECT_BINARY_DIR};${PROJECT_NAME};debian;/")
+set(CPACK_INSTALL_CMAKE_PROJECTS)
+set(components Unspecified debian)
+if(ONEBIT_PACKAGE_GPU)
+  list(APPEND components gpu)
+endif()
+foreach(component ${components})
+  list(APPEND CPACK_INSTALL_CMAKE_PROJECTS ${PROJECT_BINARY_DIR} ${PROJECT_NAME} ${component} /)
+endforeach()
 set(CPACK_STRIP_FILES ON)
 set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ
   WORLD_EXECUTE)

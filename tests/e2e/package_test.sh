@@ -62,7 +62,7 @@ started() {
   "$@" /usr/bin/env -i "${settings[@]}" "$start" --port 0 --device cpu 2>"$work/server.log" &
   server=$!
   for ((i = 0; i < 300; ++i)); do
-    ! grep -q ' ready ' "$work/server.log" || break
+    ! { grep -q ' ready ' "$work/server.log" && grep -q ' port=' "$work/server.log"; } || break
     kill -0 $server 2>/dev/null || { cat "$work/server.log"; wrong 'the server does not start'; }
     sleep 0.1
   done
@@ -135,4 +135,26 @@ answers
 inside dpkg -P 1bit >"$work/dpkg.log" 2>&1 || { cat "$work/dpkg.log"; wrong 'dpkg -P failed'; }
 state >"$work/after"
 diff "$work/before" "$work/after" || wrong 'a purge leaves something (>) or takes too much (<)'
+
+# install.sh, on a box that has nothing, then on one that has another version; what it says about a model that is none.
+mkdir -p "$image/tmp/checkout/scripts"
+cp "$root/install.sh" "$image/tmp/checkout/"
+cp "$root/scripts/lib.sh" "$image/tmp/checkout/scripts/"
+cp "$older" "$newer" "$image/tmp/"
+cp "$root/models/tiny-sherry.h1b" "$image/tmp/own.h1b"
+installs() { # its last word, halo doctor, may be red in a root without services
+  inside /tmp/checkout/install.sh "$@" >"$work/install.log" 2>&1 || true
+  grep -qxF "$(inside halo --version)" "$work/install.log" || { cat "$work/install.log"; wrong "install.sh $* failed"; }
+}
+setting() { inside sed -n 's/^ONEBIT_MODEL=//p' /etc/1bit/server.env; }
+! inside /tmp/checkout/install.sh --package /tmp/1bit_older.deb --model /etc/hostname >"$work/install.log" 2>&1 || wrong 'no model, and it does not mind'
+grep -q '/etc/hostname: is not an .h1b file' "$work/install.log" || { cat "$work/install.log"; wrong 'it does not say what is wrong'; }
+installs --package /tmp/1bit_older.deb
+[ "$(setting)" = /usr/share/1bit/models/tiny-bitnet.h1b ] || wrong 'the bundled model is not chosen'
+installs --package /tmp/1bit_newer.deb --model /tmp/own.h1b
+version_is "$version+1"
+[ "$(setting)" = /usr/local/share/1bit/models/own.h1b ] || wrong 'the model is not chosen'
+inside halo list | grep -q own || wrong 'halo does not find the model'
+installs --package /tmp/1bit_older.deb
+[ "$(setting)" = /usr/local/share/1bit/models/own.h1b ] || wrong 'the model did not stay'
 echo 'installed, started, upgraded, rolled back, removed, installed again, purged: as before'
