@@ -287,6 +287,7 @@ asio::awaitable<void> Handlers::answer_stream(Connection& c, Flight& f, const Pr
   std::optional<ApiError> error;
   // The header goes with the first word, or where a client must hear something: until then a proxy may ask another
   // server, should this one be gone, and an error has a status of its own.
+  const auto beginning = f.beginning();
   bool there = true, begun = false;
   while (there && !f.all_ended() && !error) {
     auto events = co_await f.events().take(std::min(deadline, Clock::now() + options_.keep_alive));
@@ -304,7 +305,7 @@ asio::awaitable<void> Handlers::answer_stream(Connection& c, Flight& f, const Pr
       error = f.tell(std::move(events), out);
     if (error && !begun && out.empty()) co_return co_await c.refuse(*error);
     if (error) out += f.error(*error);
-    if (!begun) there = co_await c.begin_stream(protocol.stream_type) && co_await c.write(f.beginning());
+    if (!begun) there = co_await c.begin_stream(protocol.stream_type) && co_await c.write(beginning);
     begun = true;
     there = there && co_await c.write(out);
   }
