@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 #include "engine/engine_loop.h"
 #include "halo/batch_lines.h"
+#include "halo/batch_shares.h"
 #include "halo/commands.h"
 #include "halo/common.h"
 #include "halo/progress.h"
@@ -19,7 +20,7 @@ using server::ApiError;
 
 struct BatchArguments {
   ModelArguments model;
-  std::string in, out, model_name;
+  std::string in, out, model_name, share;
   bool any_model = false;
   uint32_t parallel = 64;
 };
@@ -219,6 +220,7 @@ class Batch {
 };
 
 Status batch(const BatchArguments& a) {
+  ASSIGN_OR_RETURN(const auto share, share_of(a.share));
   std::error_code code;
   if (std::filesystem::equivalent(a.in, a.out, code)) return fail("{}: is the input, too", a.out);
   ASSIGN_OR_RETURN(auto model, a.model.open());
@@ -230,16 +232,26 @@ Status batch(const BatchArguments& a) {
                                    .model_name = utf8_replace_invalid(name),
                                    .any_model = a.any_model,
                                    .grammars = &grammars};
-  ASSIGN_OR_RETURN(auto reader, BatchReader::open(a.in, context));
-  ASSIGN_OR_RETURN(auto writer, BatchWriter::open(a.out, reader, context.model_name));
   catch_interrupt();
   Batch all(model, context, a.parallel);
-  RETURN_IF_ERROR(all.run(reader, writer));
-  if (interrupted()) return fail("interrupted: the same command goes on where {} ends", a.out);
+  uint64_t found = 0;
+  const auto answer = [&](BatchReader& reader, BatchWriter& writer) -> Status {
+    found += writer.found();
+    RETURN_IF_ERROR(all.run(reader, writer));
+    if (interrupted()) return fail("interrupted: the same command goes on where {} ends", a.out);
+    return {};
+  };
+  if (share.whole()) {
+    ASSIGN_OR_RETURN(auto reader, BatchReader::open(a.in, context));
+    ASSIGN_OR_RETURN(auto writer, BatchWriter::open(a.out, reader, context.model_name));
+    RETURN_IF_ERROR(answer(reader, writer));
+  } else {
+    RETURN_IF_ERROR(batch_together({a.in, a.out, context.model_name, &context}, share, answer));
+  }
   const auto& t = all.tally();
   fmt::print(stderr, "{}{} answered, {} refused, {} tokens in {:.1f} s, {:.0f} tok/s\n",
-             writer.found() > 0 ? fmt::format("{} were there, ", writer.found()) : "", t.answered, t.refused,
-             all.tokens(), t.seconds(), static_cast<double>(all.tokens()) / t.seconds());
+             found > 0 ? fmt::format("{} were there, ", found) : "", t.answered, t.refused, all.tokens(), t.seconds(),
+             static_cast<double>(all.tokens()) / t.seconds());
   return {};
 }
 
@@ -262,13 +274,16 @@ void add_batch(CLI::App& app, int& exit_code) {
   command->add_option("--parallel", a->parallel, "Requests that share steps")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1024u));
+  add_share(*command, a->share);
   a->model.add_to(*command);
   command->footer(
       "A request is {\"custom_id\": …, \"method\": \"POST\", \"url\": …, \"body\": …}; its url is "
       "/v1/chat/completions,\n"
       "/v1/completions, /v1/responses or /v1/embeddings. Its answer has the same custom_id, and response or error: a\n"
       "request that is refused has its line, too. Where OUT.jsonl has answers already, they are kept and the rest\n"
-      "follows: after an interruption, the same command goes on.");
+      "follows: after an interruption, the same command goes on. Several processes share the lines: mpirun halo batch "
+      "…,\n"
+      "or --shard I/N by hand; where one is gone, the others do its share.");
   command->callback([a, &exit_code] {
     if (auto status = batch(*a); !status) exit_code = report(status.error());
   });

@@ -109,8 +109,9 @@ std::string error_line(const BatchLine& line, const ApiError& error) {
            {"error", {{"code", error.code}, {"message", fmt::format("line {}: {}", line.number, error.message)}}}});
 }
 
-Result<BatchReader> BatchReader::open(const std::string& path, const server::ApiContext& context) {
+Result<BatchReader> BatchReader::open(const std::string& path, const server::ApiContext& context, Share share) {
   BatchReader reader(context);
+  reader.share_ = share;
   reader.path_ = path == "-" ? "standard input" : path;
   if (path == "-") return reader;
   reader.file_ = std::make_unique<std::ifstream>(path, std::ios::binary);
@@ -136,7 +137,9 @@ Result<std::optional<BatchLine>> BatchReader::read(bool whole) {
                    .hash = xxh3(std::as_bytes(std::span(text))),
                    .custom_id = {},
                    .call = tl::unexpected(ApiError{})};
-    line.call = read_call(text, whole ? context_ : nullptr, line, ids_);
+    const bool ours = requests_++ % share_.count == share_.index;
+    line.call = read_call(text, whole && ours ? context_ : nullptr, line, ids_);  // of every line, for its id
+    if (!ours) continue;
     return std::optional(std::move(line));
   }
   if (in.bad()) return fail("{}: cannot read", path_);
@@ -144,17 +147,22 @@ Result<std::optional<BatchLine>> BatchReader::read(bool whole) {
 }
 
 /// Two runs would write the same answers twice. A pipe or a terminal has no second writer to fear.
-Status BatchWriter::lock() {
+bool BatchWriter::lock() {
   lock_.reset(std::fopen(path_.c_str(), "ae"));
-  if (lock_ == nullptr) return {};  // opening it for writing says why
-  if (::flock(::fileno(lock_.get()), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-    return fail("{}: another run writes its answers there", path_);
-  return {};
+  if (lock_ == nullptr) return true;  // opening it for writing says why
+  return ::flock(::fileno(lock_.get()), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
 }
 
 Result<BatchWriter> BatchWriter::open(const std::string& path, BatchReader& reader, const std::string& model_name) {
+  ASSIGN_OR_RETURN(auto writer, open_if_free(path, reader, model_name));
+  if (!writer) return fail("{}: another run writes its answers there", path);
+  return *std::move(writer);
+}
+
+Result<std::optional<BatchWriter>> BatchWriter::open_if_free(const std::string& path, BatchReader& reader,
+                                                             const std::string& model_name) {
   BatchWriter writer(path);
-  RETURN_IF_ERROR(writer.lock());
+  if (!writer.lock()) return std::nullopt;
   uint64_t bytes = 0;  // of whole lines
   std::error_code code;
   if (std::ifstream old(path, std::ios::binary); old && std::filesystem::is_regular_file(path, code)) {
@@ -182,7 +190,7 @@ Result<BatchWriter> BatchWriter::open(const std::string& path, BatchReader& read
   }
   writer.file_.open(path, std::ios::binary | std::ios::app);
   if (!writer.file_) return fail("{}: cannot open: {}", path, std::strerror(errno));
-  return writer;
+  return std::optional(std::move(writer));
 }
 
 Status BatchWriter::write(const std::string& line) {

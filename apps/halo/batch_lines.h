@@ -10,6 +10,7 @@
 #include <unordered_set>
 
 #include "base/result.h"
+#include "base/share.h"
 #include "server/protocol.h"
 
 namespace onebit::halo {
@@ -27,8 +28,9 @@ struct BatchLine {
 /// Reads requests one after another.
 class BatchReader {
  public:
-  /// `path`: "-" is standard input. `context` must outlive it.
-  static Result<BatchReader> open(const std::string& path, const server::ApiContext& context);
+  /// Of the requests, blank lines aside, only those of `share`. `path`: "-" is standard input. `context` must outlive
+  /// it.
+  static Result<BatchReader> open(const std::string& path, const server::ApiContext& context, Share share = {});
 
   /// Nothing at the end of the input. An error: it cannot be read.
   Result<std::optional<BatchLine>> next();
@@ -42,7 +44,9 @@ class BatchReader {
   const server::ApiContext* context_;
   std::unique_ptr<std::ifstream> file_;  // null: standard input
   std::string path_;
+  Share share_;
   uint64_t number_ = 0;
+  uint64_t requests_ = 0;  // of all shares
   std::unordered_set<std::string> ids_;
 };
 
@@ -58,6 +62,9 @@ class BatchWriter {
   /// Opens `path`, and leads `reader` past the requests that have their answers there. Errors: the answers are to other
   /// requests, or of another model than `model_name`; the file cannot be read or written.
   static Result<BatchWriter> open(const std::string& path, BatchReader& reader, const std::string& model_name);
+  /// The same, and nothing where another process writes it.
+  static Result<std::optional<BatchWriter>> open_if_free(const std::string& path, BatchReader& reader,
+                                                         const std::string& model_name);
 
   Status write(const std::string& line);
   Status flush();
@@ -65,7 +72,7 @@ class BatchWriter {
 
  private:
   explicit BatchWriter(std::string path) : path_(std::move(path)) {}
-  Status lock();
+  bool lock();
 
   std::string path_;
   struct Close {

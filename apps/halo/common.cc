@@ -100,6 +100,22 @@ Result<Model> ModelArguments::open(StepProfile* profile) const {
                             .profile = profile});
 }
 
+void add_share(CLI::App& command, std::string& text) {
+  const auto check = [](std::string& value) {
+    const auto share = parse_share(value);
+    return share ? std::string() : share.error().message;
+  };
+  command
+      .add_option("--shard", text,
+                  "This process does share I, from 0, of N, and then what nobody is at; mpirun says it by itself")
+      ->check(CLI::Validator(check, ""))
+      ->type_name("I/N");
+}
+
+Result<Share> share_of(const std::string& text) {
+  return text.empty() ? share_of_environment() : parse_share(text);
+}
+
 Sequence::Spare spare_of(Model& model) {
   return [&model](const Error& loss) {
     auto cpu = model.fall_back();

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "base/share.h"
 #include "engine/generate.h"
 #include "engine/model.h"
 
@@ -28,6 +29,11 @@ struct ModelArguments {
   void add_to(CLI::App& command);
   Result<Model> open(StepProfile* profile = nullptr) const;
 };
+
+/// --shard I/N.
+void add_share(CLI::App& command, std::string& text);
+/// This process's share of a command that several run: by `text`, that option, or else as mpirun says; or the whole.
+Result<Share> share_of(const std::string& text);
 
 /// What takes the place of a device that `model` loses: the CPU, unless the options say otherwise; says so. The model
 /// must outlive it and not move.

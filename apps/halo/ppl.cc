@@ -1,6 +1,8 @@
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/hash.h"
 #include "eval/line_log.h"
@@ -21,7 +23,7 @@ std::string dump(const json& value) {
 
 struct PplArguments {
   ModelArguments model;
-  std::string file, state;
+  std::string file, state, share;
   PerplexityOptions options;
   bool no_bos = false;
   bool json = false;
@@ -96,47 +98,154 @@ json to_json(const PplArguments& a, const json& identity, const PerplexityResult
   return root;
 }
 
-Result<PerplexityResult> score(const PplArguments& a, Model& model, const PerplexityOptions& options,
-                               std::span<const TokenId> tokens, const json& identity) {
-  std::optional<LineLog> log;
-  PerplexityResult known;
-  if (!a.state.empty()) {
-    ASSIGN_OR_RETURN(auto opened, LineLog::open(a.state, kStateBegins));
-    log.emplace(std::move(opened));
-    ASSIGN_OR_RETURN(known, read_state(a.state, identity));
-    ASSIGN_OR_RETURN(const size_t windows, perplexity_windows(tokens.size(), options, model.backend().config()));
-    if (known.windows.size() > windows) known.windows.resize(windows);  // that run was to score more of the text
-    std::ifstream file(a.state);
-    if (file.peek() == std::ifstream::traits_type::eof()) RETURN_IF_ERROR(log->append(dump(identity)));
-    if (!known.windows.empty()) fmt::print(stderr, "{}: {} windows are known\n", a.state, known.windows.size());
+/// One text under one model, and what is known of it in files.
+class PplRun {
+ public:
+  PplRun(const PplArguments& a, Model& model, const PerplexityOptions& options, std::span<const TokenId> tokens,
+         const json& identity, size_t windows)
+      : a_(a), model_(model), options_(options), tokens_(tokens), identity_(identity), windows_(windows) {}
+
+  Result<PerplexityResult> alone() {
+    if (a_.state.empty()) return score(Share{}, nullptr, {});
+    ASSIGN_OR_RETURN(auto log, LineLog::open(a_.state, kStateBegins));
+    return go_on(Share{}, a_.state, log);
   }
-  PplProgress shown(known.windows.size());
-  const auto progress = [&](const PerplexityResult& so_far, size_t windows) -> Status {
-    shown.update(so_far, windows);
-    const auto& last = so_far.windows.back();
-    if (log) RETURN_IF_ERROR(log->append(dump({{"tokens", last.tokens}, {"nll", last.nll}})));
-    return {};
-  };
-  return perplexity(model.backend(), tokens, options, progress, std::move(known));
+
+  /// With the other processes. The state file is where all they have found ends; whose share is not there has a file
+  /// of its own until then.
+  Result<PerplexityResult> together(Share own) {
+    {
+      ASSIGN_OR_RETURN(const auto log, open_state());
+      ASSIGN_OR_RETURN(auto known, read_state(a_.state, identity_));
+      if (known.windows.size() >= windows_) return first(std::move(known));
+    }
+    RETURN_IF_ERROR(do_shares(own, [this](Share share) { return do_share(share); }));
+    return join(own);
+  }
+
+ private:
+  PerplexityResult first(PerplexityResult known) const {
+    if (known.windows.size() > windows_) known.windows.resize(windows_);  // that run was to score more of the text
+    return known;
+  }
+
+  /// For this process alone, which others do for a moment only.
+  Result<LineLog> open_state() const {
+    for (;;) {
+      ASSIGN_OR_RETURN(auto log, LineLog::open_if_free(a_.state, kStateBegins));
+      if (log) return *std::move(log);
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
+
+  Result<bool> do_share(Share share) {
+    const auto path = share.path(a_.state);
+    ASSIGN_OR_RETURN(auto log, LineLog::open_if_free(path, kStateBegins));
+    if (!log) return false;
+    // Whoever joined the shares has removed their files since, and this is a new one.
+    {
+      ASSIGN_OR_RETURN(const auto whole, open_state());
+      ASSIGN_OR_RETURN(const auto all, read_state(a_.state, identity_));
+      if (all.windows.size() >= windows_) return std::filesystem::remove(path);
+    }
+    RETURN_IF_ERROR(go_on(share, path, *log));
+    return true;
+  }
+
+  Result<PerplexityResult> join(Share own) {
+    ASSIGN_OR_RETURN(auto log, open_state());
+    ASSIGN_OR_RETURN(auto known, read_state(a_.state, identity_));
+    if (known.windows.size() >= windows_) return first(std::move(known));
+    std::vector<PerplexityResult> shares;
+    for (Share share{0, own.count}; share.index < own.count; ++share.index) {
+      ASSIGN_OR_RETURN(auto part, read_state(share.path(a_.state), identity_of_share(share)));
+      part.windows.resize(std::min<size_t>(part.windows.size(), share.of(windows_)));
+      shares.push_back(std::move(part));
+    }
+    auto all = join_shares(shares);
+    if (all.windows.size() < windows_) return fail("{}: of a share, windows have gone: start again", a_.state);
+    RETURN_IF_ERROR(begin(log, a_.state, identity_));
+    for (size_t i = known.windows.size(); i < all.windows.size(); ++i)
+      RETURN_IF_ERROR(log.append(dump_window(all.windows[i])));
+    RETURN_IF_ERROR(log.sync());
+    for (Share share{0, own.count}; share.index < own.count; ++share.index)
+      std::filesystem::remove(share.path(a_.state));
+    return all;
+  }
+
+  json identity_of_share(Share share) const {
+    auto identity = identity_;
+    if (!share.whole()) identity["share"] = fmt::format("{}/{}", share.index, share.count);
+    return identity;
+  }
+  static std::string dump_window(const PerplexityWindow& w) { return dump({{"tokens", w.tokens}, {"nll", w.nll}}); }
+  static Status begin(LineLog& log, const std::string& path, const json& identity) {
+    std::ifstream file(path);
+    return file.peek() == std::ifstream::traits_type::eof() ? log.append(dump(identity)) : Status();
+  }
+
+  /// Scores what the file at `path`, open as `log`, does not have of a share.
+  Result<PerplexityResult> go_on(Share share, const std::string& path, LineLog& log) {
+    const auto identity = identity_of_share(share);
+    ASSIGN_OR_RETURN(auto known, read_state(path, identity));
+    const size_t windows = share.of(windows_);
+    if (known.windows.size() > windows) known.windows.resize(windows);  // that run was to score more of the text
+    RETURN_IF_ERROR(begin(log, path, identity));
+    if (!known.windows.empty()) fmt::print(stderr, "{}: {} windows are known\n", path, known.windows.size());
+    return score(share, &log, std::move(known));
+  }
+
+  Result<PerplexityResult> score(Share share, LineLog* log, PerplexityResult known) {
+    PplProgress shown(known.windows.size());
+    const auto progress = [&](const PerplexityResult& so_far, size_t windows) -> Status {
+      shown.update(so_far, windows);
+      if (log != nullptr) RETURN_IF_ERROR(log->append(dump_window(so_far.windows.back())));
+      return {};
+    };
+    auto options = options_;
+    options.share = share;
+    return perplexity(model_.backend(), tokens_, options, progress, std::move(known));
+  }
+
+  const PplArguments& a_;
+  Model& model_;
+  const PerplexityOptions& options_;
+  std::span<const TokenId> tokens_;
+  const json& identity_;
+  size_t windows_;  // of all shares
+};
+
+Result<PerplexityResult> score(const PplArguments& a, Model& model, const PerplexityOptions& options,
+                               std::span<const TokenId> tokens, const json& identity, Share share) {
+  auto windows = perplexity_windows(tokens.size(), options, model.backend().config());
+  if (!windows) return fail_in(a.file, windows.error());
+  PplRun run(a, model, options, tokens, identity, *windows);
+  auto result = share.whole() ? run.alone() : run.together(share);
+  if (!result) return fail_in(a.file, result.error());
+  return result;
 }
 
 Status ppl(const PplArguments& a) {
+  ASSIGN_OR_RETURN(const auto share, share_of(a.share));
+  if (!share.whole() && a.state.empty())
+    return fail("{} processes share this: name a file for what they find, with --state, in a folder that all see",
+                share.count);
   ASSIGN_OR_RETURN(const auto text, read_text_file(a.file, size_t{1} << 30));
   ASSIGN_OR_RETURN(auto model, a.model.open());
   const auto tokens = model.tokenizer().encode(text, SpecialTokens::kAsText);
   auto options = a.options;
   if (!a.no_bos) options.bos = model.tokenizer().bos();
   const auto identity = identity_of(a, model, options, text);
-  auto result = score(a, model, options, tokens, identity);
-  if (!result) return fail_in(a.file, result.error());
-  const auto measure = measure_scored(model.tokenizer(), tokens, options, result->windows.size());
-  const auto root = to_json(a, identity, *result, measure);
+  ASSIGN_OR_RETURN(const auto result, score(a, model, options, tokens, identity, share));
+  if (share.index != 0) return {};  // the first says it
+  const auto measure = measure_scored(model.tokenizer(), tokens, options, result.windows.size());
+  const auto root = to_json(a, identity, result, measure);
   if (a.json) {
     fmt::print("{}\n", dump(root));
     return {};
   }
-  fmt::print("perplexity {:.4f} over {} tokens; a word {:.4f}, {:.4f} bits per byte\n", result->perplexity(),
-             result->tokens(), root["word_perplexity"].get<double>(), root["bits_per_byte"].get<double>());
+  fmt::print("perplexity {:.4f} over {} tokens; a word {:.4f}, {:.4f} bits per byte\n", result.perplexity(),
+             result.tokens(), root["word_perplexity"].get<double>(), root["bits_per_byte"].get<double>());
   return {};
 }
 
@@ -158,10 +267,15 @@ void add_ppl(CLI::App& app, int& exit_code) {
   command->add_flag("--no-bos", a->no_bos, "No BOS token before each window (its first token is then not scored)");
   command->add_option("--state", a->state, "Keep each window's result in FILE, and go on there if it has some")
       ->type_name("FILE");
+  add_share(*command, a->share);
   command->add_flag("--json", a->json, "Print one JSON object with every window");
   command->footer(
       "Words are runs of bytes that are no white space; perplexity a word and bits per byte can be compared between\n"
-      "tokenizers, perplexity a token cannot.");
+      "tokenizers, perplexity a token cannot. Several processes share the windows with --state FILE: mpirun halo ppl "
+      "…,\n"
+      "or --shard I/N by hand; the same bits as of one. Where one is gone, the others do its share, or the same "
+      "command\n"
+      "again goes on.");
   command->callback([a, &exit_code] {
     if (auto status = ppl(*a); !status) exit_code = report(status.error());
   });

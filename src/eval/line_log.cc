@@ -17,15 +17,24 @@ LineLog::~LineLog() {
 }
 
 Result<LineLog> LineLog::open(const std::string& path, std::string_view begins) {
+  ASSIGN_OR_RETURN(auto log, open_if_free(path, begins));
+  if (!log) return fail("{}: another process is writing it", path);
+  return *std::move(log);
+}
+
+Result<std::optional<LineLog>> LineLog::open_if_free(const std::string& path, std::string_view begins) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd < 0) return fail("{}: cannot be opened for writing: {}", path, std::strerror(errno));
   LineLog log(path, fd);
   struct stat s{};
   if (::fstat(fd, &s) != 0 || !S_ISREG(s.st_mode)) return fail("{}: is not a file", path);
-  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) return fail("{}: another process is writing it", path);
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) return std::nullopt;
+    return fail("{}: cannot be locked: {}", path, std::strerror(errno));
+  }
   RETURN_IF_ERROR(log.check_beginning(begins));
   RETURN_IF_ERROR(log.cut_unfinished());
-  return log;
+  return std::optional(std::move(log));
 }
 
 Status LineLog::check_beginning(std::string_view begins) const {

@@ -2,6 +2,7 @@
 // last whole line.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,8 @@ class LineLog {
   /// Opens or makes the file, for this process alone, and cuts off a last line that lacks its end. A file that does not
   /// begin with `begins`, as its first line must, is somebody else's: an error, and left as it is.
   static Result<LineLog> open(const std::string& path, std::string_view begins);
+  /// The same, and nothing where another process writes it.
+  static Result<std::optional<LineLog>> open_if_free(const std::string& path, std::string_view begins);
 
   LineLog(LineLog&& other) noexcept : path_(std::move(other.path_)), fd_(other.fd_) { other.fd_ = -1; }
   LineLog& operator=(LineLog&&) = delete;

@@ -83,18 +83,20 @@ Result<size_t> perplexity_windows(size_t tokens, const PerplexityOptions& o, con
 Result<PerplexityResult> perplexity(Backend& backend, std::span<const TokenId> tokens, const PerplexityOptions& options,
                                     const std::function<Status(const PerplexityResult&, size_t)>& progress,
                                     PerplexityResult known) {
-  ASSIGN_OR_RETURN(const size_t count, perplexity_windows(tokens.size(), options, backend.config()));
+  ASSIGN_OR_RETURN(const size_t all, perplexity_windows(tokens.size(), options, backend.config()));
+  const size_t count = options.share.of(all);
+  const auto window_of = [&](size_t i) {
+    return window_at(options.share.index + i * options.share.count, tokens.size(), options);
+  };
   if (known.windows.size() > count) return fail("{} windows are known, but there are {}", known.windows.size(), count);
   auto result = std::move(known);
   for (size_t i = 0; i < result.windows.size(); ++i) {
-    const auto w = window_at(i, tokens.size(), options);
+    const auto w = window_of(i);
     if (result.windows[i].tokens != w.end - w.scored)
       return fail("window {} is known with {} tokens, but has {}", i + 1, result.windows[i].tokens, w.end - w.scored);
   }
   while (result.windows.size() < count) {
-    ASSIGN_OR_RETURN(
-        const auto window,
-        score_window(backend, tokens, window_at(result.windows.size(), tokens.size(), options), options.bos));
+    ASSIGN_OR_RETURN(const auto window, score_window(backend, tokens, window_of(result.windows.size()), options.bos));
     if (!std::isfinite(window.nll))
       return fail("window {}: a log-probability is not finite: the model's numbers are damaged",
                   result.windows.size() + 1);
@@ -102,6 +104,15 @@ Result<PerplexityResult> perplexity(Backend& backend, std::span<const TokenId> t
     if (progress) RETURN_IF_ERROR(progress(result, count));
   }
   return result;
+}
+
+PerplexityResult join_shares(std::span<const PerplexityResult> shares) {
+  PerplexityResult all;
+  for (size_t i = 0;; ++i) {
+    const auto& from = shares[i % shares.size()].windows;
+    if (i / shares.size() >= from.size()) return all;  // the first that has no more: nobody after it has
+    all.windows.push_back(from[i / shares.size()]);
+  }
 }
 
 TextMeasure measure_scored(const Tokenizer& tokenizer, std::span<const TokenId> tokens,

@@ -9,6 +9,7 @@
 
 #include "backend/backend.h"
 #include "base/result.h"
+#include "base/share.h"
 #include "tokenizer/tokenizer.h"
 
 namespace onebit {
@@ -18,6 +19,7 @@ struct PerplexityOptions {
   uint32_t stride = 0;         // tokens by which windows advance, the rest of each being context; 0: the whole window
   std::optional<TokenId> bos;  // absent: the first token of a window that begins without context is not scored
   uint32_t max_windows = 0;    // 0: the whole text
+  Share share;                 // which of these windows this process scores; results hold only them
 };
 
 struct PerplexityWindow {
@@ -32,7 +34,7 @@ struct PerplexityResult {
   double perplexity() const;
 };
 
-/// How many windows there are. Errors: a text too short, a window or stride that cannot be.
+/// How many windows there are, of all shares. Errors: a text too short, a window or stride that cannot be.
 Result<size_t> perplexity_windows(size_t tokens, const PerplexityOptions& options, const ModelConfig& config);
 
 /// The text encoded once, cut into windows, each preceded by BOS; every token is scored exactly once. Windows that
@@ -41,6 +43,9 @@ Result<size_t> perplexity_windows(size_t tokens, const PerplexityOptions& option
 Result<PerplexityResult> perplexity(Backend& backend, std::span<const TokenId> tokens, const PerplexityOptions& options,
                                     const std::function<Status(const PerplexityResult&, size_t windows)>& progress = {},
                                     PerplexityResult known = {});
+
+/// The shares' windows in the text's order: the same numbers, summed in the same order, as of one process.
+PerplexityResult join_shares(std::span<const PerplexityResult> shares);
 
 /// What the scored tokens of the first `windows` windows spell, for figures that do not depend on the tokenizer.
 struct TextMeasure {

@@ -442,6 +442,29 @@ void voice_words(ReportSection& section, const json& results) {
         {"%", number("rate", 1, 100)}});
 }
 
+void fleet(ReportSection& section, const json& results) {
+  json steady = json::array();
+  if (const auto& seen = member(results, "seen"); seen.is_array())
+    for (const auto& each : seen)
+      if (each.is_object() && each.contains("cores")) steady.push_back(each);
+  fill(section, steady,
+       {{"", text("test")},
+        {"servers", text("servers")},
+        {"tok/s", number("tokens_s", 0)},
+        {"processors used", number("cores", 2)},
+        {"ms of one a token", number("cpu_ms_token", 2)}});
+  const auto& faults = member(results, "faults");
+  section.note = fmt::format(
+      "Paced: each server may use {} of a processor; free: what there is. Prompt tokens known from before: one server "
+      "{}, four {}, four asked in turn {}. With one of four killed and one cut off: of {} requests of which nothing "
+      "was "
+      "streamed {} failed, {} streams ended with an error and {} without one too soon.",
+      number_cell(member(results, "pace"), 2), number_cell(member(results, "cache_one"), 2),
+      number_cell(member(results, "cache_four"), 2), number_cell(member(results, "cache_in_turn"), 2),
+      text_cell(member(faults, "unstreamed")), text_cell(member(faults, "unstreamed_failed")),
+      text_cell(member(faults, "streams_broken")), text_cell(member(faults, "streams_silent")));
+}
+
 struct SectionSpec {
   const char* title;
   const char* command;
@@ -470,6 +493,7 @@ constexpr SectionSpec kSections[]{
     {"Time to read a burn-in's log", "benchmarks/burnin-stats.sh", "burnin-stats", burn_in_stats},
     {"1bit-server under load", "benchmarks/server.sh", "server", server},
     {"1bit-server and rude clients", "benchmarks/soak.sh", "soak", soak},
+    {"A fleet behind HAProxy", "benchmarks/fleet.sh", "fleet", fleet, true},
     {"From mouth to ear", "benchmarks/voice.sh", "voice", voice_loops},
     {"Words that are misheard", "benchmarks/voice.sh", "voice", voice_words, true},
 };

@@ -285,7 +285,10 @@ asio::awaitable<void> Handlers::answer_whole(Connection& c, Flight& f) {
 asio::awaitable<void> Handlers::answer_stream(Connection& c, Flight& f, const Protocol& protocol) {
   const auto deadline = Clock::now() + options_.request_time;
   std::optional<ApiError> error;
-  bool there = co_await c.begin_stream(protocol.stream_type) && co_await c.write(f.beginning());
+  // The header goes with the first word, or where a client must hear something: until then a proxy may ask another
+  // server, should this one be gone, and an error has a status of its own.
+  const auto beginning = f.beginning();
+  bool there = true, begun = false;
   while (there && !f.all_ended() && !error) {
     auto events = co_await f.events().take(std::min(deadline, Clock::now() + options_.keep_alive));
     if (f.gone()) break;
@@ -300,8 +303,11 @@ asio::awaitable<void> Handlers::answer_stream(Connection& c, Flight& f, const Pr
       error = co_await on_worker([&] { return f.tell(std::move(events), out); });
     else
       error = f.tell(std::move(events), out);
+    if (error && !begun && out.empty()) co_return co_await c.refuse(*error);
     if (error) out += f.error(*error);
-    there = co_await c.write(out);
+    if (!begun) there = co_await c.begin_stream(protocol.stream_type) && co_await c.write(beginning);
+    begun = true;
+    there = there && co_await c.write(out);
   }
   if (!there || f.gone()) co_return c.client_gone();
   co_await c.end_stream();

@@ -76,7 +76,14 @@ struct Metrics::Registry {
   std::mutex text_mutex;  // of what follows the scheduler's own counts
 };
 
-Metrics::Metrics() : registry_(std::make_unique<Registry>()) {}
+// Each outcome from 0 on: what is counted from its first time on has no rate then.
+Metrics::Metrics() : registry_(std::make_unique<Registry>()) {
+  for (const char* outcome : {"stop", "length", "cancelled", "error"}) {
+    registry_->requests.Add({{"outcome", outcome}});
+    registry_->tokens.Add({{"outcome", outcome}});
+  }
+  for (const char* outcome : {"completed", "cancelled", "failed"}) registry_->voice_answers.Add({{"outcome", outcome}});
+}
 
 void Metrics::loaded(const Build& build) {
   registry_
