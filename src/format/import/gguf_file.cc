@@ -136,6 +136,10 @@ T element(const GgufValue& value, uint64_t index) {
   return out;
 }
 
+bool is_integer(Value type) {
+  return type <= Value::kI32 || type == Value::kU64 || type == Value::kI64;
+}
+
 /// An element of any integer type; nothing for other types and for what does not fit.
 std::optional<int64_t> integer(const GgufValue& value, uint64_t index) {
   switch (value.type) {
@@ -352,9 +356,11 @@ Result<std::vector<int64_t>> GgufFile::wholes(std::string_view key) const {
   ASSIGN_OR_RETURN(const auto* value, find_value(key, true));
   std::vector<int64_t> out;
   if (value == nullptr) return out;
+  const auto refuse = [&] { return fail("{}: metadata {}: expected an array of whole numbers", path(), key); };
+  if (!is_integer(value->type)) return refuse();
   for (uint64_t i = 0; i < value->count; ++i) {
     const auto n = integer(*value, i);
-    if (!n) return fail("{}: metadata {}: expected an array of whole numbers", path(), key);
+    if (!n) return refuse();
     out.push_back(*n);
   }
   return out;

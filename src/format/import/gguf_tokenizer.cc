@@ -158,9 +158,10 @@ class TokenizerReader {
     } else {
       data_.chat.layout = recognise_chat_template(jinja.value_or(""));
     }
+    if (told && !chat) return {};  // by a program that had the model
     const auto missing = missing_marker();
     if (!missing) return {};
-    if (chat || told)
+    if (chat)
       return fail("{}: no special token {}, which the {} chat layout needs", file_.path(), printable(*missing),
                   name_of(data_.chat.layout));
     data_.chat = {};  // only the template's words resemble the layout

@@ -280,8 +280,9 @@ Status GgufWeights::read_scales(uint32_t layer, Linear linear) {
   if (file_->find(name + ".scale") != nullptr) {
     float factor = 0;
     RETURN_IF_ERROR(wide_vector(name + ".scale", {&factor, 1}));
-    for (float& scale : scales_) {
-      scale *= factor;
+    for (size_t i = 0; i < scales_.size(); ++i) {
+      float& scale = scales_[i];
+      scale = claims[i] == kNoClaim ? factor : scale * factor;  // zeros do not show theirs
       if (!(scale >= 0) || !std::isfinite(scale))
         return fail("{}: tensor {}.scale is {}, which makes a scale {}", file_->path(), name, factor, scale);
     }
