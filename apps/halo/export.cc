@@ -12,7 +12,7 @@ namespace {
 
 struct ExportArguments {
   std::string model, output;
-  std::string type = "tq2_0", embedding = "bf16", architecture = "bitnet";
+  std::string type = "tq2_0", embedding = "bf16", architecture;
 };
 
 gguf::Type type_by_name(std::string_view name) {
@@ -60,9 +60,8 @@ void add_export(CLI::App& app, int& exit_code) {
       ->check(CLI::IsMember({"q8_0", "bf16", "f16", "f32"}))
       ->capture_default_str();
   command
-      ->add_option("--architecture", a->architecture, "The name that readers know the model by: " + gguf_architecture_names())
-      ->type_name("NAME")
-      ->capture_default_str();
+      ->add_option("--architecture", a->architecture, "The name that readers know the model by, the first that fits where absent: " + gguf_architecture_names())
+      ->type_name("NAME");
   command->footer(
       "'halo convert' makes the same model of the file again; what would not be the same is told. llama.cpp's architecture\n"
       "bitnet gates with SiLU instead of a squared ReLU, so its answers to models that have that gate differ; its speed does\n"

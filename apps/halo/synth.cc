@@ -1,5 +1,6 @@
 #include "format/synth.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "halo/commands.h"
@@ -25,7 +26,11 @@ Status synth(const SynthArguments& a) {
   ModelPackings packings;
   ASSIGN_OR_RETURN(packings.ternary, packing_by_name(a.packing));
   ASSIGN_OR_RETURN(packings.head, packing_by_name(a.head));
-  ASSIGN_OR_RETURN(parts.config, synth_preset(a.preset));
+  const auto& presets = synth_presets();
+  const auto preset = std::find_if(presets.begin(), presets.end(), [&](const auto& p) { return a.preset == p.name; });
+  if (preset == presets.end()) return fail("unknown preset '{}'", a.preset);
+  parts.config = preset->config;
+  packings.synthetic_scale_group = preset->scale_group;
   auto& c = parts.config;
   for (const auto& [given, field] : {std::pair{&a.layers, &c.layers},
                                      {&a.hidden, &c.hidden},
@@ -62,9 +67,13 @@ Status synth(const SynthArguments& a) {
 void add_synth(CLI::App& app, int& exit_code) {
   auto a = std::make_shared<SynthArguments>();
   auto* command = app.add_subcommand("synth", "A model of a real shape with seeded random weights, for speed work");
-  command->add_option("preset", a->preset, "bitnet-2b-4t (the shape of microsoft/bitnet-b1.58-2B-4T) or tiny")
+  std::vector<std::string> names;
+  for (const auto& preset : synth_presets()) names.emplace_back(preset.name);
+  command
+      ->add_option("preset", a->preset,
+                   "Whose shape: bitnet-2b-4t is microsoft/bitnet-b1.58-2B-4T's, tiny the bundled model's")
       ->required()
-      ->check(CLI::IsMember({"bitnet-2b-4t", "tiny"}));
+      ->check(CLI::IsMember(names));
   command->add_option("-o,--output", a->output, "The file to write")->required()->type_name("FILE");
   command->add_option("--packing", a->packing, "Ternary weights: t1_6, t2, or s1_25 (3:4 sparse ones)")
       ->check(CLI::IsMember({"t2", "t1_6", "s1_25"}))

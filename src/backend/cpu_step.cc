@@ -51,6 +51,7 @@ CpuStep::CpuStep(const CpuModel& model, unsigned threads, StepProfile* profile)
     : Program(phases_of(model.config)), m_(model), profile_(profile), attention_(model, threads) {
   const auto& c = model.config;
   wide_.resize(threads, std::max({c.hidden, c.query_width(), c.ffn}));
+  if (c.norms.projections) normed_.resize(threads, c.hidden);
   size_t scratch = 0;
   const auto note = [&](const cpu::PackedMatrix& w) {
     scratch = std::max(scratch, m_.kernels.multiply_scratch(w, kMostRows));
@@ -83,8 +84,9 @@ void CpuStep::prepare(std::span<const StepRow> rows, float* logits, float* state
   gate_.resize(n, c.ffn);
   up_.resize(n, c.ffn);
   last_.resize(wanted_, c.hidden);
-  xq_.resize(n, std::max(c.hidden, c.query_width()));
-  hq_.resize(n, c.ffn);
+  xq_.shared = !c.norms.projections;
+  for (uint32_t i = 0; i < (xq_.shared ? 1 : 3); ++i) xq_.of[i].resize(n, std::max(c.hidden, c.query_width()));
+  hq_[0].resize(n, c.ffn);
   lq_.resize(wanted_, c.hidden);
   attention_.prepare(rows);
 }
@@ -107,7 +109,7 @@ void CpuStep::walk(Walker& walker) {
   }
   each_row(walker, [&](uint32_t row) {
     embed(row);
-    norm(thread, x_.row(row), layers[0].attn_norm, c.hidden, xq_, row);
+    norm_inputs(thread, x_.row(row), layers[0].attn_norm, layers[0].qkv_input_norms, c.hidden, xq_, row);
   });
   for (uint32_t layer = 0; layer < c.layers; ++layer) {
     const auto& w = layers[layer];
@@ -119,17 +121,19 @@ void CpuStep::walk(Walker& walker) {
     attention(walker, layer, output, [&](uint32_t row) {
       float* attended = q_.row(row);  // in place of the queries
       attention_.finish(row, attended);
-      norm(thread, attended, w.attn_sub_norm, c.query_width(), xq_, row);
+      norm_inputs(thread, attended, w.attn_sub_norm, {}, c.query_width(), xq_, row);
     });
-    products(walker, StepPart::kAttentionOutput, output, {&x_}, xq_, Output::kAdd, gate_up,
-             [&](uint32_t row) { norm(thread, x_.row(row), w.ffn_norm, c.hidden, xq_, row); });
+    products(walker, StepPart::kAttentionOutput, output, {&x_}, xq_, Output::kAdd, gate_up, [&](uint32_t row) {
+      norm_inputs(thread, x_.row(row), w.ffn_norm, w.gate_up_input_norms, c.hidden, xq_, row);
+    });
     feed_forward(walker, gate_up, down,
-                 [&](uint32_t row) { norm(thread, gate_.row(row), w.ffn_sub_norm, c.ffn, hq_, row); });
+                 [&](uint32_t row) { norm_inputs(thread, gate_.row(row), w.ffn_sub_norm, {}, c.ffn, hq_, row); });
     products(walker, StepPart::kDown, down, {&x_}, hq_, Output::kAdd, next, [&](uint32_t row) {
       if (last)
         output_norm(row, thread);
       else
-        norm(thread, x_.row(row), layers[layer + 1].attn_norm, c.hidden, xq_, row);
+        norm_inputs(thread, x_.row(row), layers[layer + 1].attn_norm, layers[layer + 1].qkv_input_norms, c.hidden, xq_,
+                    row);
     });
   }
   if (wanted_ > 0) head(walker);
@@ -187,10 +191,10 @@ ProductPhase CpuStep::head_phase() const {
 
 template <class Next, class Row>
 void CpuStep::products(Walker& walker, StepPart part, const ProductPhase& phase, std::array<AlignedRows<float>*, 3> y,
-                       QuantizedBuffer& x, Output output, const Next& next, Row row) {
+                       QuantizedInputs& x, Output output, const Next& next, Row row) {
   const auto body = [&](uint32_t chunk) {
     phase.each_of(chunk, [&](uint32_t i, const cpu::PackedMatrix& w, uint32_t begin, uint32_t end) {
-      multiply(w, begin, end, x, rows(), y[i]->row(0), y[i]->stride(), output, walker.thread());
+      multiply(w, begin, end, x[i], rows(), y[i]->row(0), y[i]->stride(), output, walker.thread());
     });
   };
   phase_then_rows(walker, part, phase.chunks(), next, body, row);
@@ -202,19 +206,19 @@ void CpuStep::attention(Walker& walker, uint32_t layer, const ProductPhase& next
   phase_then_rows(walker, StepPart::kAttention, attention_.tasks(), next, body, row);
 }
 
-/// gate · relu² · up, each chunk finished where it was computed.
+/// The gate's activation times up, each chunk finished where it was computed.
 template <class Row>
 void CpuStep::feed_forward(Walker& walker, const ProductPhase& phase, const ProductPhase& next, Row row) {
+  const auto gate = m_.config.activation == Activation::kSilu ? m_.kernels.silu_gate : m_.kernels.squared_relu_gate;
   const auto body = [&](uint32_t chunk) {
     uint32_t first = 0, width = 0;
     phase.each_of(chunk, [&](uint32_t i, const cpu::PackedMatrix& w, uint32_t begin, uint32_t end) {
       auto& y = i == 0 ? gate_ : up_;
-      multiply(w, begin, end, xq_, rows(), y.row(0), y.stride(), Output::kStore, walker.thread());
+      multiply(w, begin, end, xq_[i], rows(), y.row(0), y.stride(), Output::kStore, walker.thread());
       first = begin * 16;
       width = std::min(w.rows, end * 16) - first;
     });
-    for (uint32_t r = 0; r < rows(); ++r)
-      m_.kernels.squared_relu_gate(gate_.row(r) + first, up_.row(r) + first, width, gate_.row(r) + first);
+    for (uint32_t r = 0; r < rows(); ++r) gate(gate_.row(r) + first, up_.row(r) + first, width, gate_.row(r) + first);
   };
   phase_then_rows(walker, StepPart::kGateUp, phase.chunks(), next, body, row);
 }
@@ -247,11 +251,20 @@ void CpuStep::head(Walker& walker) {
   spent(walker, StepPart::kHead);
 }
 
-void CpuStep::norm(unsigned thread, const float* x, const float* weight, uint32_t n, QuantizedBuffer& into,
-                   uint32_t row) {
-  float* y = wide_.row(thread);
-  m_.kernels.rms_norm(x, weight, m_.config.rms_epsilon, n, y);
-  into.set(m_.kernels, row, y, n, m_.sparse);
+/// A row as the next products take it: normalised (not where `weight` is null), and again for each product that has a
+/// norm of its `own`.
+void CpuStep::norm_inputs(unsigned thread, const float* x, const float* weight, const std::array<const float*, 3>& own,
+                          uint32_t n, QuantizedInputs& into, uint32_t row) {
+  if (weight != nullptr) {
+    m_.kernels.rms_norm(x, weight, m_.config.rms_epsilon, n, wide_.row(thread));
+    x = wide_.row(thread);
+  }
+  if (own[0] == nullptr) return into[0].set(m_.kernels, row, x, n, m_.sparse);
+  for (uint32_t i = 0; i < own.size() && own[i] != nullptr; ++i) {
+    float* y = normed_.row(thread);
+    m_.kernels.rms_norm(x, own[i], m_.config.rms_epsilon, n, y);
+    into[i].set(m_.kernels, row, y, n, m_.sparse);
+  }
 }
 
 void CpuStep::embed(uint32_t row) {
@@ -260,12 +273,20 @@ void CpuStep::embed(uint32_t row) {
                         x_.row(row));
 }
 
+void CpuStep::norm_heads(float* x, uint32_t heads, const float* weight) {
+  const uint32_t n = m_.config.head_dim;
+  for (uint32_t head = 0; weight != nullptr && head < heads; ++head, x += n)
+    m_.kernels.rms_norm(x, weight, m_.config.rms_epsilon, n, x);
+}
+
 /// Queries and keys get their position, keys and values their place in the cache.
 void CpuStep::place(uint32_t layer, uint32_t row) {
   const auto& c = m_.config;
   const auto& r = rows_[row];
   const size_t at = size_t{r.position} * (c.head_dim / 2);
   const float *cos = m_.weights.rope_cos.data() + at, *sin = m_.weights.rope_sin.data() + at;
+  norm_heads(q_.row(row), c.heads, m_.layers[layer].q_head_norm);
+  norm_heads(k_.row(row), c.kv_heads, m_.layers[layer].k_head_norm);
   m_.kernels.rope(q_.row(row), c.heads, c.head_dim, cos, sin);
   m_.kernels.rope(k_.row(row), c.kv_heads, c.head_dim, cos, sin);
   attention_.quantize_query(row, q_.row(row));

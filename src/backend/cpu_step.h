@@ -32,6 +32,14 @@ class QuantizedBuffer {
   std::vector<int32_t> sum_;
 };
 
+/// What the products of a phase take. Where each has a norm of its own, each has rows of its own; else all share the
+/// first's.
+struct QuantizedInputs {
+  std::array<QuantizedBuffer, 3> of;
+  bool shared = true;
+  QuantizedBuffer& operator[](uint32_t product) { return of[shared ? 0 : product]; }
+};
+
 class CpuStep final : public Program {
  public:
   /// Times are added to `profile` where there is one.
@@ -65,7 +73,7 @@ class CpuStep final : public Program {
   /// y: of each matrix of the phase, where its product goes. `next`: the phase after this.
   template <class Next, class Row>
   void products(Walker& walker, StepPart part, const ProductPhase& phase, std::array<AlignedRows<float>*, 3> y,
-                QuantizedBuffer& x, cpu::Output output, const Next& next, Row row);
+                QuantizedInputs& x, cpu::Output output, const Next& next, Row row);
   template <class Row>
   void attention(Walker& walker, uint32_t layer, const ProductPhase& next, Row row);
   template <class Row>
@@ -73,7 +81,9 @@ class CpuStep final : public Program {
   void multiply(const cpu::PackedMatrix& w, uint32_t begin, uint32_t end, QuantizedBuffer& x, uint32_t tokens, float* y,
                 size_t stride, cpu::Output output, unsigned thread);
   void head(Walker& walker);
-  void norm(unsigned thread, const float* x, const float* weight, uint32_t n, QuantizedBuffer& into, uint32_t row);
+  void norm_inputs(unsigned thread, const float* x, const float* weight, const std::array<const float*, 3>& own,
+                   uint32_t n, QuantizedInputs& into, uint32_t row);
+  void norm_heads(float* x, uint32_t heads, const float* weight);
   void embed(uint32_t row);
   void place(uint32_t layer, uint32_t row);
   void output_norm(uint32_t row, unsigned thread);
@@ -95,8 +105,10 @@ class CpuStep final : public Program {
   AlignedRows<float> q_, k_, v_;  // (n, heads · head_dim), (n, kv_heads · head_dim)
   AlignedRows<float> gate_, up_;  // (n, ffn)
   AlignedRows<float> last_;       // (wanted, hidden): after the output norm
-  QuantizedBuffer xq_, hq_, lq_;  // (n, hidden or heads · head_dim), (n, ffn), (wanted, hidden)
+  QuantizedInputs xq_, hq_;       // (n, hidden or heads · head_dim), (n, ffn)
+  QuantizedBuffer lq_;            // (wanted, hidden)
   AlignedRows<float> wide_;       // (threads, widest row)
+  AlignedRows<float> normed_;     // (threads, hidden): after a projection's own norm
   AlignedRows<std::byte> tile_;   // (threads, scratch of `multiply`)
   CpuAttention attention_;
 };

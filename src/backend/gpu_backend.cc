@@ -244,6 +244,9 @@ Result<std::unique_ptr<Backend>> make_gpu_backend(ModelWeights weights, const Gp
     return fail("there is no {} device {}: {}", module.name, options.device,
                 count == 0 ? std::string("this machine has none, or no driver for it")
                            : fmt::format("this machine has {}", count));
+  const auto& config = weights.config;
+  if (config.norms != NormChoice{.sub = true} || config.activation != Activation::kSquaredRelu)
+    return fail_as({gpu::Failure::Kind::kUnfit, "it has BitNet 2B-4T's forward pass, this model another"}, module.name);
   gpu::Failure failure;
   UnpackedSparse sparse;
   std::unique_ptr<gpu::Engine> engine(module.functions->create(view_of(weights, sparse),

@@ -69,26 +69,29 @@ class ReferenceBackend final : public Backend {
     for (uint32_t layer = 0; layer < c.layers; ++layer) {
       const auto& w = w_.layers[layer];
       norm(x, w.attn_norm, h);
-      integer_linear(w.attn_q, h.values, q.values);
-      integer_linear(w.attn_k, h.values, k.values);
-      integer_linear(w.attn_v, h.values, v.values);
+      linear(w.attn_q, w.q_input_norm, h, q);
+      linear(w.attn_k, w.k_input_norm, h, k);
+      linear(w.attn_v, w.v_input_norm, h, v);
       for (size_t i = 0; i < n; ++i) {
+        norm_heads(w.q_head_norm, q.row(i));
+        norm_heads(w.k_head_norm, k.row(i));
         rope(q.row(i), c.head_dim, rope_row(w_.rope_cos, rows[i]), rope_row(w_.rope_sin, rows[i]));
         rope(k.row(i), c.head_dim, rope_row(w_.rope_cos, rows[i]), rope_row(w_.rope_sin, rows[i]));
         kv_of(rows[i]).append(layer, k.row(i), v.row(i));
       }
       attend(rows, layer, q, attended);
-      norm(attended, w.attn_sub_norm, attended);
-      integer_linear(w.attn_output, attended.values, h.values);
+      linear(w.attn_output, w.attn_sub_norm, attended, h);
       add(h, x);
       RETURN_IF_ERROR(observe("attention", x, layer));
 
       norm(x, w.ffn_norm, h);
-      integer_linear(w.ffn_gate, h.values, gate.values);
-      integer_linear(w.ffn_up, h.values, up.values);
-      squared_relu_gate(gate.values, up.values, gate.values);
-      norm(gate, w.ffn_sub_norm, gate);
-      integer_linear(w.ffn_down, gate.values, h.values);
+      linear(w.ffn_gate, w.gate_input_norm, h, gate);
+      linear(w.ffn_up, w.up_input_norm, h, up);
+      if (c.activation == Activation::kSilu)
+        silu_gate(gate.values, up.values, gate.values);
+      else
+        squared_relu_gate(gate.values, up.values, gate.values);
+      linear(w.ffn_down, w.ffn_sub_norm, gate, h);
       add(h, x);
       RETURN_IF_ERROR(observe("ffn", x, layer));
     }
@@ -110,6 +113,22 @@ class ReferenceBackend final : public Backend {
   void norm(Matrix& in, std::span<const float> weight, Matrix& out) const {
     const size_t n = in.values.size() / in.width;
     for (size_t i = 0; i < n; ++i) rms_norm(in.row(i), weight, w_.config.rms_epsilon, out.row(i));
+  }
+
+  /// y = W norm(x); without a norm of its own (the model has none there), y = W x.
+  void linear(const IntegerMatrix& w, std::span<const float> norm_weight, Matrix& x, Matrix& y) {
+    if (norm_weight.empty()) return integer_linear(w, x.values, y.values);
+    Matrix normed(x.values.size() / x.width, x.width);
+    norm(x, norm_weight, normed);
+    integer_linear(w, normed.values, y.values);
+  }
+
+  /// Each head of a row on its own, where the model does that.
+  void norm_heads(std::span<const float> weight, std::span<float> heads) const {
+    for (size_t head = 0; !weight.empty() && head < heads.size(); head += weight.size()) {
+      const auto one = heads.subspan(head, weight.size());
+      rms_norm(one, weight, w_.config.rms_epsilon, one);
+    }
   }
 
   static void add(const Matrix& h, Matrix& x) {

@@ -73,19 +73,45 @@ class Binder {
   const H1bFile& file_;
 };
 
+std::span<const float>& place_of(LayerWeights& w, Norm norm) {
+  switch (norm) {
+    case Norm::kAttention:
+      return w.attn_norm;
+    case Norm::kAttentionSub:
+      return w.attn_sub_norm;
+    case Norm::kFfn:
+      return w.ffn_norm;
+    case Norm::kFfnSub:
+      return w.ffn_sub_norm;
+    case Norm::kQueryHead:
+      return w.q_head_norm;
+    case Norm::kKeyHead:
+      return w.k_head_norm;
+    case Norm::kQueryInput:
+      return w.q_input_norm;
+    case Norm::kKeyInput:
+      return w.k_input_norm;
+    case Norm::kValueInput:
+      return w.v_input_norm;
+    case Norm::kGateInput:
+      return w.gate_input_norm;
+    case Norm::kUpInput:
+      break;
+  }
+  return w.up_input_norm;
+}
+
 Result<LayerWeights> bind_layer(const Binder& binder, const ModelConfig& config, uint32_t layer) {
-  const auto norm = [&](Norm which) { return binder.norm(tensor_name(layer, which), width_of(config, which)); };
   LayerWeights w;
-  ASSIGN_OR_RETURN(w.attn_norm, norm(Norm::kAttention));
+  for (const auto norm : norms_of(config)) {
+    ASSIGN_OR_RETURN(place_of(w, norm), binder.norm(tensor_name(layer, norm), width_of(config, norm)));
+  }
   ASSIGN_OR_RETURN(w.attn_q, binder.linear(layer, Linear::kQuery));
   ASSIGN_OR_RETURN(w.attn_k, binder.linear(layer, Linear::kKey));
   ASSIGN_OR_RETURN(w.attn_v, binder.linear(layer, Linear::kValue));
-  ASSIGN_OR_RETURN(w.attn_sub_norm, norm(Norm::kAttentionSub));
   ASSIGN_OR_RETURN(w.attn_output, binder.linear(layer, Linear::kAttentionOutput));
-  ASSIGN_OR_RETURN(w.ffn_norm, norm(Norm::kFfn));
   ASSIGN_OR_RETURN(w.ffn_gate, binder.linear(layer, Linear::kGate));
   ASSIGN_OR_RETURN(w.ffn_up, binder.linear(layer, Linear::kUp));
-  ASSIGN_OR_RETURN(w.ffn_sub_norm, norm(Norm::kFfnSub));
   ASSIGN_OR_RETURN(w.ffn_down, binder.linear(layer, Linear::kDown));
   return w;
 }

@@ -11,16 +11,19 @@
 
 namespace onebit {
 
+/// A norm that the model's NormChoice has not is empty.
 struct LayerWeights {
-  std::span<const float> attn_norm;      // (hidden)
-  IntegerMatrix attn_q;                  // (heads * head_dim, hidden)
-  IntegerMatrix attn_k, attn_v;          // (kv_heads * head_dim, hidden)
-  std::span<const float> attn_sub_norm;  // (heads * head_dim)
-  IntegerMatrix attn_output;             // (hidden, heads * head_dim)
-  std::span<const float> ffn_norm;       // (hidden)
-  IntegerMatrix ffn_gate, ffn_up;        // (ffn, hidden)
-  std::span<const float> ffn_sub_norm;   // (ffn)
-  IntegerMatrix ffn_down;                // (hidden, ffn)
+  std::span<const float> attn_norm;                 // (hidden)
+  IntegerMatrix attn_q;                             // (heads * head_dim, hidden)
+  IntegerMatrix attn_k, attn_v;                     // (kv_heads * head_dim, hidden)
+  std::span<const float> attn_sub_norm;             // (heads * head_dim)
+  IntegerMatrix attn_output;                        // (hidden, heads * head_dim)
+  std::span<const float> ffn_norm;                  // (hidden)
+  IntegerMatrix ffn_gate, ffn_up;                   // (ffn, hidden)
+  std::span<const float> ffn_sub_norm;              // (ffn)
+  IntegerMatrix ffn_down;                           // (hidden, ffn)
+  std::span<const float> q_head_norm, k_head_norm;  // (head_dim)
+  std::span<const float> q_input_norm, k_input_norm, v_input_norm, gate_input_norm, up_input_norm;  // (hidden)
 };
 
 /// Borrowed from the file, which must outlive it.

@@ -8,11 +8,9 @@
 
 #include "base/result.h"
 #include "engine/answer.h"
+#include "format/model_config.h"
 
 namespace onebit {
-
-/// What becomes of the states of a prompt's tokens (docs/numerics.md, 9).
-enum class Pooling { kNone, kMean, kLast };
 
 struct Request {
   std::vector<TokenId> prompt;
@@ -20,7 +18,7 @@ struct Request {
   bool prompt_logprobs = false;      // of the prompt's tokens too, with params.top_logprobs others beside each
   bool prompt_only = false;          // nothing is generated
   uint32_t tenant = 0;               // whose prefixes it shares
-  Pooling pooling = Pooling::kNone;  // other than none: nothing is generated, and the prompt's embedding is told
+  Pooling pooling = Pooling::kNone;  // other than none: nothing is generated, and the prompt's embedding is told (9)
 };
 
 /// How a request ended.

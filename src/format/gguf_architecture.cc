@@ -1,16 +1,23 @@
 #include "format/gguf_architecture.h"
 
 #include <algorithm>
+#include <array>
 
 namespace onebit {
 namespace {
 
+constexpr NormChoice kSubNorms{.sub = true}, kHeadNorms{.heads = true};
+
 constexpr std::array kArchitectures{
-    // llama.cpp: sub-norms; RoPE over halves.
-    GgufArchitecture{.name = "bitnet", .activation = std::nullopt, .scale_tensors = true},
+    // llama.cpp, for bitnet_b1_58-large and -3B. First of those with sub-norms: it is what most programs read.
+    GgufArchitecture{.name = "bitnet", .norms = kSubNorms, .activation = Activation::kSilu, .scale_tensors = true},
     // bitnet.cpp and ik_llama.cpp, for BitNet 2B-4T and what came before it.
-    GgufArchitecture{.name = "bitnet-b1.58", .activation = Activation::kSquaredRelu},
-    GgufArchitecture{.name = "bitnet-25", .activation = Activation::kSquaredRelu},
+    GgufArchitecture{.name = "bitnet-b1.58", .norms = kSubNorms, .activation = Activation::kSquaredRelu},
+    GgufArchitecture{.name = "bitnet-25", .norms = kSubNorms, .activation = Activation::kSquaredRelu},
+    // Llama3-8B-1.58, Falcon3, TriLM.
+    GgufArchitecture{.name = "llama", .norms = {}, .activation = Activation::kSilu, .interleaved_rope = true},
+    // Ternary-Bonsai.
+    GgufArchitecture{.name = "qwen3", .norms = kHeadNorms, .activation = Activation::kSilu},
 };
 
 }  // namespace
@@ -18,6 +25,12 @@ constexpr std::array kArchitectures{
 const GgufArchitecture* find_gguf_architecture(std::string_view name) {
   const auto it = std::find_if(kArchitectures.begin(), kArchitectures.end(),
                                [&](const GgufArchitecture& known) { return known.name == name; });
+  return it == kArchitectures.end() ? nullptr : &*it;
+}
+
+const GgufArchitecture* gguf_architecture_of(const ModelConfig& config) {
+  const auto it = std::find_if(kArchitectures.begin(), kArchitectures.end(),
+                               [&](const GgufArchitecture& known) { return known.norms == config.norms; });
   return it == kArchitectures.end() ? nullptr : &*it;
 }
 

@@ -1,9 +1,8 @@
 // What the name in general.architecture says of a model: one row a name.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <optional>
+#include <string>
 #include <string_view>
 
 #include "format/model_tensors.h"
@@ -12,9 +11,8 @@ namespace onebit {
 
 struct GgufArchitecture {
   std::string_view name;  // also the beginning of its metadata keys
-  /// The gate that programs compute for this name; a file's onebit.activation goes before it. None: one that
-  /// this version does not have (SiLU).
-  std::optional<Activation> activation;
+  NormChoice norms;
+  Activation activation;  // a file's onebit.activation goes before it
   /// Rows of attn_q and attn_k stand in the order of a RoPE that turns neighbours (0 and 1, 2 and 3, …), where this
   /// program's turns the two halves of a head.
   bool interleaved_rope = false;
@@ -24,6 +22,8 @@ struct GgufArchitecture {
 
 /// Null for a name that is not known.
 const GgufArchitecture* find_gguf_architecture(std::string_view name);
+/// The first with the norms of this model. Null where there is none.
+const GgufArchitecture* gguf_architecture_of(const ModelConfig& config);
 /// "bitnet, …": all that are known.
 std::string gguf_architecture_names();
 

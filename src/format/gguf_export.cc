@@ -8,6 +8,7 @@
 #include "format/gguf_architecture.h"
 #include "format/gguf_metadata.h"
 #include "format/gguf_writer.h"
+#include "format/rope.h"
 
 namespace onebit {
 namespace {
@@ -320,6 +321,26 @@ class Exporter {
   std::shared_ptr<TableLoss> embedding_ = std::make_shared<TableLoss>(), head_ = std::make_shared<TableLoss>();
 };
 
+Result<const GgufArchitecture*> choose_architecture(const H1bFile& model, const std::string& name) {
+  const auto* architecture = name.empty() ? gguf_architecture_of(model.config()) : find_gguf_architecture(name);
+  if (architecture == nullptr && !name.empty())
+    return fail("architecture '{}': this version knows {}", name, gguf_architecture_names());
+  if (architecture == nullptr || architecture->norms != model.config().norms)
+    return fail("{}: GGUF's {} has not the norms of this model", model.path(),
+                architecture == nullptr ? "architectures" : architecture->name);
+  return architecture;
+}
+
+/// A file holds tables, a GGUF file what they follow from.
+Status check_rope(const H1bFile& model) {
+  const auto tables = rope_tables(model.config());
+  const auto cos = model.rope_cos(), sin = model.rope_sin();
+  if (std::equal(cos.begin(), cos.end(), tables.begin()) &&
+      std::equal(sin.begin(), sin.end(), tables.begin() + static_cast<std::ptrdiff_t>(cos.size())))
+    return {};
+  return fail("{}: its RoPE has scaled frequencies, and this version writes GGUF files of others only", model.path());
+}
+
 }  // namespace
 
 std::string gguf_block(Type type, std::span<const int8_t, 256> weights, float scale) {
@@ -347,9 +368,8 @@ std::string gguf_block(Type type, std::span<const int8_t, 256> weights, float sc
 
 Result<GgufSummary> export_gguf(const H1bFile& model, const std::string& path, const GgufOptions& options,
                                 const WriteProgress& progress) {
-  const auto* architecture = find_gguf_architecture(options.architecture);
-  if (architecture == nullptr)
-    return fail("architecture '{}': this version knows {}", options.architecture, gguf_architecture_names());
+  ASSIGN_OR_RETURN(const auto* architecture, choose_architecture(model, options.architecture));
+  RETURN_IF_ERROR(check_rope(model));
   ASSIGN_OR_RETURN(const auto tokenizer, model.tokenizer());
   auto metadata = gguf_metadata_of(model, tokenizer, *architecture);
   Exporter exporter(model, options, *architecture, metadata);

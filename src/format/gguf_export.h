@@ -14,7 +14,7 @@ namespace onebit {
 struct GgufOptions {
   gguf::Type ternary = gguf::Type::kTq2_0;   // tq1_0, tq2_0, f16 or bf16
   gguf::Type embedding = gguf::Type::kBf16;  // and of an untied head: q8_0, bf16, f16 or f32
-  std::string architecture = "bitnet";       // a name of format/gguf_architecture.h
+  std::string architecture;                  // a name of format/gguf_architecture.h; empty: the first that fits
 };
 
 /// What does not come back from the file as it was, or means something else to other programs: sentences for a user.
@@ -27,7 +27,7 @@ struct GgufSummary {
 /// A product whose scales do not survive that has them in the metadata too (docs/gguf.md), where import_gguf finds them. So a
 /// model that is exported and converted again has the same tensors, config and tokenizer; what a `note` names is excepted.
 ///
-/// Errors: widths that are no multiple of a block; several scales in a block of tq1_0 or tq2_0; scales that f16 or bf16 makes 0.
+/// Errors: norms that no architecture has, or not the one asked for; a RoPE with scaled frequencies; widths that are no multiple of a block; several scales in a block of tq1_0 or tq2_0; scales that f16 or bf16 makes 0.
 Result<GgufSummary> export_gguf(const H1bFile& model, const std::string& path, const GgufOptions& options,
                                 const WriteProgress& progress = {});
 

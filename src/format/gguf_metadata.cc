@@ -71,6 +71,8 @@ std::string_view name_of(Activation activation) {
   switch (activation) {
     case Activation::kSquaredRelu:
       return "relu2";
+    case Activation::kSilu:
+      return "silu";
   }
   return "unknown";
 }
@@ -113,6 +115,7 @@ GgufMetadata gguf_metadata_of(const H1bFile& model, const TokenizerData& tokeniz
   m.add(key("rope.freq_base"), theta);
   if (static_cast<double>(theta) != c.rope_theta) m.add("onebit.rope_theta", c.rope_theta);
   if (architecture.activation != c.activation) m.add("onebit.activation", name_of(c.activation));
+  if (c.pooling != Pooling::kNone) m.add("onebit.pooling", static_cast<uint32_t>(c.pooling));
   add_tokenizer(m, tokenizer);
   return m;
 }

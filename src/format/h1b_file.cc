@@ -176,9 +176,16 @@ Status H1bFile::read_config(std::span<const std::byte> bytes) {
   if (bytes.size() != sizeof(h1b::Config))
     return fail("header: config.bytes is {}, expected {}", bytes.size(), sizeof(h1b::Config));
   const auto c = load<h1b::Config>(bytes);
-  if ((c.flags & ~h1b::kConfigTiedHead) != 0 || !all_zero(c.reserved, sizeof c.reserved))
+  if (c.architecture != h1b::kArchitectureBitnet && c.architecture != h1b::kArchitectureByFlags)
+    return fail("config: architecture is {}, this version knows 1 (bitnet) and 2 (told by flags)", c.architecture);
+  const bool bitnet = c.architecture == h1b::kArchitectureBitnet;
+  constexpr uint32_t kNormBits = h1b::kConfigSubNorms | h1b::kConfigHeadNorms | h1b::kConfigProjectionNorms;
+  if ((c.flags & ~(h1b::kConfigTiedHead | (bitnet ? 0 : kNormBits))) != 0 || !all_zero(c.reserved, sizeof c.reserved))
     return fail("config: a reserved field is not 0: the file needs a newer program");
-  config_ = {.architecture = static_cast<Architecture>(c.architecture),
+  const auto has = [&](uint32_t bit) { return (c.flags & bit) != 0; };
+  config_ = {.norms = {.sub = bitnet || has(h1b::kConfigSubNorms),
+                       .heads = has(h1b::kConfigHeadNorms),
+                       .projections = has(h1b::kConfigProjectionNorms)},
              .activation = static_cast<Activation>(c.activation),
              .layers = c.layers,
              .hidden = c.hidden,
@@ -190,7 +197,8 @@ Status H1bFile::read_config(std::span<const std::byte> bytes) {
              .context = c.context,
              .rms_epsilon = c.rms_epsilon,
              .rope_theta = c.rope_theta,
-             .tied_head = (c.flags & h1b::kConfigTiedHead) != 0};
+             .tied_head = has(h1b::kConfigTiedHead),
+             .pooling = static_cast<Pooling>(c.pooling)};
   return validate(config_);
 }
 

@@ -41,7 +41,10 @@ struct Header {
 };
 static_assert(sizeof(Header) == 256 && std::is_trivially_copyable_v<Header>);
 
-inline constexpr uint32_t kConfigTiedHead = 1;  // bit of Config::flags
+/// Bits of Config::flags.
+inline constexpr uint32_t kConfigTiedHead = 1, kConfigSubNorms = 2, kConfigHeadNorms = 4, kConfigProjectionNorms = 8;
+/// Config::architecture: sub-norms and no others, no bit of norms set (all that early programs know); or the bits tell.
+inline constexpr uint32_t kArchitectureBitnet = 1, kArchitectureByFlags = 2;
 
 struct Config {
   uint32_t architecture;
@@ -57,7 +60,8 @@ struct Config {
   float rms_epsilon;
   uint32_t flags;
   double rope_theta;
-  uint8_t reserved[200];  // 0
+  uint32_t pooling;
+  uint8_t reserved[196];  // 0
 };
 static_assert(sizeof(Config) == 256 && std::is_trivially_copyable_v<Config>);
 

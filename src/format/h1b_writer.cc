@@ -20,7 +20,8 @@ std::span<const std::byte> bytes_of(const T& value) {
 
 h1b::Config fixed_config(const ModelConfig& c) {
   h1b::Config f{};
-  f.architecture = static_cast<uint32_t>(c.architecture);
+  const bool bitnet = c.norms == NormChoice{.sub = true};
+  f.architecture = bitnet ? h1b::kArchitectureBitnet : h1b::kArchitectureByFlags;
   f.activation = static_cast<uint32_t>(c.activation);
   f.layers = c.layers;
   f.hidden = c.hidden;
@@ -32,7 +33,11 @@ h1b::Config fixed_config(const ModelConfig& c) {
   f.context = c.context;
   f.rms_epsilon = c.rms_epsilon;
   f.flags = c.tied_head ? h1b::kConfigTiedHead : 0;
+  if (!bitnet)
+    f.flags |= (c.norms.sub ? h1b::kConfigSubNorms : 0) | (c.norms.heads ? h1b::kConfigHeadNorms : 0) |
+               (c.norms.projections ? h1b::kConfigProjectionNorms : 0);
   f.rope_theta = c.rope_theta;
+  f.pooling = static_cast<uint32_t>(c.pooling);
   return f;
 }
 
@@ -98,21 +103,6 @@ std::string_view name_of(TensorKind kind) {
   return "unknown";
 }
 
-std::vector<float> rope_tables(const ModelConfig& config) {
-  const uint32_t half = config.head_dim / 2;
-  const size_t n = size_t{config.context} * half;
-  std::vector<float> tables(2 * n);
-  for (uint32_t i = 0; i < half; ++i) {
-    const double frequency = std::pow(config.rope_theta, -2.0 * i / config.head_dim);
-    for (uint32_t position = 0; position < config.context; ++position) {
-      const double angle = position * frequency;
-      tables[size_t{position} * half + i] = static_cast<float>(std::cos(angle));
-      tables[n + size_t{position} * half + i] = static_cast<float>(std::sin(angle));
-    }
-  }
-  return tables;
-}
-
 Result<H1bWriter> H1bWriter::create(const std::string& path, const ModelParts& parts, std::vector<TensorSpec> tensors) {
   RETURN_IF_ERROR(validate(parts.config));
   RETURN_IF_ERROR(validate(parts.tokenizer));
@@ -128,7 +118,7 @@ Result<H1bWriter> H1bWriter::create(const std::string& path, const ModelParts& p
   RETURN_IF_ERROR(writer.file_.write(bytes_of(header)));  // its place; the contents come last
   const auto config = fixed_config(parts.config);
   const auto tokenizer = serialize(parts.tokenizer);
-  const auto rope = rope_tables(parts.config);
+  const auto rope = rope_tables(parts.config, parts.rope);
   const auto provenance = serialize(parts.provenance);
   RETURN_IF_ERROR(writer.write_section(header.config, bytes_of(config)));
   RETURN_IF_ERROR(writer.write_section(header.directory, writer.directory_));

@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "format/h1b_layout.h"
 #include "format/model_config.h"
+#include "format/rope.h"
 #include "format/tensor.h"
 #include "format/tokenizer_data.h"
 
@@ -19,16 +20,13 @@ namespace onebit {
 /// Where a model came from, as (key, value) pairs in UTF-8: name, source, licence, converter, date, …
 using Provenance = std::vector<std::pair<std::string, std::string>>;
 
-/// What a file holds besides its tensors. RoPE tables are computed from the config.
+/// What a file holds besides its tensors.
 struct ModelParts {
   ModelConfig config;
   TokenizerData tokenizer;
   Provenance provenance;
+  RopeScaling rope{};  // of the tables, which are all that the file keeps of it
 };
-
-/// cos, then sin: [context][head_dim / 2] each, angle = position · theta^(-2i / head_dim), computed in
-/// double and rounded once.
-std::vector<float> rope_tables(const ModelConfig& config);
 
 /// Keeps nothing of a tensor once it is written. Nothing appears at the target before finish().
 class H1bWriter {

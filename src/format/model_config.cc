@@ -13,10 +13,13 @@ Status check_range(const char* field, uint64_t value, uint64_t low, uint64_t hig
 }  // namespace
 
 Status validate(const ModelConfig& c) {
-  if (c.architecture != Architecture::kBitnet)
-    return fail("config: architecture is {}, this version knows 1 (bitnet)", static_cast<uint32_t>(c.architecture));
-  if (c.activation != Activation::kSquaredRelu)
-    return fail("config: activation is {}, this version knows 1 (relu2)", static_cast<uint32_t>(c.activation));
+  if (c.activation != Activation::kSquaredRelu && c.activation != Activation::kSilu)
+    return fail("config: activation is {}, this version knows 1 (relu2) and 2 (silu)",
+                static_cast<uint32_t>(c.activation));
+  if (c.pooling > Pooling::kMean)
+    return fail("config: pooling is {}, this version knows 0 to 2", static_cast<uint32_t>(c.pooling));
+  if (c.norms.projections && !c.norms.sub)
+    return fail("config: projection norms without sub-norms, which belong to them");
   // A row of 131,072 int8 products, each at most 128·127, still fits an int32 accumulator.
   constexpr uint64_t kMaxWidth = 131072;
   RETURN_IF_ERROR(check_range("layers", c.layers, 1, 1024));

@@ -11,19 +11,32 @@ namespace onebit {
 
 using TokenId = int32_t;
 
-/// The families of forward pass. One value for each combination that NUMERICS defines.
-enum class Architecture : uint32_t {
-  /// microsoft/bitnet-b1.58-2B-4T: pre-norms, a sub-norm before attn_output and before ffn_down.
-  kBitnet = 1,
-};
-
 /// The feed-forward gate: activation(gate) · up.
 enum class Activation : uint32_t {
   kSquaredRelu = 1,  // relu(x)²
+  kSilu = 2,         // x / (1 + e^-x)
+};
+
+/// How the states of a text's tokens become one embedding.
+enum class Pooling : uint32_t {
+  kNone = 0,  // of a model: it was not made for embeddings
+  kLast = 1,  // the last token's state
+  kMean = 2,
+};
+
+/// The RMSNorms (Zhang, Sennrich 2019) besides the two before attention and feed-forward that every model has.
+/// Families differ in little else: BitNet 2B-4T and b1.58-large and -3B have sub-norms, LLaMA-shaped models (Falcon3,
+/// Falcon-E, TriLM) have none, Qwen3-shaped ones head norms, BitNet's embedding models those and projection norms.
+struct NormChoice {
+  bool sub = false;          // of attn_output's and ffn_down's inputs
+  bool heads = false;        // of each query head and key head, before RoPE
+  bool projections = false;  // of each ternary product's input, the sub-norms' two included; needs `sub`
+
+  friend bool operator==(const NormChoice&, const NormChoice&) = default;
 };
 
 struct ModelConfig {
-  Architecture architecture = Architecture::kBitnet;
+  NormChoice norms{.sub = true};
   Activation activation = Activation::kSquaredRelu;
   uint32_t layers = 0;
   uint32_t hidden = 0;      // width of the residual stream
@@ -36,6 +49,7 @@ struct ModelConfig {
   float rms_epsilon = 0;
   double rope_theta = 0;   // only told: the tables in the file are what is computed with
   bool tied_head = false;  // the head's weights are the embedding's
+  Pooling pooling = Pooling::kNone;
 
   uint32_t query_width() const { return heads * head_dim; }
   uint32_t kv_width() const { return kv_heads * head_dim; }

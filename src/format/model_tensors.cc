@@ -4,18 +4,21 @@ namespace onebit {
 namespace {
 
 constexpr std::array kLinearNames{"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"};
-constexpr std::array kNormNames{"attn_norm", "attn_sub_norm", "ffn_norm", "ffn_sub_norm"};
+constexpr std::array kNormNames{"attn_norm",      "attn_sub_norm",    "ffn_norm",       "ffn_sub_norm",
+                                "attn_q_norm",    "attn_k_norm",      "attn_q_norm_in", "attn_k_norm_in",
+                                "attn_v_norm_in", "ffn_gate_norm_in", "ffn_up_norm_in"};
 
 TensorSpec norm_spec(std::string name, uint32_t width) {
   return {.name = std::move(name), .kind = TensorKind::kNorm, .packing = Packing::kF32, .rows = 1, .columns = width};
 }
 
-TensorSpec linear_spec(const ModelConfig& config, uint32_t layer, Linear linear, Packing packing) {
+TensorSpec linear_spec(const ModelConfig& config, uint32_t layer, Linear linear, const LinearStorage& storage) {
   const auto shape = shape_of(config, linear);
   return {.name = tensor_name(layer, linear),
           .kind = TensorKind::kLinear,
-          .packing = packing,
-          .granularity = ScaleGranularity::kTensor,
+          .packing = storage.packing,
+          .granularity = storage.granularity,
+          .group = storage.group,
           .rows = shape.outputs,
           .columns = shape.inputs};
 }
@@ -52,7 +55,15 @@ uint32_t width_of(const ModelConfig& c, Norm norm) {
   switch (norm) {
     case Norm::kAttention:
     case Norm::kFfn:
+    case Norm::kQueryInput:
+    case Norm::kKeyInput:
+    case Norm::kValueInput:
+    case Norm::kGateInput:
+    case Norm::kUpInput:
       return c.hidden;
+    case Norm::kQueryHead:
+    case Norm::kKeyHead:
+      return c.head_dim;
     case Norm::kAttentionSub:
       return c.query_width();
     case Norm::kFfnSub:
@@ -61,7 +72,21 @@ uint32_t width_of(const ModelConfig& c, Norm norm) {
   return 0;
 }
 
-std::vector<TensorSpec> model_tensors(const ModelConfig& config, Packing ternary, Packing head) {
+std::vector<Norm> norms_of(const ModelConfig& config) {
+  std::vector<Norm> norms{Norm::kAttention};
+  const auto add = [&](bool has, std::initializer_list<Norm> some) {
+    if (has) norms.insert(norms.end(), some);
+  };
+  add(config.norms.sub, {Norm::kAttentionSub});
+  add(true, {Norm::kFfn});
+  add(config.norms.sub, {Norm::kFfnSub});
+  add(config.norms.heads, {Norm::kQueryHead, Norm::kKeyHead});
+  add(config.norms.projections,
+      {Norm::kQueryInput, Norm::kKeyInput, Norm::kValueInput, Norm::kGateInput, Norm::kUpInput});
+  return norms;
+}
+
+std::vector<TensorSpec> model_tensors(const ModelConfig& config, const LinearStorage& linears, Packing head) {
   std::vector<TensorSpec> specs;
   specs.push_back({.name = kEmbeddingName,
                    .kind = TensorKind::kEmbedding,
@@ -69,8 +94,9 @@ std::vector<TensorSpec> model_tensors(const ModelConfig& config, Packing ternary
                    .rows = config.vocabulary,
                    .columns = config.hidden});
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
-    for (const auto norm : kNorms) specs.push_back(norm_spec(tensor_name(layer, norm), width_of(config, norm)));
-    for (const auto linear : kLinears) specs.push_back(linear_spec(config, layer, linear, ternary));
+    for (const auto norm : norms_of(config))
+      specs.push_back(norm_spec(tensor_name(layer, norm), width_of(config, norm)));
+    for (const auto linear : kLinears) specs.push_back(linear_spec(config, layer, linear, linears));
   }
   specs.push_back(norm_spec(kOutputNormName, config.hidden));
   specs.push_back({.name = kHeadName,

@@ -13,9 +13,22 @@ namespace onebit {
 enum class Linear { kQuery, kKey, kValue, kAttentionOutput, kGate, kUp, kDown };
 inline constexpr std::array kLinears{Linear::kQuery, Linear::kKey, Linear::kValue, Linear::kAttentionOutput,
                                      Linear::kGate,  Linear::kUp,  Linear::kDown};
-/// A layer's RMSNorm weights in the order of the forward pass.
-enum class Norm { kAttention, kAttentionSub, kFfn, kFfnSub };
-inline constexpr std::array kNorms{Norm::kAttention, Norm::kAttentionSub, Norm::kFfn, Norm::kFfnSub};
+/// A layer's RMSNorm weights. kAttentionSub and kFfnSub are those of attn_output's and ffn_down's inputs.
+enum class Norm {
+  kAttention,
+  kAttentionSub,
+  kFfn,
+  kFfnSub,
+  kQueryHead,
+  kKeyHead,
+  kQueryInput,
+  kKeyInput,
+  kValueInput,
+  kGateInput,
+  kUpInput,
+};
+/// Those that a layer of this model has, in file order.
+std::vector<Norm> norms_of(const ModelConfig& config);
 
 inline constexpr const char* kEmbeddingName = "token_embd";
 inline constexpr const char* kOutputNormName = "output_norm";
@@ -32,8 +45,14 @@ struct LinearShape {
 LinearShape shape_of(const ModelConfig& config, Linear linear);
 uint32_t width_of(const ModelConfig& config, Norm norm);
 
-/// In file order: embedding, layers, output norm, head. `ternary` is t2 or t1_6 with one scale a
-/// tensor; `head` is q8 (a scale a row), f16 or bf16.
-std::vector<TensorSpec> model_tensors(const ModelConfig& config, Packing ternary, Packing head);
+/// How the ternary products of a model are stored: a packing, and how many weights share a scale.
+struct LinearStorage {
+  Packing packing = Packing::kT2;
+  ScaleGranularity granularity = ScaleGranularity::kTensor;  // kTensor, kRow or kGroup
+  uint32_t group = 0;                                        // columns that share one (kGroup): 32, 64 or 128
+};
+
+/// In file order: embedding, layers, output norm, head; `head` is q8 (a scale a row), f16 or bf16.
+std::vector<TensorSpec> model_tensors(const ModelConfig& config, const LinearStorage& linears, Packing head);
 
 }  // namespace onebit

@@ -38,12 +38,24 @@ Status check_sparse_width(const LinearShape& shape) {
   return {};
 }
 
+/// From the source's order, row by row, to the file's: rows of a group of 16 side by side, padded with zeros.
+Status make_scales(const TensorSpec& spec, uint32_t layer, Linear linear, WeightSource& source, Buffers& b) {
+  if (spec.granularity == ScaleGranularity::kTensor) return source.ternary_scales(layer, linear, b.scales);
+  const uint64_t groups = spec.granularity == ScaleGranularity::kRow ? 1 : (spec.columns + spec.group - 1) / spec.group;
+  b.row.resize(spec.rows * groups);
+  RETURN_IF_ERROR(source.ternary_scales(layer, linear, b.row));
+  for (uint64_t row = 0; row < spec.rows; ++row)
+    for (uint64_t g = 0; g < groups; ++g)
+      b.scales[(row / kTileRows * groups + g) * kTileRows + row % kTileRows] = b.row[row * groups + g];
+  return {};
+}
+
 Status make_linear(const TensorSpec& spec, uint32_t layer, Linear linear, const ModelPackings& packings,
                    WeightSource& source, Buffers& b) {
   const bool sparse = spec.packing == Packing::kS1_25;
   if (sparse)
     RETURN_IF_ERROR(check_sparse_width({static_cast<uint32_t>(spec.rows), static_cast<uint32_t>(spec.columns)}));
-  ASSIGN_OR_RETURN(b.scales[0], source.ternary_scale(layer, linear));
+  RETURN_IF_ERROR(make_scales(spec, layer, linear, source, b));
   s1_25::Damage damage;
   return pack_tiled(spec, b, [&](uint64_t first, uint64_t count, std::span<int8_t> out) -> Status {
     RETURN_IF_ERROR(source.ternary_rows(layer, linear, first, count, out));
@@ -131,7 +143,10 @@ Result<s1_25::Damage> sparse_damage(const ModelConfig& config, WeightSource& sou
 Status write_model(const std::string& path, const ModelParts& parts, const ModelPackings& packings,
                    WeightSource& source, const WriteProgress& progress) {
   ASSIGN_OR_RETURN(auto writer,
-                   H1bWriter::create(path, parts, model_tensors(parts.config, packings.ternary, packings.head)));
+                   H1bWriter::create(
+                       path, parts,
+                       model_tensors(parts.config, {packings.ternary, source.scale_granularity(), source.scale_group()},
+                                     packings.head)));
   uint64_t total = 0, done = 0;
   for (const auto& spec : writer.tensors()) total += spec.bytes();
   Buffers b;
@@ -148,7 +163,7 @@ Status write_model(const std::string& path, const ModelParts& parts, const Model
   };
   RETURN_IF_ERROR(write([&](const TensorSpec& spec) { return make_embedding(spec, source, b); }));
   for (uint32_t layer = 0; layer < parts.config.layers; ++layer) {
-    for (const auto norm : kNorms)
+    for (const auto norm : norms_of(parts.config))
       RETURN_IF_ERROR(write([&](const TensorSpec& spec) {
         return make_norm(spec, b, [&](std::span<float> out) { return source.norm(layer, norm, out); });
       }));

@@ -19,8 +19,12 @@ class WeightSource {
   virtual ~WeightSource() = default;
   /// -1, 0 or 1 for rows [first, first + count) of a product: `out` is [count][inputs].
   virtual Status ternary_rows(uint32_t layer, Linear linear, uint64_t first, uint64_t count, std::span<int8_t> out) = 0;
-  /// The factor of the whole product.
-  virtual Result<float> ternary_scale(uint32_t layer, Linear linear) = 0;
+  /// How many weights of a product share a factor, the same for all products: kTensor, kRow or kGroup.
+  virtual ScaleGranularity scale_granularity() const { return ScaleGranularity::kTensor; }
+  /// Columns that share one (kGroup): 32, 64 or 128.
+  virtual uint32_t scale_group() const { return 0; }
+  /// The factors of a product: `out` is [1] (kTensor), [outputs] (kRow) or [outputs][groups of columns] (kGroup).
+  virtual Status ternary_scales(uint32_t layer, Linear linear, std::span<float> out) = 0;
   virtual Status norm(uint32_t layer, Norm norm, std::span<float> out) = 0;
   virtual Status output_norm(std::span<float> out) = 0;
   /// One row of the embedding table as bf16 bits, and one of the head's weights (the embedding's where
@@ -36,6 +40,8 @@ struct ModelPackings {
   Packing head = Packing::kQ8;
   /// For s1_25: weights that are not 3:4 sparse are made so instead of refused.
   bool force_sparse = false;
+  /// Of synthetic weights: columns that share a scale (32, 64 or 128); 0: a product has one. Others come with theirs.
+  uint32_t synthetic_scale_group = 0;
 };
 
 /// Bytes of the new file written so far, the total, and the tensor at hand.

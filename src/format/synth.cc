@@ -30,8 +30,16 @@ class Random {
 
 class SyntheticWeights final : public WeightSource {
  public:
-  SyntheticWeights(const ModelConfig& config, uint64_t seed, Packing packing)
-      : config_(config), seed_(seed), sparse_(packing == Packing::kS1_25) {}
+  SyntheticWeights(const ModelConfig& config, uint64_t seed, const ModelPackings& packings)
+      : config_(config),
+        seed_(seed),
+        sparse_(packings.ternary == Packing::kS1_25),
+        scale_group_(packings.synthetic_scale_group) {}
+
+  ScaleGranularity scale_granularity() const override {
+    return scale_group_ == 0 ? ScaleGranularity::kTensor : ScaleGranularity::kGroup;
+  }
+  uint32_t scale_group() const override { return scale_group_; }
 
   Status ternary_rows(uint32_t layer, Linear linear, uint64_t first, uint64_t count, std::span<int8_t> out) override {
     const uint64_t columns = shape_of(config_, linear).inputs;
@@ -54,8 +62,11 @@ class SyntheticWeights final : public WeightSource {
     return {};
   }
 
-  Result<float> ternary_scale(uint32_t, Linear linear) override {
-    return std::sqrt(1.5f / static_cast<float>(shape_of(config_, linear).inputs));
+  Status ternary_scales(uint32_t layer, Linear linear, std::span<float> out) override {
+    const float scale = std::sqrt(1.5f / static_cast<float>(shape_of(config_, linear).inputs));
+    Random random(key(50 + static_cast<uint64_t>(linear), layer, 0));
+    for (auto& v : out) v = out.size() == 1 ? scale : scale * (1.0f + 0.25f * random.symmetric());
+    return {};
   }
 
   Status norm(uint32_t layer, Norm norm, std::span<float> out) override {
@@ -90,6 +101,7 @@ class SyntheticWeights final : public WeightSource {
   const ModelConfig& config_;
   uint64_t seed_;
   bool sparse_;  // 3:4
+  uint32_t scale_group_;
 };
 
 /// Plain tokens of `base` in id order and the merges among them, cut to `count` tokens.
@@ -135,32 +147,123 @@ void generate_merges(size_t count, TokenizerData& out) {
 
 }  // namespace
 
-Result<ModelConfig> synth_preset(std::string_view name) {
-  ModelConfig c;
-  c.rms_epsilon = 1e-5f;
-  c.rope_theta = 500000.0;
-  c.tied_head = true;
-  c.head_dim = 128;
-  c.context = 4096;
-  if (name == "bitnet-2b-4t") {  // model card of microsoft/bitnet-b1.58-2B-4T
-    c.layers = 30;
-    c.hidden = 2560;
-    c.heads = 20;
-    c.kv_heads = 5;
-    c.ffn = 6912;
-    c.vocabulary = 128256;
-    return c;
-  }
-  if (name == "tiny") {
-    c.layers = 12;
-    c.hidden = 512;
-    c.heads = 4;
-    c.kv_heads = 2;
-    c.ffn = 1536;
-    c.vocabulary = 8192;
-    return c;
-  }
-  return fail("unknown preset '{}': known are bitnet-2b-4t and tiny", name);
+const std::vector<SynthPreset>& synth_presets() {
+  constexpr auto kSilu = Activation::kSilu;
+  const auto made = [](const char* name, const char* of, ModelConfig c, uint32_t scale_group = 0) {
+    if (c.rms_epsilon == 0) c.rms_epsilon = 1e-5f;
+    if (c.context == 0) c.context = 4096;
+    return SynthPreset{name, of, c, scale_group};
+  };
+  static const std::vector<SynthPreset> presets{
+      made("bitnet-2b-4t", "microsoft/bitnet-b1.58-2B-4T",
+           {.layers = 30,
+            .hidden = 2560,
+            .heads = 20,
+            .kv_heads = 5,
+            .head_dim = 128,
+            .ffn = 6912,
+            .vocabulary = 128256,
+            .rope_theta = 500000.0,
+            .tied_head = true}),
+      made("tiny", "the bundled model",
+           {.layers = 12,
+            .hidden = 512,
+            .heads = 4,
+            .kv_heads = 2,
+            .head_dim = 128,
+            .ffn = 1536,
+            .vocabulary = 8192,
+            .rope_theta = 500000.0,
+            .tied_head = true}),
+      made("bitnet-large", "1bitLLM/bitnet_b1_58-large",
+           {.activation = kSilu,
+            .layers = 24,
+            .hidden = 1536,
+            .heads = 16,
+            .kv_heads = 16,
+            .head_dim = 96,
+            .ffn = 4096,
+            .vocabulary = 32002,
+            .context = 2048,
+            .rope_theta = 10000.0,
+            .tied_head = true}),
+      made("bitnet-3b", "1bitLLM/bitnet_b1_58-3B",
+           {.activation = kSilu,
+            .layers = 26,
+            .hidden = 3200,
+            .heads = 32,
+            .kv_heads = 32,
+            .head_dim = 100,
+            .ffn = 8640,
+            .vocabulary = 32002,
+            .context = 2048,
+            .rope_theta = 10000.0,
+            .tied_head = true}),
+      made("llama3-8b", "HF1BitLLM/Llama3-8B-1.58-100B-tokens",
+           {.norms = {},
+            .activation = kSilu,
+            .layers = 32,
+            .hidden = 4096,
+            .heads = 32,
+            .kv_heads = 8,
+            .head_dim = 128,
+            .ffn = 14336,
+            .vocabulary = 128256,
+            .rope_theta = 500000.0}),
+      made("falcon3-1b", "tiiuae/Falcon3-1B-Instruct-1.58bit",
+           {.norms = {},
+            .activation = kSilu,
+            .layers = 18,
+            .hidden = 2048,
+            .heads = 8,
+            .kv_heads = 4,
+            .head_dim = 256,
+            .ffn = 8192,
+            .vocabulary = 131072,
+            .rms_epsilon = 1e-6f,
+            .rope_theta = 1000042.0}),
+      made("trilm-3.9b", "SpectraSuite/TriLM_3.9B_Unpacked",
+           {.norms = {},
+            .activation = kSilu,
+            .layers = 30,
+            .hidden = 3072,
+            .heads = 24,
+            .kv_heads = 24,
+            .head_dim = 128,
+            .ffn = 9216,
+            .vocabulary = 50304,
+            .context = 2048,
+            .rope_theta = 10000.0}),
+      made("bonsai-1.7b", "prism-ml/Ternary-Bonsai-1.7B",
+           {.norms = {.heads = true},
+            .activation = kSilu,
+            .layers = 28,
+            .hidden = 2048,
+            .heads = 16,
+            .kv_heads = 8,
+            .head_dim = 128,
+            .ffn = 6144,
+            .vocabulary = 151936,
+            .rms_epsilon = 1e-6f,
+            .rope_theta = 1000000.0,
+            .tied_head = true},
+           128),
+      made("bitnet-embedding-0.6b", "microsoft/bitnet-embedding-0.6b",
+           {.norms = {.sub = true, .heads = true, .projections = true},
+            .activation = kSilu,
+            .layers = 28,
+            .hidden = 1024,
+            .heads = 16,
+            .kv_heads = 8,
+            .head_dim = 128,
+            .ffn = 3072,
+            .vocabulary = 151936,
+            .rms_epsilon = 1e-6f,
+            .rope_theta = 1000000.0,
+            .tied_head = true,
+            .pooling = Pooling::kLast}),
+  };
+  return presets;
 }
 
 Result<TokenizerData> resize_tokenizer(const TokenizerData& base, uint32_t vocabulary) {
@@ -193,7 +296,7 @@ Result<TokenizerData> resize_tokenizer(const TokenizerData& base, uint32_t vocab
 
 Status write_synthetic_model(const std::string& path, const ModelParts& parts, const ModelPackings& packings,
                              uint64_t seed, const WriteProgress& progress) {
-  SyntheticWeights weights(parts.config, seed, packings.ternary);
+  SyntheticWeights weights(parts.config, seed, packings);
   return write_model(path, parts, packings, weights, progress);
 }
 

@@ -4,14 +4,21 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "format/model_writer.h"
 
 namespace onebit {
 
-/// The shapes of microsoft/bitnet-b1.58-2B-4T ("bitnet-2b-4t") and of the bundled model ("tiny").
-Result<ModelConfig> synth_preset(std::string_view name);
+/// The shape of a published model, as its config.json has it (contexts of at most 4,096).
+struct SynthPreset {
+  const char* name;
+  const char* of;
+  ModelConfig config;
+  uint32_t scale_group;  // columns that share a scale; 0: a product has one
+};
+const std::vector<SynthPreset>& synth_presets();
 
 /// `base`'s tokenizer with exactly `vocabulary` tokens: generated merges fill the ids between its plain
 /// tokens and its special ones, which move to the end; a smaller vocabulary drops the last merges.

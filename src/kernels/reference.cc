@@ -218,6 +218,10 @@ void squared_relu_gate(std::span<const float> gate, std::span<const float> up, s
   }
 }
 
+void silu_gate(std::span<const float> gate, std::span<const float> up, std::span<float> y) {
+  for (size_t i = 0; i < gate.size(); ++i) y[i] = (gate[i] / (1.0f + exp_f32(-gate[i]))) * up[i];
+}
+
 void attention(std::span<const float> q, std::span<const KvBlock> blocks, uint32_t visible, std::span<float> out) {
   Query query{std::vector<float>(q.begin(), q.end()), 0.0f};
   if (blocks.front().quantized) {

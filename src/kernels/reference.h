@@ -38,6 +38,8 @@ void rope(std::span<float> x, uint32_t head_dim, std::span<const float> cos, std
 
 /// Squared ReLU gate: y = (r · r) · up with r = max(gate, 0).
 void squared_relu_gate(std::span<const float> gate, std::span<const float> up, std::span<float> y);
+/// SiLU gate (Shazeer 2020, SwiGLU): y = (gate / (1 + exp(-gate))) · up.
+void silu_gate(std::span<const float> gate, std::span<const float> up, std::span<float> y);
 
 inline constexpr uint32_t kKvBlock = 64;       // positions, aligned to absolute multiples
 inline constexpr uint32_t kKvSuperBlock = 16;  // blocks folded before they meet the others

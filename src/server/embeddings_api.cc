@@ -32,7 +32,7 @@ class Reader {
   ApiResult<ApiCall> read(bool ollama) {
     call_.kind = ApiCall::Kind::kEmbedding;
     truncate_ = ollama && fields_.boolean("truncate", true);
-    pooling_ = fields_.string("pooling", "mean");
+    pooling_ = fields_.string("pooling", context_.config.pooling == Pooling::kLast ? "last" : "mean");
     if (pooling_ != "mean" && pooling_ != "last") fields_.fault("pooling", "pooling must be \"mean\" or \"last\"");
     const auto hidden = context_.config.hidden;
     if (fields_.integer("dimensions", hidden, 1, INT32_MAX) != hidden)

@@ -27,6 +27,11 @@ std::vector<Shape> shapes() {
   const auto plain = config_of(48, 4, 2, 16, 80);
   auto untied = plain;
   untied.tied_head = false;
+  const auto with = [](ModelConfig config, NormChoice norms, Activation activation = Activation::kSilu) {
+    config.norms = norms;
+    config.activation = activation;
+    return config;
+  };
   return {
       {"t2", plain, {}},
       {"t1_6", plain, {.ternary = Packing::kT1_6}},
@@ -39,6 +44,18 @@ std::vector<Shape> shapes() {
       {"one_head_many_queries", config_of(64, 9, 1, 32, 100), {}},
       {"as_wide_as_real_ones", config_of(640, 8, 2, 128, 1000), {}},
       {"s1_25_wide", config_of(320, 4, 4, 80, 600), {.ternary = Packing::kS1_25}},
+      {"llama", with(plain, {}), {.ternary = Packing::kT1_6}},
+      {"llama_wide_heads", with(config_of(96, 2, 1, 256, 160), {}), {}},
+      {"bitnet_3b", with(config_of(100, 2, 2, 50, 270), {.sub = true}), {.ternary = Packing::kT1_6}},
+      {"qwen3_groups", with(config_of(320, 4, 2, 16, 200), {.heads = true}), {.synthetic_scale_group = 128}},
+      {"qwen3_groups_t1_6",
+       with(config_of(320, 4, 2, 16, 200), {.heads = true}),
+       {.ternary = Packing::kT1_6, .synthetic_scale_group = 64},
+       KvType::kQ8},
+      {"projection_norms", with(plain, {.sub = true, .heads = true, .projections = true}), {.ternary = Packing::kT1_6}},
+      {"s1_25_projection_norms",
+       with(plain, {.sub = true, .projections = true}, Activation::kSquaredRelu),
+       {.ternary = Packing::kS1_25, .synthetic_scale_group = 32}},
       {"wide_q8", config_of(320, 4, 4, 80, 600), {.ternary = Packing::kT1_6}, KvType::kQ8},
   };
 }
@@ -158,7 +175,7 @@ TEST(SparseModel, AllOfItsMatricesAreSparseOrNoneIs) {
   const test::TempFolder folder;
   const auto path = folder.path("mixed.h1b");
   const auto parts = test::tiny_parts(config_of(48, 4, 2, 16, 80));
-  auto specs = model_tensors(parts.config, Packing::kS1_25, Packing::kQ8);
+  auto specs = model_tensors(parts.config, {Packing::kS1_25}, Packing::kQ8);
   auto& other = *std::find_if(specs.begin(), specs.end(), [](const auto& s) { return s.name == "blk.1.ffn_up"; });
   other.packing = Packing::kT2;
   auto writer = H1bWriter::create(path, parts, specs);

@@ -68,7 +68,7 @@ void expect_floats(const H1bFile& file, const HfModel& model) {
             model.floats.at(model.config.tied_head ? "model.embed_tokens.weight" : "lm_head.weight"));
   EXPECT_EQ(floats_of(*file.find("output_norm")), model.floats.at("model.norm.weight"));
   for (uint32_t layer = 0; layer < model.config.layers; ++layer)
-    for (const auto norm : kNorms)
+    for (const auto norm : norms_of(model.config))
       EXPECT_EQ(floats_of(*file.find(tensor_name(layer, norm))), model.floats.at(test::hf_name(layer, norm)));
 }
 

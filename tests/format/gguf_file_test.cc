@@ -69,7 +69,7 @@ class GgufFileTest : public ::testing::Test {
     EXPECT_LE(total, file_bytes);
   }
 
-  TempFolder folder_;
+  TempFolder folder_{true};
 };
 
 TEST_F(GgufFileTest, TensorsComeBackAsWritten) {

@@ -96,9 +96,12 @@ TEST(HfConfig, TheStorageFollowsTheQuantizationConfig) {
 
 TEST(HfConfig, WhatWouldChangeTheForwardPassIsRefusedByName) {
   test::hostile("config.json", "other");
-  expect_refused([](json& c) { c["model_type"] = "llama"; }, {"model_type is llama, this version knows bitnet"});
+  expect_refused([](json& c) { c["model_type"] = "gpt2"; },
+                 {"model_type is gpt2, this version knows bitnet, llama and qwen3"});
   expect_refused([](json& c) { c.erase("model_type"); }, {"model_type"});
-  expect_refused([](json& c) { c["hidden_act"] = "silu"; }, {"hidden_act is silu"});
+  expect_refused([](json& c) { c["hidden_act"] = "gelu"; }, {"hidden_act is gelu, this version knows relu2 and silu"});
+  expect_refused([](json& c) { c["mlp_bias"] = true; }, {"mlp_bias"});
+  expect_refused([](json& c) { c["use_sliding_window"] = true; }, {"use_sliding_window"});
   expect_refused([](json& c) { c["attention_bias"] = true; }, {"attention_bias"});
   expect_refused([](json& c) { c["rope_scaling"] = {{"type", "linear"}}; }, {"rope_scaling"});
   expect_refused([](json& c) { c["quantization_config"]["quant_method"] = "gptq"; }, {"quant_method is gptq"});
@@ -153,8 +156,13 @@ TEST(HfConfig, RopeParametersAreReadOrRefusedByName) {
         },
         parts);
   };
-  refuse({{"rope_type", "yarn"}, {"rope_theta", 500000.0}}, true, {"rope_parameters.rope_type is yarn"});
-  refuse({{"rope_type", "yarn"}, {"rope_theta", 500000.0}}, false, {"rope_parameters.rope_type is yarn"});
+  refuse({{"rope_type", "longrope"}, {"rope_theta", 500000.0}}, true, {"rope_parameters.rope_type is longrope"});
+  refuse({{"rope_type", "yarn"}, {"rope_theta", 500000.0}}, false, {"rope_parameters.factor is missing"});
+  refuse({{"rope_type", "yarn"}, {"rope_theta", 5e5}, {"factor", 0.5}}, false, {"rope_parameters.its numbers are out"});
+  refuse({{"rope_type", "yarn"}, {"rope_theta", 5e5}, {"factor", 2.0}, {"mscale", 1.0}}, false,
+         {"rope_parameters.mscale is set"});
+  refuse({{"rope_type", "llama3"}, {"rope_theta", 5e5}, {"factor", 8.0}}, false,
+         {"rope_parameters.low_freq_factor is missing"});
   refuse({{"rope_theta", 1000.0}}, true, {"rope_parameters.rope_theta is 1000, but 500000 beside it"});
   refuse({{"rope_theta", 1e4}, {"factor", 2.0}}, false, {"rope_parameters.factor is set"});
   refuse({{"rope_theta", 1e4}, {"n\n", 2.0}}, false, {"rope_parameters.n\\x0a is set"});
@@ -162,6 +170,41 @@ TEST(HfConfig, RopeParametersAreReadOrRefusedByName) {
   refuse({{"rope_type", 5}, {"rope_theta", 1e4}}, false, {"rope_parameters.rope_type is 5, expected a string"});
   refuse("none", true, {"rope_parameters is \"none\", expected an object"});
   refuse(json::array(), false, {"rope_parameters is [], expected an object"});
+}
+
+TEST(HfConfig, FamiliesDifferInTheirNormsAndActivation) {
+  const auto read = [](const char* type, const char* model_class) {
+    auto root = config_2b();
+    for (const char* key : {"hidden_act", "quantization_config", "tie_word_embeddings"}) root.erase(key);
+    root["model_type"] = type;
+    root["architectures"] = {model_class};
+    const auto config = parse(root);
+    EXPECT_TRUE(config) << config.error().message;
+    return *config;
+  };
+  const auto llama = read("llama", "LlamaForCausalLM");
+  EXPECT_EQ(llama.model.norms, NormChoice{});
+  EXPECT_EQ(llama.model.activation, Activation::kSilu);
+  EXPECT_EQ(llama.storage, TernaryStorage::kUnpacked);
+  EXPECT_FALSE(llama.model.tied_head);
+  const auto first = read("llama", "BitnetForCausalLM");
+  EXPECT_EQ(first.model.norms, NormChoice{.sub = true});
+  EXPECT_EQ(first.sub_norm_names, SubNormNames::kBitnet3B);
+  EXPECT_EQ(first.storage, TernaryStorage::kMaster);
+  EXPECT_EQ(read("qwen3", "Qwen3ForCausalLM").model.norms, NormChoice{.heads = true});
+  EXPECT_EQ(read("bitnet", "BitNetForCausalLM").model.activation, Activation::kSquaredRelu);
+}
+
+TEST(HfConfig, RopeScalingIsRead) {
+  auto root = config_2b();
+  root["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 16384}};
+  const auto yarn = parse(root);
+  ASSERT_TRUE(yarn) << yarn.error().message;
+  EXPECT_EQ(yarn->rope.kind, RopeScaling::Kind::kYarn);
+  EXPECT_EQ(yarn->rope.factor, 4.0);
+  EXPECT_EQ(yarn->rope.original_context, 16384u);
+  root["rope_scaling"] = {{"type", "linear"}, {"factor", 2.0}};
+  EXPECT_EQ(parse(root)->rope.kind, RopeScaling::Kind::kLinear);
 }
 
 TEST(HfConfig, MessagesStayShortAndPrintable) {

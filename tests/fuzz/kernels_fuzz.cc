@@ -299,6 +299,16 @@ void check_squared_relu_gate(Input& in) {
   });
 }
 
+void check_silu_gate(Input& in) {
+  const auto n = any_columns(in);
+  const auto gate = in.floats(n), up = in.floats(n);
+  compare("silu_gate", [&](const Kernels& kernels) {
+    std::vector<float> y(n);
+    kernels.silu_gate(gate.data(), up.data(), n, y.data());
+    return Outcome{{"y", y}};
+  });
+}
+
 cpu::KvFormat any_format(Input& in) {
   return std::array{cpu::KvFormat::kF32, cpu::KvFormat::kF16, cpu::KvFormat::kQ8}[in.number(0u, 2u)];
 }
@@ -380,6 +390,7 @@ constexpr std::array kChecks{check_quantize,
                              check_rms_norm,
                              check_rope,
                              check_squared_relu_gate,
+                             check_silu_gate,
                              check_append,
                              check_attend,
                              check_fold,

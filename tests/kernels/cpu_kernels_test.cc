@@ -125,6 +125,25 @@ RC_GTEST_PROP(CpuKernels, RowOperationsAreTheReferences, ()) {
   }
 }
 
+TEST(CpuKernels, SiluGateIsTheReferencesForEveryExponent) {
+  // Every sign, exponent and the upper bits of the mantissa, with infinities and NaN; odd counts use the last part.
+  std::vector<float> gate, up;
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) gate.push_back(std::bit_cast<float>(bits << 16 | 0x1234u));
+  for (const float edge : {-88.72283f, -88.722839f, -87.0f, -87.00001f, 87.0f, 88.8f, 128.0f, -128.0f, -0.0f})
+    gate.push_back(edge);
+  for (size_t i = 0; i < gate.size(); ++i) up.push_back(0.5f + static_cast<float>(i % 7));
+  std::vector<float> expected(gate.size());
+  reference::silu_gate(gate, up, expected);
+  for (const auto* kernels : cpu::usable_kernels()) {
+    std::vector<float> y(gate.size());
+    kernels->silu_gate(gate.data(), up.data(), static_cast<uint32_t>(gate.size()), y.data());
+    for (size_t i = 0; i < y.size(); ++i)
+      ASSERT_TRUE(std::isnan(expected[i]) ? std::isnan(y[i])
+                                          : std::bit_cast<uint32_t>(y[i]) == std::bit_cast<uint32_t>(expected[i]))
+          << kernels->name << ": " << gate[i] << " gives " << y[i] << ", not " << expected[i];
+  }
+}
+
 RC_GTEST_PROP(CpuKernels, RopeIsTheReferences, ()) {
   auto random = any_random();
   const auto heads = *rc::gen::inRange(1u, 5u), half = *rc::gen::inRange(1u, 70u);

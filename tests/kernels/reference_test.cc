@@ -194,6 +194,16 @@ TEST_F(ReferenceTest, SquaredReluGate) {
   EXPECT_EQ(y, (std::vector<float>{0.0f, 0.0f, -12.0f, 1.0f}));
 }
 
+TEST_F(ReferenceTest, SiluGate) {
+  const std::vector<float> gate{-200.0f, -88.0f, -1.0f, 0.0f, 2.0f, 100.0f}, up{1.0f, 1.0f, 2.0f, 5.0f, -3.0f, 0.5f};
+  std::vector<float> y(gate.size());
+  silu_gate(gate, up, y);
+  for (size_t i = 0; i < y.size(); ++i) {
+    const double exact = double{gate[i]} / (1.0 + std::exp(-double{gate[i]})) * double{up[i]};
+    EXPECT_NEAR(y[i], exact, 1e-6 * std::fabs(exact) + 1e-36) << gate[i];
+  }
+}
+
 class AttentionTest : public ReferenceTest, public ::testing::WithParamInterface<uint32_t> {
  protected:
   static constexpr uint32_t kHeadDim = 32;

@@ -186,7 +186,7 @@ HfModel make_hf_model(const ModelConfig& config, TernaryStorage storage, uint32_
   if (!config.tied_head) maker.bf16("lm_head.weight", {config.vocabulary, config.hidden}, -1.0f, 1.0f);
   maker.bf16("model.norm.weight", {config.hidden}, 0.5f, 1.5f);
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
-    for (const auto norm : kNorms) maker.bf16(hf_name(layer, norm), {width_of(config, norm)}, 0.5f, 1.5f);
+    for (const auto norm : norms_of(config)) maker.bf16(hf_name(layer, norm), {width_of(config, norm)}, 0.5f, 1.5f);
     for (const auto linear : kLinears) {
       const auto shape = shape_of(config, linear);
       if (storage == TernaryStorage::kMaster) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/utf8.h"
+#include "format/gguf_metadata.h"
 #include "format/import/gguf_tokenizer.h"
 #include "format/import/gguf_weights.h"
 
@@ -37,12 +38,19 @@ class ArchitectureKeys {
       return fail("{}: metadata {}: found {}, this version has {} only", file_.path(), key(name), *value, expected);
     return {};
   }
-  Status check_no_rope_scaling() const {
+  Result<RopeScaling> rope_scaling() const {
+    RopeScaling scaling;
     ASSIGN_OR_RETURN(const auto type, file_.text(key("rope.scaling.type")));
-    if (type && *type != "none")
-      return fail("{}: metadata {}: found '{}'; this version has no RoPE with scaled frequencies", file_.path(),
-                  key("rope.scaling.type"), printable(*type));
-    return {};
+    if (!type || *type == "none") return scaling;
+    if (*type != "linear")
+      return fail("{}: metadata {}: found '{}', this version knows none and linear; convert the model's Hugging Face folder "
+                  "instead",
+                  file_.path(), key("rope.scaling.type"), printable(*type));
+    scaling.kind = RopeScaling::Kind::kLinear;
+    ASSIGN_OR_RETURN(scaling.factor, number("rope.scaling.factor"));
+    if (!(scaling.factor >= 1 && scaling.factor <= 1e6))
+      return fail("{}: metadata {}: found {}, expected 1 to 1000000", file_.path(), key("rope.scaling.factor"), scaling.factor);
+    return scaling;
   }
 
  private:
@@ -52,13 +60,15 @@ class ArchitectureKeys {
 
 Result<Activation> activation_of(const GgufFile& file, const GgufArchitecture& architecture) {
   ASSIGN_OR_RETURN(const auto told, file.text("onebit.activation"));
-  if (told) {
-    if (*told == "relu2") return Activation::kSquaredRelu;
-    return fail("{}: metadata onebit.activation: found '{}', this version knows relu2", file.path(), printable(*told));
-  }
-  if (!architecture.activation)
-    return fail("{}: architecture {} gates with SiLU, which this version does not compute", file.path(), architecture.name);
-  return *architecture.activation;
+  if (!told) return architecture.activation;
+  for (const auto activation : {Activation::kSquaredRelu, Activation::kSilu})
+    if (*told == name_of(activation)) return activation;
+  return fail("{}: metadata onebit.activation: found '{}', this version knows relu2 and silu", file.path(), printable(*told));
+}
+
+Result<Pooling> pooling_of(const GgufFile& file) {
+  ASSIGN_OR_RETURN(const auto told, file.whole("onebit.pooling"));
+  return static_cast<Pooling>(std::min<uint64_t>(told.value_or(0), UINT32_MAX));  // validate() knows those there are
 }
 
 Result<uint32_t> head_dim_of(const ArchitectureKeys& keys, const ModelConfig& c) {
@@ -110,6 +120,8 @@ Result<GgufConfig> read_gguf_config(const GgufFile& file) {
 
   const ArchitectureKeys keys(file, config.architecture->name);
   auto& c = config.model;
+  c.norms = config.architecture->norms;
+  ASSIGN_OR_RETURN(c.pooling, pooling_of(file));
   ASSIGN_OR_RETURN(c.activation, activation_of(file, *config.architecture));
   ASSIGN_OR_RETURN(c.layers, keys.dimension("block_count"));
   ASSIGN_OR_RETURN(c.hidden, keys.dimension("embedding_length"));
@@ -127,7 +139,7 @@ Result<GgufConfig> read_gguf_config(const GgufFile& file) {
   RETURN_IF_ERROR(keys.check_equal("rope.dimension_count", c.head_dim));
   RETURN_IF_ERROR(keys.check_equal("expert_count", 0));
   RETURN_IF_ERROR(keys.check_equal("attention.sliding_window", 0));
-  RETURN_IF_ERROR(keys.check_no_rope_scaling());
+  ASSIGN_OR_RETURN(config.rope, keys.rope_scaling());
   const auto* embedding = file.find("token_embd.weight");
   if (embedding == nullptr || embedding->shape.size() != 2)
     return fail("{}: tensor token_embd.weight is missing, or no matrix", file.path());
@@ -144,6 +156,7 @@ Result<ConvertSummary> convert_gguf(const ConvertOptions& options, const WritePr
   summary.config = config.model;
   ModelParts parts;
   parts.config = config.model;
+  parts.rope = config.rope;
   // An error may stem from a file that changes; that explains it better.
   const auto explain = [&](const Error& error) -> tl::unexpected<Error> {
     if (const auto unchanged = file.check_unchanged(); !unchanged) return tl::unexpected(unchanged.error());
@@ -155,9 +168,6 @@ Result<ConvertSummary> convert_gguf(const ConvertOptions& options, const WritePr
   if (!tokenizer) return explain(tokenizer.error());
   parts.tokenizer = *std::move(tokenizer);
   add_layout_notes(file, *weights, summary.notes);
-  if (weights->scale_granularity() != ScaleGranularity::kTensor)
-    return fail("{}: its products have a scale for each {}, and this version's models one for a whole product", file.path(),
-                weights->scale_group() == 0 ? "row" : fmt::format("{} columns", weights->scale_group()));
   const auto damage = check_sparse(options, config.model, *weights);
   if (!damage) return explain(damage.error());
   summary.damage = *damage;

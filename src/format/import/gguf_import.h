@@ -7,6 +7,7 @@
 #include "format/gguf_architecture.h"
 #include "format/import/convert.h"
 #include "format/import/gguf_file.h"
+#include "format/rope.h"
 
 namespace onebit {
 
@@ -14,6 +15,7 @@ namespace onebit {
 struct GgufConfig {
   const GgufArchitecture* architecture = nullptr;
   ModelConfig model;
+  RopeScaling rope;
 };
 Result<GgufConfig> read_gguf_config(const GgufFile& file);
 

@@ -120,7 +120,7 @@ Status GgufWeights::check_tensors() const {
     known.insert(kOutputName);
   }
   for (uint32_t layer = 0; layer < config_->layers; ++layer) {
-    for (const auto norm : kNorms) {
+    for (const auto norm : norms_of(*config_)) {
       const auto name = gguf_name(tensor_name(layer, norm));
       RETURN_IF_ERROR(find_wide(name, 1, width_of(*config_, norm)));
       known.insert(name);
@@ -295,11 +295,6 @@ Status GgufWeights::ternary_scales(uint32_t layer, Linear linear, std::span<floa
   RETURN_IF_ERROR(read_scales(layer, linear));
   std::copy(scales_.begin(), scales_.end(), out.begin());
   return {};
-}
-
-Result<float> GgufWeights::ternary_scale(uint32_t layer, Linear linear) {
-  RETURN_IF_ERROR(read_scales(layer, linear));
-  return scales_[0];
 }
 
 // ---- Weights

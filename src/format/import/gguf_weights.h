@@ -22,13 +22,10 @@ class GgufWeights final : public WeightSource {
   /// outlive the object.
   static Result<GgufWeights> open(const GgufFile& file, const GgufArchitecture& architecture, const ModelConfig& config);
 
-  ScaleGranularity scale_granularity() const { return granularity_; }
-  uint32_t scale_group() const { return group_; }
-  /// [1], [outputs] or [outputs][groups of columns], by scale_granularity().
-  Status ternary_scales(uint32_t layer, Linear linear, std::span<float> out);
-
+  ScaleGranularity scale_granularity() const override { return granularity_; }
+  uint32_t scale_group() const override { return group_; }
   Status ternary_rows(uint32_t layer, Linear linear, uint64_t first, uint64_t count, std::span<int8_t> out) override;
-  Result<float> ternary_scale(uint32_t layer, Linear linear) override;
+  Status ternary_scales(uint32_t layer, Linear linear, std::span<float> out) override;
   Status norm(uint32_t layer, Norm norm, std::span<float> out) override;
   Status output_norm(std::span<float> out) override;
   Status embedding_row(uint64_t row, std::span<uint16_t> out) override;

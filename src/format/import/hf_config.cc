@@ -1,9 +1,12 @@
 #include "format/import/hf_config.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 
 #include "base/utf8.h"
 #include "format/import/json.h"
@@ -31,8 +34,9 @@ class Fields {
     return it->get<uint32_t>();
   }
 
-  double number(const char* key) {
+  double number(const char* key, std::optional<double> fallback = std::nullopt) {
     const auto it = find(key);
+    if (it == object_.end() && fallback) return *fallback;
     if (it == object_.end() || !it->is_number()) {
       note(fmt::format("{} is missing or no number", key));
       return 0;
@@ -81,9 +85,9 @@ class Fields {
   std::string error_;
 };
 
-TernaryStorage read_storage(const json& root, Fields& fields) {
+TernaryStorage read_storage(const json& root, Fields& fields, TernaryStorage otherwise) {
   const auto it = root.find("quantization_config");
-  if (it == root.end() || it->is_null()) return TernaryStorage::kMaster;
+  if (it == root.end() || it->is_null()) return otherwise;
   if (!it->is_object()) {
     fields.note("quantization_config is no object");
     return TernaryStorage::kMaster;
@@ -103,24 +107,110 @@ TernaryStorage read_storage(const json& root, Fields& fields) {
   return linear_class == "autobitlinear" ? TernaryStorage::kPackedMultiply : TernaryStorage::kPackedDivide;
 }
 
-/// At the top, or, as transformers writes it since version 5, in rope_parameters.
-double read_rope_theta(const json& root, Fields& fields) {
-  const auto it = root.find("rope_parameters");
-  if (it == root.end() || it->is_null()) return fields.number("rope_theta");
-  if (!it->is_object()) {
-    fields.note(fmt::format("rope_parameters is {}, expected an object", printable(it->dump(), 60)));
-    return 0;
+/// How a folder of this model_type is read, unless its `architectures` names another class of model.
+struct Family {
+  const char* model_type;
+  const char* model_class;  // null: any other
+  NormChoice norms;
+  SubNormNames sub_norm_names;
+  const char* activation;  // where config.json names none
+  TernaryStorage storage;  // where it has no quantization_config
+  bool tied_head;          // where it does not tell
+};
+
+constexpr std::array kFamilies{
+    Family{"bitnet", nullptr, {.sub = true}, SubNormNames::kBitnet2B, "relu2", TernaryStorage::kMaster, true},
+    Family{"llama", "BitnetForCausalLM", {.sub = true}, SubNormNames::kBitnet3B, "silu", TernaryStorage::kMaster, true},
+    Family{"llama", nullptr, {}, SubNormNames::kBitnet2B, "silu", TernaryStorage::kUnpacked, false},
+    Family{"qwen3", nullptr, {.heads = true}, SubNormNames::kBitnet2B, "silu", TernaryStorage::kUnpacked, false},
+};
+
+const Family* find_family(const std::string& model_type, const json& root) {
+  const auto it = root.find("architectures");
+  const bool named = it != root.end() && it->is_array() && it->size() == 1 && (*it)[0].is_string();
+  const auto model_class = named ? (*it)[0].get<std::string>() : std::string();
+  for (const auto& family : kFamilies)
+    if (model_type == family.model_type && (family.model_class == nullptr || model_class == family.model_class))
+      return &family;
+  return nullptr;
+}
+
+/// The parts of rope_scaling, or of what transformers calls rope_parameters since version 5.
+RopeScaling read_rope_scaling(Fields& rope, uint32_t context) {
+  RopeScaling s;
+  const auto type = rope.text("rope_type", rope.text("type", "default").c_str());
+  const auto known = std::array<std::pair<const char*, RopeScaling::Kind>, 4>{{{"default", RopeScaling::Kind::kNone},
+                                                                               {"linear", RopeScaling::Kind::kLinear},
+                                                                               {"llama3", RopeScaling::Kind::kLlama3},
+                                                                               {"yarn", RopeScaling::Kind::kYarn}}};
+  const auto it = std::find_if(known.begin(), known.end(), [&](const auto& k) { return type == k.first; });
+  if (it == known.end()) {
+    rope.note(fmt::format("rope_type is {}, this version knows default, linear, llama3 and yarn", printable(type, 60)));
+    return s;
   }
+  s.kind = it->second;
+  if (s.kind == RopeScaling::Kind::kNone) return s;
+  s.factor = rope.number("factor");
+  s.original_context = rope.size("original_max_position_embeddings", context);
+  if (s.kind == RopeScaling::Kind::kLlama3) {
+    s.low_frequency = rope.number("low_freq_factor");
+    s.high_frequency = rope.number("high_freq_factor");
+  }
+  if (s.kind == RopeScaling::Kind::kYarn) {
+    s.beta_fast = rope.number("beta_fast", 32);
+    s.beta_slow = rope.number("beta_slow", 1);
+    s.attention_factor = rope.number("attention_factor", 0);
+  }
+  const bool sound = s.factor >= 1 && s.factor <= 1e6 && s.original_context >= 1 && s.low_frequency > 0 &&
+                     s.high_frequency > s.low_frequency && s.beta_slow > 0 && s.beta_fast > s.beta_slow &&
+                     s.attention_factor >= 0 && s.attention_factor <= 1e3;
+  if (!sound) rope.note("its numbers are out of range or order");
+  return s;
+}
+
+/// A field of the scaling that nobody here has heard of may change every angle.
+void check_rope_keys(const json& object, RopeScaling::Kind kind, Fields& rope) {
+  constexpr std::array<std::string_view, 10> kKnown{"rope_type",
+                                                    "type",
+                                                    "rope_theta",
+                                                    "factor",
+                                                    "original_max_position_embeddings",
+                                                    "low_freq_factor",
+                                                    "high_freq_factor",
+                                                    "beta_fast",
+                                                    "beta_slow",
+                                                    "attention_factor"};
+  const auto known = std::span(kKnown).first(kind == RopeScaling::Kind::kNone ? 3 : kKnown.size());
+  for (const auto& [key, value] : object.items())
+    if (std::find(known.begin(), known.end(), key) == known.end() && !value.is_null())
+      rope.note(fmt::format("{} is set, which this version does not know here", printable(key)));
+}
+
+/// theta stands at the top, or, as transformers writes it since version 5, with the scaling in rope_parameters.
+void read_rope(const json& root, Fields& fields, HfConfig& config) {
+  const bool together = root.contains("rope_parameters") && !root["rope_parameters"].is_null();
+  const char* key = together ? "rope_parameters" : "rope_scaling";
+  if (!together) config.model.rope_theta = fields.number("rope_theta");
+  const auto it = root.find(key);
+  if (it == root.end() || it->is_null()) return;
+  if (!it->is_object()) return fields.note(fmt::format("{} is {}, expected an object", key, printable(it->dump(), 60)));
   Fields rope(*it);
-  rope.require<std::string>("rope_type", rope.text("rope_type", "default"), "default");
-  for (const auto& [key, value] : it->items())
-    if (key != "rope_type" && key != "rope_theta" && !value.is_null())
-      rope.note(fmt::format("{} is set, this version knows unscaled RoPE only", printable(key)));
-  const double theta = rope.number("rope_theta");
-  if (root.contains("rope_theta") && fields.number("rope_theta") != theta)
-    rope.note(fmt::format("rope_theta is {}, but {} beside it", theta, fields.number("rope_theta")));
-  if (!rope.error().empty()) fields.note("rope_parameters." + rope.error());
-  return theta;
+  config.rope = read_rope_scaling(rope, config.model.context);
+  check_rope_keys(*it, config.rope.kind, rope);
+  if (together) {
+    config.model.rope_theta = rope.number("rope_theta");
+    if (root.contains("rope_theta") && fields.number("rope_theta") != config.model.rope_theta)
+      rope.note(
+          fmt::format("rope_theta is {}, but {} beside it", config.model.rope_theta, fields.number("rope_theta")));
+  }
+  if (!rope.error().empty()) fields.note(fmt::format("{}.{}", key, rope.error()));
+}
+
+Activation read_activation(Fields& f, const char* fallback) {
+  const auto name = f.text("hidden_act", fallback);
+  if (name == "relu2") return Activation::kSquaredRelu;
+  if (name != "silu") f.note(fmt::format("hidden_act is {}, this version knows relu2 and silu", printable(name, 60)));
+  return Activation::kSilu;
 }
 
 }  // namespace
@@ -130,11 +220,16 @@ Result<HfConfig> parse_hf_config(std::string_view text, std::string_view path) {
   Fields f(root);
   HfConfig config;
   auto& m = config.model;
-  f.require<std::string>("model_type", f.text("model_type", "(missing)"), "bitnet");
-  f.require<std::string>("hidden_act", f.text("hidden_act", "relu2"), "relu2");
+  const auto model_type = f.text("model_type", "(missing)");
+  const auto* family = find_family(model_type, root);
+  if (family == nullptr)
+    return fail("{}: model_type is {}, this version knows bitnet, llama and qwen3", path, printable(model_type, 60));
+  m.norms = family->norms;
+  config.sub_norm_names = family->sub_norm_names;
+  m.activation = read_activation(f, family->activation);
   f.require("attention_bias", f.flag("attention_bias", false), false);
-  if (root.contains("rope_scaling") && !root["rope_scaling"].is_null())
-    f.note("rope_scaling is set, this version knows unscaled RoPE only");
+  f.require("mlp_bias", f.flag("mlp_bias", false), false);
+  f.require("use_sliding_window", f.flag("use_sliding_window", false), false);
   m.hidden = f.size("hidden_size");
   m.layers = f.size("num_hidden_layers");
   m.heads = f.size("num_attention_heads");
@@ -144,9 +239,9 @@ Result<HfConfig> parse_hf_config(std::string_view text, std::string_view path) {
   m.vocabulary = f.size("vocab_size");
   m.context = f.size("max_position_embeddings");
   m.rms_epsilon = static_cast<float>(f.number("rms_norm_eps"));
-  m.rope_theta = read_rope_theta(root, f);
-  m.tied_head = f.flag("tie_word_embeddings", true);
-  config.storage = read_storage(root, f);
+  read_rope(root, f, config);
+  m.tied_head = f.flag("tie_word_embeddings", family->tied_head);
+  config.storage = read_storage(root, f, family->storage);
   if (!f.error().empty()) return fail("{}: {}", path, f.error());
   if (auto status = validate(m); !status) return fail_in(path, status.error());
   return config;

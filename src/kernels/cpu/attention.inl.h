@@ -2,6 +2,7 @@
 // blocks. Queries of one KV head share each load of its keys and values.
 #pragma once
 
+#include "kernels/cpu/exp.inl.h"
 #include "kernels/cpu/rows.inl.h"
 
 namespace onebit {
@@ -14,21 +15,6 @@ constexpr uint32_t kKvBlock = 64;
 
 inline uint32_t padded_head_dim(uint32_t head_dim) {
   return (head_dim + 15) / 16 * 16;
-}
-
-/// e^x as kernels/exp_log.h computes it, for x <= 0 or NaN: an infinite score makes its answer NaN, which ends it.
-inline __attribute__((always_inline)) Simd::F32 exp_negative(Simd::F32 x) {
-  const auto c = [](float value) { return Simd::splat_f32(value); };
-  const auto n = Simd::sub(Simd::add(Simd::mul(x, c(0x1.715476p+0f)), c(0x1.8p+23f)), c(0x1.8p+23f));
-  auto r = Simd::fma(n, c(-0x1.62e4p-1f), x);
-  r = Simd::fma(n, c(-0x1.7f7d1cp-20f), r);
-  auto p = c(0x1.6d110ap-10f);
-  p = Simd::fma(p, r, c(0x1.120b6ep-7f));
-  p = Simd::fma(p, r, c(0x1.55551ap-5f));
-  p = Simd::fma(p, r, c(0x1.5554dcp-3f));
-  p = Simd::fma(p, r, c(0x1.0p-1f));
-  const auto y = Simd::add(c(1.0f), Simd::fma(Simd::mul(r, r), p, r));
-  return Simd::zero_below(x, -87.0f, Simd::scale_by_power(y, Simd::max(c(-127.0f), n)));  // keeps a NaN
 }
 
 template <KvFormat format>

@@ -87,6 +87,7 @@ struct Kernels {
   void (*sparse_order)(int8_t* q, size_t stride);
   void (*rope)(float* x, uint32_t heads, uint32_t head_dim, const float* cos, const float* sin);
   void (*squared_relu_gate)(const float* gate, const float* up, uint32_t n, float* y);
+  void (*silu_gate)(const float* gate, const float* up, uint32_t n, float* y);
   void (*widen_bf16)(const uint16_t* x, uint32_t n, float* y);
   /// One position's key or value of a KV head into a block.
   void (*append_key)(KvFormat format, const float* k, uint32_t head_dim, uint32_t position, void* block, float* scales);

@@ -21,6 +21,7 @@ constexpr cpu::Kernels make_kernels(const char* name) {
           .sparse_order = sparse_order,
           .rope = rope,
           .squared_relu_gate = squared_relu_gate,
+          .silu_gate = silu_gate,
           .widen_bf16 = widen_bf16,
           .append_key = append_key,
           .append_value = append_value,

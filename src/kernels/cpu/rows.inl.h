@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/exp.inl.h"
 
 namespace onebit {
 namespace {
@@ -133,6 +134,24 @@ void squared_relu_gate(const float* gate, const float* up, uint32_t n, float* y)
     const float r = gate[i] < 0.0f ? 0.0f : gate[i];
     y[i] = (r * r) * up[i];
   }
+}
+
+void silu_gate(const float* gate, const float* up, uint32_t n, float* y) {
+  const auto sixteen = [](const float* g, const float* u, float* to) {
+    const auto x = Simd::load_f32(g);
+    const auto below = Simd::add(Simd::splat_f32(1.0f), exp_any(Simd::sub(Simd::splat_f32(-0.0f), x)));
+    Simd::store_f32(to, Simd::mul(Simd::div(x, below), Simd::load_f32(u)));
+  };
+  uint32_t i = 0;
+  for (; i + 16 <= n; i += 16) sixteen(gate + i, up + i, y + i);
+  if (i == n) return;
+  float g[16] = {}, u[16] = {};
+  for (uint32_t j = 0; i + j < n; ++j) {
+    g[j] = gate[i + j];
+    u[j] = up[i + j];
+  }
+  sixteen(g, u, g);
+  for (uint32_t j = 0; i + j < n; ++j) y[i + j] = g[j];
 }
 
 void widen_bf16(const uint16_t* x, uint32_t n, float* y) {

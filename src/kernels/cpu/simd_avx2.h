@@ -124,6 +124,7 @@ struct Simd {
   static F32 add(F32 x, F32 y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
   static F32 sub(F32 x, F32 y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
   static F32 mul(F32 x, F32 y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+  static F32 div(F32 x, F32 y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
   static F32 fma(F32 x, F32 y, F32 z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
   static F32 max(F32 x, F32 y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
   static F32 min(F32 x, F32 y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
@@ -161,6 +162,14 @@ struct Simd {
       return _mm256_and_ps(_mm256_cmp_ps(v, _mm256_set1_ps(limit), _CMP_NLT_UQ), value);
     };
     return {keep(x.a, y.a), keep(x.b, y.b)};
+  }
+  /// x > limit ? infinity : y.
+  static F32 infinity_above(F32 x, float limit, F32 y) {
+    const auto choose = [limit](__m256 v, __m256 value) {
+      return _mm256_blendv_ps(value, _mm256_set1_ps(__builtin_inff()),
+                              _mm256_cmp_ps(v, _mm256_set1_ps(limit), _CMP_GT_OQ));
+    };
+    return {choose(x.a, y.a), choose(x.b, y.b)};
   }
 
   struct Trits {

@@ -89,6 +89,7 @@ struct Simd {
   static F32 add(F32 a, F32 b) { return _mm512_add_ps(a, b); }
   static F32 sub(F32 a, F32 b) { return _mm512_sub_ps(a, b); }
   static F32 mul(F32 a, F32 b) { return _mm512_mul_ps(a, b); }
+  static F32 div(F32 a, F32 b) { return _mm512_div_ps(a, b); }
   static F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
   static F32 max(F32 a, F32 b) { return _mm512_max_ps(a, b); }
   static F32 min(F32 a, F32 b) { return _mm512_min_ps(a, b); }
@@ -103,6 +104,11 @@ struct Simd {
   /// x < limit ? 0 : y.
   static F32 zero_below(F32 x, float limit, F32 y) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_NLT_UQ), y);
+  }
+  /// x > limit ? infinity : y.
+  static F32 infinity_above(F32 x, float limit, F32 y) {
+    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_GT_OQ),
+                              _mm512_set1_ps(__builtin_inff()));
   }
 
   /// Five trits a byte: four in fields of two bits, the fifth in the top two bits of its own byte.

@@ -135,6 +135,9 @@ struct Simd {
   static F32 mul(F32 x, F32 y) {
     return each<F32>([&](int i) { return vmulq_f32(x.of[i], y.of[i]); });
   }
+  static F32 div(F32 x, F32 y) {
+    return each<F32>([&](int i) { return vdivq_f32(x.of[i], y.of[i]); });
+  }
   static F32 fma(F32 x, F32 y, F32 z) {
     return each<F32>([&](int i) { return vfmaq_f32(z.of[i], x.of[i], y.of[i]); });
   }
@@ -168,6 +171,12 @@ struct Simd {
     return each<F32>([&](int i) {
       const auto below = vcltq_f32(x.of[i], vdupq_n_f32(limit));
       return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(y.of[i]), below));
+    });
+  }
+  /// x > limit ? infinity : y.
+  static F32 infinity_above(F32 x, float limit, F32 y) {
+    return each<F32>([&](int i) {
+      return vbslq_f32(vcgtq_f32(x.of[i], vdupq_n_f32(limit)), vdupq_n_f32(__builtin_inff()), y.of[i]);
     });
   }
 

@@ -121,6 +121,9 @@ struct Simd {
   static F32 mul(F32 a, F32 b) {
     return each<F32>([&](size_t i) { return a.of[i] * b.of[i]; });
   }
+  static F32 div(F32 a, F32 b) {
+    return each<F32>([&](size_t i) { return a.of[i] / b.of[i]; });
+  }
   static F32 fma(F32 a, F32 b, F32 c) {
     return each<F32>([&](size_t i) { return __builtin_fmaf(a.of[i], b.of[i], c.of[i]); });
   }
@@ -150,13 +153,16 @@ struct Simd {
   static F32 scale_by_power(F32 y, F32 n) {
     const auto bits = load<I32>(&y);
     const auto sum = each<I32>([&](size_t i) {
-      const auto power = n.of[i] >= -127.0f && n.of[i] <= 127.0f ? static_cast<int32_t>(n.of[i]) : 0;
+      const auto power = n.of[i] >= -127.0f && n.of[i] <= 128.0f ? static_cast<int32_t>(n.of[i]) : 0;
       return static_cast<int32_t>(static_cast<uint32_t>(bits.of[i]) + (static_cast<uint32_t>(power) << 23));
     });
     return load<F32>(&sum);
   }
   static F32 zero_below(F32 x, float limit, F32 y) {
     return each<F32>([&](size_t i) { return x.of[i] < limit ? 0.0f : y.of[i]; });
+  }
+  static F32 infinity_above(F32 x, float limit, F32 y) {
+    return each<F32>([&](size_t i) { return x.of[i] > limit ? __builtin_inff() : y.of[i]; });
   }
 
   struct Trits {
