@@ -130,8 +130,8 @@ GgufEntry linear_entry(const Tensor& t, Type type, bool unit, std::function<uint
 
 // ---- The embedding, and an untied head
 
-/// Blocks of 32 with a half-precision scale of max|x| / 127.
-std::string q8_0_row(std::span<const float> x, bool& exact) {
+/// Blocks of 32 with a half-precision scale of max|x| / 127. `x` becomes what a reader makes of them.
+std::string q8_0_row(std::span<float> x) {
   std::string out;
   for (size_t at = 0; at < x.size(); at += kQ8Block) {
     float largest = 0;
@@ -141,8 +141,18 @@ std::string q8_0_row(std::span<const float> x, bool& exact) {
     for (size_t i = at; i < at + kQ8Block; ++i) {
       const auto q = static_cast<int8_t>(d == 0.0f ? 0.0f : std::nearbyint(x[i] / d));
       put(out, q);
-      exact = exact && rounded(Type::kF16, d) * static_cast<float>(q) == x[i];
+      x[i] = rounded(Type::kF16, d) * static_cast<float>(q);
     }
+  }
+  return out;
+}
+
+/// The same of a plain type.
+std::string plain_row(Type type, std::span<float> x) {
+  std::string out;
+  for (float& v : x) {
+    put_rounded(out, type, v);
+    v = rounded(type, v);
   }
   return out;
 }
@@ -191,29 +201,21 @@ bool head_row_comes_back(const Tensor& head, uint64_t row, std::span<const float
   return std::equal(x.begin(), x.end(), stored.begin(), [&](float a, float b) { return rounded(type, a) == b; });
 }
 
-/// Rows that do not come back, counted while they are written.
+/// Rows that a reader sees otherwise, counted while they are written.
 struct TableLoss {
-  uint64_t table_rows = 0;  // of this tensor
-  uint64_t head_rows = 0;   // of the head that is made of it
+  uint64_t table_rows = 0;  // of this table
+  uint64_t head_rows = 0;   // of the head that a conversion makes of it
 };
 
 /// `head`: null where this table's values make none.
 GgufEntry table_entry(const Tensor& t, const std::string& name, Type type, const Tensor* head,
                       std::shared_ptr<TableLoss> loss) {
   return {name, type, t.columns, t.rows, [&t, type, head, loss](uint64_t row) {
-            const auto x = wide_row(t, row);
-            std::string out;
-            bool exact = true;
-            if (type == Type::kQ8_0) {
-              out = q8_0_row(x, exact);
-            } else {
-              for (const float v : x) {
-                put_rounded(out, type, v);
-                exact = exact && rounded(type, v) == v;
-              }
-            }
-            loss->table_rows += !exact;
-            if (head != nullptr) loss->head_rows += !exact || !head_row_comes_back(*head, row, x);
+            auto x = wide_row(t, row);
+            const auto exact = x;
+            auto out = type == Type::kQ8_0 ? q8_0_row(x) : plain_row(type, x);
+            loss->table_rows += x != exact;
+            if (head != nullptr) loss->head_rows += !head_row_comes_back(*head, row, x);
             return out;
           }};
 }
@@ -258,7 +260,7 @@ class Exporter {
       out.push_back(fmt::format("{} rows of the head are not what its embedding is rounded to: converted again they will be",
                                 embedding_->head_rows));
     if (head_->head_rows > 0)
-      out.push_back(fmt::format("{} rows of the head are rounded to {}; f32 keeps them", head_->head_rows, type));
+      out.push_back(fmt::format("{} rows of the head do not come back from {}; f32 keeps them", head_->head_rows, type));
     return out;
   }
 

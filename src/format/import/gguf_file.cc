@@ -88,13 +88,13 @@ Result<uint64_t> bytes_of_shape(const GgufTensor& tensor, const gguf::TypeInfo& 
   if (tensor.columns() % info.block != 0)
     return fail("{} columns, expected a multiple of {} for {}", tensor.columns(), info.block, info.name);
   const uint64_t blocks = tensor.columns() / info.block;
-  if (blocks > limit / info.block_bytes) return fail("shape needs more bytes than the file's {}", limit);
+  if (blocks > limit / info.block_bytes) return fail("shape needs more bytes than the {} of data: the file is cut short", limit);
   uint64_t bytes = blocks * info.block_bytes;
   for (size_t i = 1; i < tensor.shape.size(); ++i) {
-    if (bytes > limit / tensor.shape[i]) return fail("shape needs more bytes than the file's {}", limit);
+    if (bytes > limit / tensor.shape[i]) return fail("shape needs more bytes than the {} of data: the file is cut short", limit);
     bytes *= tensor.shape[i];
   }
-  if (info.tail_bytes > limit - bytes) return fail("shape needs more bytes than the file's {}", limit);
+  if (info.tail_bytes > limit - bytes) return fail("shape needs more bytes than the {} of data: the file is cut short", limit);
   return bytes + info.tail_bytes;
 }
 
