@@ -16,7 +16,8 @@ struct ExportArguments {
 };
 
 gguf::Type type_by_name(std::string_view name) {
-  for (const auto type : {gguf::Type::kTq1_0, gguf::Type::kTq2_0, gguf::Type::kQ8_0, gguf::Type::kBf16, gguf::Type::kF16})
+  for (const auto type :
+       {gguf::Type::kTq1_0, gguf::Type::kTq2_0, gguf::Type::kQ8_0, gguf::Type::kBf16, gguf::Type::kF16})
     if (gguf::info_of(type).name == name) return type;
   return gguf::Type::kF32;
 }
@@ -45,8 +46,7 @@ Status export_model(const ExportArguments& a) {
 
 void add_export(CLI::App& app, int& exit_code) {
   auto a = std::make_shared<ExportArguments>();
-  auto* command =
-      app.add_subcommand("export", "Write a model as GGUF, for other programs and back");
+  auto* command = app.add_subcommand("export", "Write a model as GGUF, for other programs and back");
   command->add_option("-m,--model", a->model, "Model: a file (.h1b) or a name; the bundled one where absent")
       ->type_name("MODEL");
   command->add_option("-o,--output", a->output, "The file to write")->required()->type_name("FILE");
@@ -60,11 +60,15 @@ void add_export(CLI::App& app, int& exit_code) {
       ->check(CLI::IsMember({"q8_0", "bf16", "f16", "f32"}))
       ->capture_default_str();
   command
-      ->add_option("--architecture", a->architecture, "The name that readers know the model by, the first that fits where absent: " + gguf_architecture_names())
+      ->add_option(
+          "--architecture", a->architecture,
+          "The name that readers know the model by, the first that fits where absent: " + gguf_architecture_names())
       ->type_name("NAME");
   command->footer(
-      "'halo convert' makes the same model of the file again; what would not be the same is told. llama.cpp's architecture\n"
-      "bitnet gates with SiLU instead of a squared ReLU, so its answers to models that have that gate differ; its speed does\n"
+      "'halo convert' makes the same model of the file again; what would not be the same is told. llama.cpp's "
+      "architecture\n"
+      "bitnet gates with SiLU instead of a squared ReLU, so its answers to models that have that gate differ; its "
+      "speed does\n"
       "not. bitnet-b1.58 is what bitnet.cpp reads.");
   command->callback([a, &exit_code] {
     if (auto status = export_model(*a); !status) exit_code = report(status.error());

@@ -28,7 +28,9 @@ std::string floats_text(std::span<const float> values) {
 
 /// What a number becomes in the file.
 float rounded(Type type, float x) {
-  return type == Type::kF32 ? x : type == Type::kBf16 ? bf16_to_float(float_to_bf16(x)) : half_to_float(float_to_half(x));
+  return type == Type::kF32    ? x
+         : type == Type::kBf16 ? bf16_to_float(float_to_bf16(x))
+                               : half_to_float(float_to_half(x));
 }
 
 void put_rounded(std::string& out, Type type, float x) {
@@ -96,9 +98,11 @@ Result<ScaleLoss> scale_loss(const Tensor& t, Type type) {
         loss.largest = std::max(loss.largest, std::fabs(double{stored} / scale - 1));
       }
       if (!is_plain(type)) continue;
-      const auto group = std::span(weights).subspan(g * scales.width(), std::min(scales.width(), t.columns - g * scales.width()));
+      const auto group =
+          std::span(weights).subspan(g * scales.width(), std::min(scales.width(), t.columns - g * scales.width()));
       const bool zeros = std::all_of(group.begin(), group.end(), [](int8_t w) { return w == 0; });
-      if (!zeros && stored == 0) return fail("has the scale {}, which is 0 in {}; use tq2_0", scale, gguf::info_of(type).name);
+      if (!zeros && stored == 0)
+        return fail("has the scale {}, which is 0 in {}; use tq2_0", scale, gguf::info_of(type).name);
       // Values of 0 do not tell their scale.
       if (t.granularity != ScaleGranularity::kTensor && zeros && scale != 0) loss.exact = false;
       any = any || !zeros;
@@ -115,7 +119,9 @@ GgufEntry linear_entry(const Tensor& t, Type type, bool unit, std::function<uint
             const uint64_t row = source_row(file_row);
             std::vector<int8_t> weights(t.columns);
             unpack_row(t.packing, t.matrix, t.columns, row, weights);
-            const auto scale_of = [&](uint64_t column) { return unit ? 1.0f : scales.at(row, column / scales.width()); };
+            const auto scale_of = [&](uint64_t column) {
+              return unit ? 1.0f : scales.at(row, column / scales.width());
+            };
             std::string out;
             if (is_plain(type)) {
               for (uint64_t c = 0; c < weights.size(); ++c)
@@ -224,7 +230,8 @@ GgufEntry table_entry(const Tensor& t, const std::string& name, Type type, const
 
 class Exporter {
  public:
-  Exporter(const H1bFile& model, const GgufOptions& options, const GgufArchitecture& architecture, GgufMetadata& metadata)
+  Exporter(const H1bFile& model, const GgufOptions& options, const GgufArchitecture& architecture,
+           GgufMetadata& metadata)
       : model_(model), options_(options), architecture_(architecture), metadata_(metadata) {}
 
   Result<std::vector<GgufEntry>> entries() {
@@ -248,19 +255,22 @@ class Exporter {
   std::vector<std::string> notes() const {
     std::vector<std::string> out;
     if (inexact_ > 0)
-      out.push_back(
-          fmt::format("{} of {} products have scales that {} blocks do not hold exactly (by up to {:.2g} of their size): other "
-                      "programs compute with rounded ones; the exact ones stand in the metadata, where 'halo convert' finds "
-                      "them",
-                      inexact_, linears_, gguf::info_of(options_.ternary).name, largest_));
+      out.push_back(fmt::format(
+          "{} of {} products have scales that {} blocks do not hold exactly (by up to {:.2g} of their size): other "
+          "programs compute with rounded ones; the exact ones stand in the metadata, where 'halo convert' finds "
+          "them",
+          inexact_, linears_, gguf::info_of(options_.ternary).name, largest_));
     const auto type = gguf::info_of(options_.embedding).name;
     if (embedding_->table_rows > 0)
-      out.push_back(fmt::format("{} rows of the embedding are rounded to {}; bf16 keeps them", embedding_->table_rows, type));
+      out.push_back(
+          fmt::format("{} rows of the embedding are rounded to {}; bf16 keeps them", embedding_->table_rows, type));
     if (embedding_->head_rows > 0 && embedding_->table_rows == 0)
-      out.push_back(fmt::format("{} rows of the head are not what its embedding is rounded to: converted again they will be",
-                                embedding_->head_rows));
+      out.push_back(
+          fmt::format("{} rows of the head are not what its embedding is rounded to: converted again they will be",
+                      embedding_->head_rows));
     if (head_->head_rows > 0)
-      out.push_back(fmt::format("{} rows of the head do not come back from {}; f32 keeps them", head_->head_rows, type));
+      out.push_back(
+          fmt::format("{} rows of the head do not come back from {}; f32 keeps them", head_->head_rows, type));
     return out;
   }
 
@@ -268,7 +278,8 @@ class Exporter {
   Status add_linear(const Tensor& t) {
     const Type type = options_.ternary;
     if (!is_plain(type) && t.columns % kBlockWeights != 0)
-      return fail("has {} columns, GGUF's {} needs a multiple of {}", t.columns, gguf::info_of(type).name, kBlockWeights);
+      return fail("has {} columns, GGUF's {} needs a multiple of {}", t.columns, gguf::info_of(type).name,
+                  kBlockWeights);
     ++linears_;
     const bool beside = architecture_.scale_tensors && t.granularity == ScaleGranularity::kTensor;
     entries_.push_back(linear_entry(t, type, beside, source_rows(t)));
@@ -296,7 +307,9 @@ class Exporter {
 
   /// The model's row that stands at a row of the file.
   std::function<uint64_t(uint64_t)> source_rows(const Tensor& t) const {
-    const auto linear = t.name.ends_with(".attn_q") ? Linear::kQuery : t.name.ends_with(".attn_k") ? Linear::kKey : Linear::kDown;
+    const auto linear = t.name.ends_with(".attn_q")   ? Linear::kQuery
+                        : t.name.ends_with(".attn_k") ? Linear::kKey
+                                                      : Linear::kDown;
     std::vector<uint64_t> from(t.rows);
     for (uint64_t row = 0; row < t.rows; ++row) from[gguf_row(architecture_, model_.config(), linear, row)] = row;
     return [from = std::move(from)](uint64_t file_row) { return from[file_row]; };

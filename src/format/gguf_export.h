@@ -22,12 +22,14 @@ struct GgufSummary {
   std::vector<std::string> notes;
 };
 
-/// Ternary products are exact but for their scales: "bitnet" has float32 scales in tensors of their own, beside blocks of
-/// scale 1; for the other architectures, and for scales a row or a group, blocks have them, rounded to the type's precision.
-/// A product whose scales do not survive that has them in the metadata too (docs/gguf.md), where import_gguf finds them. So a
-/// model that is exported and converted again has the same tensors, config and tokenizer; what a `note` names is excepted.
+/// Ternary products are exact but for their scales: "bitnet" has float32 scales in tensors of their own, beside blocks
+/// of scale 1; for the other architectures, and for scales a row or a group, blocks have them, rounded to the type's
+/// precision. A product whose scales do not survive that has them in the metadata too (docs/gguf.md), where import_gguf
+/// finds them. So a model that is exported and converted again has the same tensors, config and tokenizer; what a
+/// `note` names is excepted.
 ///
-/// Errors: norms that no architecture has, or not the one asked for; a RoPE with scaled frequencies; widths that are no multiple of a block; several scales in a block of tq1_0 or tq2_0; scales that f16 or bf16 makes 0.
+/// Errors: norms that no architecture has, or not the one asked for; a RoPE with scaled frequencies; widths that are no
+/// multiple of a block; several scales in a block of tq1_0 or tq2_0; scales that f16 or bf16 makes 0.
 Result<GgufSummary> export_gguf(const H1bFile& model, const std::string& path, const GgufOptions& options,
                                 const WriteProgress& progress = {});
 

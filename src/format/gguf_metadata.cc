@@ -92,7 +92,8 @@ std::string jinja_of(const ChatFormat& format) {
          " }}{% endif %}";
 }
 
-GgufMetadata gguf_metadata_of(const H1bFile& model, const TokenizerData& tokenizer, const GgufArchitecture& architecture) {
+GgufMetadata gguf_metadata_of(const H1bFile& model, const TokenizerData& tokenizer,
+                              const GgufArchitecture& architecture) {
   const auto& c = model.config();
   const auto key = [&](std::string_view name) { return fmt::format("{}.{}", architecture.name, name); };
   const auto theta = static_cast<float>(c.rope_theta);

@@ -9,9 +9,11 @@
 
 namespace onebit {
 
-/// Under the usual keys, and under `onebit.` what these cannot hold: that a gate is not the architecture's, stop tokens, the
-/// chat layout's name or description, whether pieces that are tokens are taken without merging, theta where float32 rounds it.
-GgufMetadata gguf_metadata_of(const H1bFile& model, const TokenizerData& tokenizer, const GgufArchitecture& architecture);
+/// Under the usual keys, and under `onebit.` what these cannot hold: that a gate is not the architecture's, stop
+/// tokens, the chat layout's name or description, whether pieces that are tokens are taken without merging, theta where
+/// float32 rounds it.
+GgufMetadata gguf_metadata_of(const H1bFile& model, const TokenizerData& tokenizer,
+                              const GgufArchitecture& architecture);
 
 /// A Jinja template that says the same as the format.
 std::string jinja_of(const ChatFormat& format);

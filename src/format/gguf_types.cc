@@ -9,11 +9,11 @@ namespace onebit::gguf {
 namespace {
 
 constexpr std::array kTypes{
-    TypeInfo{Type::kF32, "f32", 1, 4},         TypeInfo{Type::kF16, "f16", 1, 2},
-    TypeInfo{Type::kQ4_0, "q4_0", 32, 18},     TypeInfo{Type::kQ8_0, "q8_0", 32, 34},
-    TypeInfo{Type::kQ4_K, "q4_k", 256, 144},   TypeInfo{Type::kQ6_K, "q6_k", 256, 210},
-    TypeInfo{Type::kBf16, "bf16", 1, 2},       TypeInfo{Type::kTq1_0, "tq1_0", 256, 54},
-    TypeInfo{Type::kTq2_0, "tq2_0", 256, 66},  TypeInfo{Type::kI2_S, "i2_s", 128, 32, 32},
+    TypeInfo{Type::kF32, "f32", 1, 4},        TypeInfo{Type::kF16, "f16", 1, 2},
+    TypeInfo{Type::kQ4_0, "q4_0", 32, 18},    TypeInfo{Type::kQ8_0, "q8_0", 32, 34},
+    TypeInfo{Type::kQ4_K, "q4_k", 256, 144},  TypeInfo{Type::kQ6_K, "q6_k", 256, 210},
+    TypeInfo{Type::kBf16, "bf16", 1, 2},      TypeInfo{Type::kTq1_0, "tq1_0", 256, 54},
+    TypeInfo{Type::kTq2_0, "tq2_0", 256, 66}, TypeInfo{Type::kI2_S, "i2_s", 128, 32, 32},
     TypeInfo{Type::kQ2_0, "q2_0", 64, 18},
 };
 constexpr TypeInfo kQ2_0Of128{Type::kQ2_0, "q2_0", 128, 34};
@@ -59,6 +59,9 @@ const TypeInfo& q2_0_of_128() {
 }
 
 std::string name_of_type(uint32_t id) {
+  // ik_llama.cpp's: two layouts of each are about, without and with a scale a row.
+  if (id == 134) return "iq1_bn";
+  if (id == 135) return "iq2_bn";
   const auto* info = find_type(id);
   return info != nullptr ? std::string(info->name) : fmt::format("type {}", id);
 }

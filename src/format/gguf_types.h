@@ -8,7 +8,7 @@
 namespace onebit::gguf {
 
 inline constexpr char kMagic[4] = {'G', 'G', 'U', 'F'};
-inline constexpr uint32_t kVersion = 3;           // 2 is laid out alike
+inline constexpr uint32_t kVersion = 3;            // 2 is laid out alike
 inline constexpr uint64_t kDefaultAlignment = 32;  // of tensors, counted from the first
 
 /// Types of a metadata value.

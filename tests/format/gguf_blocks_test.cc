@@ -44,7 +44,8 @@ Row decode(const GgufTensor& tensor, uint64_t row) {
 }
 
 std::vector<int8_t> any_trits(size_t n) {
-  return *rc::gen::container<std::vector<int8_t>>(n, rc::gen::map(rc::gen::inRange(-1, 2), [](int w) { return static_cast<int8_t>(w); }));
+  return *rc::gen::container<std::vector<int8_t>>(
+      n, rc::gen::map(rc::gen::inRange(-1, 2), [](int w) { return static_cast<int8_t>(w); }));
 }
 /// Bits of a finite half above 0.
 uint16_t any_half() {
@@ -80,7 +81,8 @@ std::string pack_q2_0(const int8_t* w, int n, uint16_t half) {
 
 std::string pack_i2_s(const int8_t* w, size_t n) {
   std::string out(n / 4, '\0');
-  for (size_t e = 0; e < n; ++e) out[e / 128 * 32 + e % 32] |= static_cast<char>((w[e] + 1) << (6 - 2 * (e % 128 / 32)));
+  for (size_t e = 0; e < n; ++e)
+    out[e / 128 * 32 + e % 32] |= static_cast<char>((w[e] + 1) << (6 - 2 * (e % 128 / 32)));
   return out;
 }
 
@@ -108,7 +110,8 @@ RC_GTEST_PROP(GgufBlocks, TernaryBlocksReadBack, ()) {
     for (uint64_t row = 0; row < rows; ++row) {
       const auto got = decode(owned.tensor, row);
       RC_ASSERT(got.status.has_value());
-      RC_ASSERT(std::equal(got.trits.begin(), got.trits.end(), weights.begin() + static_cast<std::ptrdiff_t>(row * columns)));
+      RC_ASSERT(
+          std::equal(got.trits.begin(), got.trits.end(), weights.begin() + static_cast<std::ptrdiff_t>(row * columns)));
       for (uint64_t b = 0; b < blocks; ++b) RC_ASSERT(got.scales[b] == half_to_float(halves[row * blocks + b]));
     }
   }
@@ -123,7 +126,8 @@ RC_GTEST_PROP(GgufBlocks, I2sReadsBack, ()) {
   for (uint64_t row = 0; row < rows; ++row) {
     const auto got = decode(owned.tensor, row);
     RC_ASSERT(got.status.has_value());
-    RC_ASSERT(std::equal(got.trits.begin(), got.trits.end(), weights.begin() + static_cast<std::ptrdiff_t>(row * columns)));
+    RC_ASSERT(
+        std::equal(got.trits.begin(), got.trits.end(), weights.begin() + static_cast<std::ptrdiff_t>(row * columns)));
     for (const float s : got.scales) RC_ASSERT(s == scale);
   }
 }
@@ -179,7 +183,9 @@ TEST(GgufBlocks, WhatIsNoTernaryWeightIsNamed) {
     w[e] = 2;
     const auto column = fmt::format("column {}:", e);
     refused(gguf::info_of(Type::kTq2_0), 256, pack_tq2_0(w.data(), 0x3c00), {column, "code 3"});
-    if (e < 128) refused(gguf::info_of(Type::kI2_S), 128, pack_i2_s(w.data(), 128) + std::string(32, '\1'), {column, "code 3", "another layout"});
+    if (e < 128)
+      refused(gguf::info_of(Type::kI2_S), 128, pack_i2_s(w.data(), 128) + std::string(32, '\1'),
+              {column, "code 3", "another layout"});
     if (e < 64) refused(gguf::info_of(Type::kQ2_0), 64, pack_q2_0(w.data(), 64, 0x3c00), {column, "2 times the scale"});
   }
   const std::vector<int8_t> zeros(256, 0);
@@ -189,7 +195,8 @@ TEST(GgufBlocks, WhatIsNoTernaryWeightIsNamed) {
     refused(gguf::info_of(Type::kF16), 2, half_one + raw(bad), {"column 1: the scale is"});
   }
   for (const float bad : {NAN, INFINITY})
-    refused(gguf::info_of(Type::kI2_S), 128, pack_i2_s(zeros.data(), 128) + raw(bad) + std::string(28, '\0'), {"the scale is"});
+    refused(gguf::info_of(Type::kI2_S), 128, pack_i2_s(zeros.data(), 128) + raw(bad) + std::string(28, '\0'),
+            {"the scale is"});
   refused(gguf::info_of(Type::kF16), 2, half_one + raw(uint16_t{0x3c01}), {"column 1", "not ternary"});
   refused(gguf::info_of(Type::kF32), 2, raw(1.0f) + raw(-2.0f), {"column 1: -2 beside ±1"});
 }
@@ -237,7 +244,8 @@ RC_GTEST_PROP(GgufBlocks, Q6KReadsBack, ()) {
       const int *first = q + 128 * h + i, second = 64 * h + i;
       low[second] = static_cast<char>((first[0] & 15) | (first[64] & 15) << 4);
       low[second + 32] = static_cast<char>((first[32] & 15) | (first[96] & 15) << 4);
-      high[32 * h + i] = static_cast<char>(first[0] >> 4 | first[32] >> 4 << 2 | first[64] >> 4 << 4 | first[96] >> 4 << 6);
+      high[32 * h + i] =
+          static_cast<char>(first[0] >> 4 | first[32] >> 4 << 2 | first[64] >> 4 << 4 | first[96] >> 4 << 6);
     }
   for (const int s : scale) scales += static_cast<char>(s);
   const auto got = wide(gguf::info_of(Type::kQ6_K), 256, low + high + scales + raw(half));

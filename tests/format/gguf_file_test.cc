@@ -101,7 +101,8 @@ TEST_F(GgufFileTest, TensorsComeBackAsWritten) {
 TEST_F(GgufFileTest, MetadataOfEveryTypeIsRead) {
   const auto file = open(small_file());
   ASSERT_TRUE(file) << file.error().message;
-  for (const auto& [key, expected] : {std::pair{"u8", 200ull}, {"u16", 60000ull}, {"u32", 4000000000ull}, {"i64", 5ull}})
+  for (const auto& [key, expected] :
+       {std::pair{"u8", 200ull}, {"u16", 60000ull}, {"u32", 4000000000ull}, {"i64", 5ull}})
     EXPECT_EQ(file->whole(key).value(), std::optional<uint64_t>(expected)) << key;
   EXPECT_EQ(file->whole("absent").value(), std::nullopt);
   EXPECT_EQ(file->number("i32").value(), -70000.0);
@@ -130,7 +131,8 @@ TEST_F(GgufFileTest, AValueOfAnotherKindIsAnErrorThatNamesItsKey) {
     if (key != "numbers") expect_error(file->wholes(key), words);
     if (key != "floats" && key != "none") expect_error(file->floats(key), words);
   }
-  for (const auto* key : {"i8", "i16", "i32", "f32", "yes", "u64", "f64", "texts"}) expect_error(file->whole(key), {key});
+  for (const auto* key : {"i8", "i16", "i32", "f32", "yes", "u64", "f64", "texts"})
+    expect_error(file->whole(key), {key});
   for (const auto* key : {"yes", "texts", "general.architecture"}) expect_error(file->number(key), {key});
 }
 
@@ -183,7 +185,8 @@ TEST_F(GgufFileTest, AnyNumberAnywhereIsAnErrorOrStaysInsideTheFile) {
   std::mt19937_64 random(1);
   const size_t header = gguf_header_bytes(small_file());
   for (size_t at = 4; at + 8 <= header; ++at)
-    for (const uint64_t number : {uint64_t{0}, uint64_t{1}, ~uint64_t{0}, uint64_t{1} << 63, uint64_t{1} << 32, random()})
+    for (const uint64_t number :
+         {uint64_t{0}, uint64_t{1}, ~uint64_t{0}, uint64_t{1} << 63, uint64_t{1} << 32, random()})
       for (const size_t bytes : {size_t{4}, size_t{8}}) {
         auto changed = whole;
         std::memcpy(changed.data() + at, &number, bytes);
@@ -198,8 +201,9 @@ TEST_F(GgufFileTest, AnyNumberAnywhereIsAnErrorOrStaysInsideTheFile) {
 TEST_F(GgufFileTest, ASparseFileOfAnySizeIsRefusedAtOnce) {
   hostile("gguf", "numbers");
   for (const uint64_t count : {uint64_t{1} << 62, uint64_t{1} << 40, uint64_t{1} << 33}) {
-    for (const auto& header : {"GGUF" + raw(3u) + raw(count) + raw(uint64_t{0}), "GGUF" + raw(3u) + raw(uint64_t{0}) + raw(count),
-                               "GGUF" + raw(3u) + raw(uint64_t{0}) + raw(uint64_t{1}) + gguf_text("k") + gguf_array(kGString, count, "")}) {
+    for (const auto& header :
+         {"GGUF" + raw(3u) + raw(count) + raw(uint64_t{0}), "GGUF" + raw(3u) + raw(uint64_t{0}) + raw(count),
+          "GGUF" + raw(3u) + raw(uint64_t{0}) + raw(uint64_t{1}) + gguf_text("k") + gguf_array(kGString, count, "")}) {
       count_case(header);
       write_file(path(), header);
       std::error_code too_large;
@@ -221,8 +225,11 @@ TEST_F(GgufFileTest, ShapesThatDoNotFitAreRefused) {
   expect_refused(with_shape({1, 1, 1, 1, 1}, 0), {"tensor a", "5 dimensions"});
   expect_refused(with_shape({2, 0}, 0), {"tensor a", "dimension 1 is 0"});
   expect_refused(with_shape({255, 1}, 35), {"tensor a", "255 columns", "multiple of 256 for tq2_0"});
-  for (const auto& shape : {std::vector<uint64_t>{uint64_t{1} << 32, uint64_t{1} << 32}, {~uint64_t{0}}, {2, uint64_t{1} << 63},
-                            {1 << 16, 1 << 16, 1 << 16, 1 << 16}, {3, 6148914691236517206}})
+  for (const auto& shape : {std::vector<uint64_t>{uint64_t{1} << 32, uint64_t{1} << 32},
+                            {~uint64_t{0}},
+                            {2, uint64_t{1} << 63},
+                            {1 << 16, 1 << 16, 1 << 16, 1 << 16},
+                            {3, 6148914691236517206}})
     expect_refused(with_shape(shape, 0), {"tensor a"});
   expect_refused(with_shape({2, 10000}, 0), {"tensor a", "more bytes than"});
   expect_refused(with_shape({2, 40}, 0), {"a and b overlap"});
@@ -286,7 +293,8 @@ TEST_F(GgufFileTest, TheDistanceOfTensorsTellsQ2_0sTwoLayoutsApart) {
   for (const uint64_t block : {64u, 128u}) {
     GgufParts parts;
     const size_t bytes = 1024 / block * (2 + block / 4);
-    parts.tensors = {{"first", {1024, 3}, 42, std::string(3 * bytes, '\1')}, {"last", {1024, 1}, 42, std::string(bytes, '\1')}};
+    parts.tensors = {{"first", {1024, 3}, 42, std::string(3 * bytes, '\1')},
+                     {"last", {1024, 1}, 42, std::string(bytes, '\1')}};
     auto file = gguf_bytes(parts);
     const auto opened = open(file);
     ASSERT_TRUE(opened) << opened.error().message;

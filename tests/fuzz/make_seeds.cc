@@ -17,7 +17,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   const std::string out = argv[1];
-  for (const char* target : {"/gguf_fuzz", "/h1b_fuzz", "/safetensors_fuzz"}) std::filesystem::create_directories(out + target);
+  for (const char* target : {"/gguf_fuzz", "/h1b_fuzz", "/safetensors_fuzz"})
+    std::filesystem::create_directories(out + target);
 
   const test::TempFolder folder;
   for (const auto& [name, packings, flags] :
@@ -32,8 +33,8 @@ int main(int argc, char** argv) {
     test::write_file(out + "/h1b_fuzz/" + name, fuzz::fold(test::read_file(path), flags));
   }
 
-  for (const auto& [name, architecture, type] : {std::tuple{"bitnet_f16", "bitnet", gguf::Type::kF16},
-                                                 std::tuple{"llama_bf16", "llama", gguf::Type::kBf16}}) {
+  for (const auto& [name, architecture, type] :
+       {std::tuple{"bitnet_f16", "bitnet", gguf::Type::kF16}, std::tuple{"llama_bf16", "llama", gguf::Type::kBf16}}) {
     const auto path = folder.path("model.h1b"), target = folder.path("model.gguf");
     auto config = test::least_config();
     config.norms.sub = std::string_view(name) == "bitnet_f16";

@@ -40,7 +40,8 @@ struct Reader {
 };
 
 std::string header(const GgufParts& parts) {
-  std::string out = "GGUF" + raw(parts.version) + raw(uint64_t{parts.tensors.size()}) + raw(uint64_t{parts.metadata.size()});
+  std::string out =
+      "GGUF" + raw(parts.version) + raw(uint64_t{parts.tensors.size()}) + raw(uint64_t{parts.metadata.size()});
   for (const auto& pair : parts.metadata) out += gguf_text(pair.key) + pair.value;
   uint64_t offset = 0;
   for (const auto& t : parts.tensors) {

@@ -1,4 +1,5 @@
-// GGUF files taken apart and put together again, with any contents at all. Independent of the product's reader and writer.
+// GGUF files taken apart and put together again, with any contents at all. Independent of the product's reader and
+// writer.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,21 @@ inline std::string gguf_text(std::string_view text) {
 }
 
 /// Types of values, by the format's numbers.
-enum GgufValueType : uint32_t { kGU8 = 0, kGI8, kGU16, kGI16, kGU32, kGI32, kGF32, kGBool, kGString, kGArray, kGU64, kGI64, kGF64 };
+enum GgufValueType : uint32_t {
+  kGU8 = 0,
+  kGI8,
+  kGU16,
+  kGI16,
+  kGU32,
+  kGI32,
+  kGF32,
+  kGBool,
+  kGString,
+  kGArray,
+  kGU64,
+  kGI64,
+  kGF64
+};
 
 /// Type and bytes of a metadata value.
 template <class T>

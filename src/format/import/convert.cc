@@ -77,7 +77,8 @@ Result<s1_25::Damage> check_sparse(const ConvertOptions& options, const ModelCon
 Result<ConvertSummary> convert_hf_folder(const ConvertOptions& options, const WriteProgress& progress) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(options.folder, ignored))
-    return fail("{}: is neither a GGUF file nor a folder; give the folder that holds config.json and model.safetensors", options.folder);
+    return fail("{}: is neither a GGUF file nor a folder; give the folder that holds config.json and model.safetensors",
+                options.folder);
   const auto config_path = (std::filesystem::path(options.folder) / "config.json").string();
   ASSIGN_OR_RETURN(auto config_text, read_text_file(config_path, kMaxJsonBytes));
   ASSIGN_OR_RETURN(auto config, parse_hf_config(config_text, config_path));

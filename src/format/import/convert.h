@@ -23,12 +23,12 @@ struct ConvertOptions {
 struct ConvertSummary {
   ModelConfig config;
   ChatLayout chat_layout = ChatLayout::kNone;
-  s1_25::Damage damage;  // of s1_25 that was forced
+  s1_25::Damage damage;            // of s1_25 that was forced
   std::vector<std::string> notes;  // what was taken for granted, for a user to read
 };
 
-/// What s1_25, where it is asked for, changes of the weights: an error where they would have to change and `options` does
-/// not force it.
+/// What s1_25, where it is asked for, changes of the weights: an error where they would have to change and `options`
+/// does not force it.
 Result<s1_25::Damage> check_sparse(const ConvertOptions& options, const ModelConfig& config, WeightSource& weights);
 
 /// Writes `options.output` whole or not at all. Errors name the file and the field.

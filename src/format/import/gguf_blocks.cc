@@ -63,9 +63,10 @@ Status codes_to_trits(std::span<int8_t> codes, bool turned, uint64_t first_colum
   if (bad != codes.data() + codes.size()) {
     const auto column = first_column + static_cast<uint64_t>(bad - codes.data());
     if (type == Type::kQ2_0)
-      return fail("column {}: the value is 2 times the scale: this q2_0 tensor is not ternary, its model has four values a "
-                  "weight",
-                  column);
+      return fail(
+          "column {}: the value is 2 times the scale: this q2_0 tensor is not ternary, its model has four values a "
+          "weight",
+          column);
     return fail("column {}: code 3 is no ternary weight: the file is damaged, or has another layout of {}", column,
                 gguf::info_of(type).name);
   }
@@ -95,7 +96,8 @@ float plain_value(const Block& row, Type type, size_t i) {
 }
 
 /// Values 0 and ± one number in each 32.
-Status trits_of_values(const Block& row, Type type, uint64_t columns, std::span<int8_t> trits, std::span<float> scales) {
+Status trits_of_values(const Block& row, Type type, uint64_t columns, std::span<int8_t> trits,
+                       std::span<float> scales) {
   constexpr uint64_t kBlock = 32;
   for (uint64_t first = 0; first < columns; first += kBlock) {
     float scale = 0;
@@ -127,8 +129,8 @@ void q4_0_values(const Block& b, std::span<float> out) {
   }
 }
 
-/// Eight groups of 32, each with a scale and a minimum of six bits: the low ones of groups 0 to 3 stand in bytes of their
-/// own, those of groups 4 to 7 are spread over nibbles and the top bits of the former.
+/// Eight groups of 32, each with a scale and a minimum of six bits: the low ones of groups 0 to 3 stand in bytes of
+/// their own, those of groups 4 to 7 are spread over nibbles and the top bits of the former.
 void q4_k_values(const Block& b, std::span<float> out) {
   const float d = b.half(0), least = b.half(2);
   const auto six_bits = [&](size_t group, size_t at) {  // at: 4 for scales, 8 for minima
@@ -137,7 +139,8 @@ void q4_k_values(const Block& b, std::span<float> out) {
     return low | b[at + group - 4] >> 6 << 4;
   };
   for (size_t group = 0; group < 8; ++group) {
-    const float scale = d * static_cast<float>(six_bits(group, 4)), minimum = least * static_cast<float>(six_bits(group, 8));
+    const float scale = d * static_cast<float>(six_bits(group, 4)),
+                minimum = least * static_cast<float>(six_bits(group, 8));
     for (size_t i = 0; i < 32; ++i) {
       const unsigned q = b[16 + group / 2 * 32 + i] >> (group % 2 * 4) & 15u;
       out[group * 32 + i] = scale * static_cast<float>(q) - minimum;
@@ -145,14 +148,16 @@ void q4_k_values(const Block& b, std::span<float> out) {
   }
 }
 
-/// Two halves of 128: low four bits in 64 bytes, high two in 32; a signed scale for each 16 values, one of halves for all.
+/// Two halves of 128: low four bits in 64 bytes, high two in 32; a signed scale for each 16 values, one of halves for
+/// all.
 void q6_k_values(const Block& b, std::span<float> out) {
   const float d = b.half(208);
   for (size_t e = 0; e < 256; ++e) {
     const size_t half = e / 128, quarter = e % 128 / 32, i = e % 32;
     const unsigned low = b[64 * half + 32 * (quarter % 2) + i] >> (quarter / 2 * 4) & 15u;
     const unsigned high = b[128 + 32 * half + i] >> (2 * quarter) & 3u;
-    out[e] = d * static_cast<float>(b.signed_at(192 + e / 16)) * static_cast<float>(static_cast<int>(low | high << 4) - 32);
+    out[e] =
+        d * static_cast<float>(b.signed_at(192 + e / 16)) * static_cast<float>(static_cast<int>(low | high << 4) - 32);
   }
 }
 

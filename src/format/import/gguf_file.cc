@@ -88,13 +88,16 @@ Result<uint64_t> bytes_of_shape(const GgufTensor& tensor, const gguf::TypeInfo& 
   if (tensor.columns() % info.block != 0)
     return fail("{} columns, expected a multiple of {} for {}", tensor.columns(), info.block, info.name);
   const uint64_t blocks = tensor.columns() / info.block;
-  if (blocks > limit / info.block_bytes) return fail("shape needs more bytes than the {} of data: the file is cut short", limit);
+  if (blocks > limit / info.block_bytes)
+    return fail("shape needs more bytes than the {} of data: the file is cut short", limit);
   uint64_t bytes = blocks * info.block_bytes;
   for (size_t i = 1; i < tensor.shape.size(); ++i) {
-    if (bytes > limit / tensor.shape[i]) return fail("shape needs more bytes than the {} of data: the file is cut short", limit);
+    if (bytes > limit / tensor.shape[i])
+      return fail("shape needs more bytes than the {} of data: the file is cut short", limit);
     bytes *= tensor.shape[i];
   }
-  if (info.tail_bytes > limit - bytes) return fail("shape needs more bytes than the {} of data: the file is cut short", limit);
+  if (info.tail_bytes > limit - bytes)
+    return fail("shape needs more bytes than the {} of data: the file is cut short", limit);
   return bytes + info.tail_bytes;
 }
 
@@ -121,7 +124,8 @@ Result<std::pair<GgufTensor, uint64_t>> read_tensor(Cursor& cursor) {
 Status check_version(uint32_t version) {
   if (version == 2 || version == gguf::kVersion) return {};
   if (version == 1) return fail("GGUF version 1, which had other lengths; convert it anew with a current program");
-  if (version != 0 && (version & 0xffffu) == 0) return fail("a big-endian GGUF file; this program reads little-endian ones");
+  if (version != 0 && (version & 0xffffu) == 0)
+    return fail("a big-endian GGUF file; this program reads little-endian ones");
   return fail("GGUF version {}, this version reads 2 and 3", version);
 }
 
@@ -204,7 +208,8 @@ Status GgufFile::read() {
   const auto pairs = tensors ? cursor.number<uint64_t>() : std::nullopt;
   if (!pairs) return fail("header: {}", kCut);
   if (*pairs > cursor.left() / kLeastPair || *tensors > cursor.left() / kLeastTensor)
-    return fail("header: {} tensors and {} keys are more than {} bytes can hold", *tensors, *pairs, file_.bytes().size());
+    return fail("header: {} tensors and {} keys are more than {} bytes can hold", *tensors, *pairs,
+                file_.bytes().size());
 
   for (uint64_t i = 0; i < *pairs; ++i) {
     const auto key = cursor.text();
@@ -224,7 +229,8 @@ Status GgufFile::read() {
       return fail("tensor {}: a name of {} bytes, expected 1 to {}", i, name->size(), kMaxNameBytes);
     auto read = read_tensor(cursor);
     if (!read) return fail("tensor {}: {}", printable(*name), read.error().message);
-    if (!tensors_.emplace(*name, std::move(read->first)).second) return fail("tensor {}: stands twice", printable(*name));
+    if (!tensors_.emplace(*name, std::move(read->first)).second)
+      return fail("tensor {}: stands twice", printable(*name));
     offsets.emplace_back(read->second, *name);
   }
 
@@ -248,9 +254,11 @@ Status GgufFile::place_tensors(std::span<const std::byte> data, uint64_t alignme
     const auto& [offset, name] = entry;
     auto& tensor = tensors_.find(name)->second;
     const auto refuse = [&](std::string_view why) { return fail("tensor {}: {}", printable(name), why); };
-    if (offset % alignment != 0) return refuse(fmt::format("offset is {}, expected a multiple of {}", offset, alignment));
+    if (offset % alignment != 0)
+      return refuse(fmt::format("offset is {}, expected a multiple of {}", offset, alignment));
     if (offset >= data.size())
-      return refuse(fmt::format("offset is {}, beyond the {} bytes of data: the file is cut short", offset, data.size()));
+      return refuse(
+          fmt::format("offset is {}, beyond the {} bytes of data: the file is cut short", offset, data.size()));
     if (before != nullptr && offset < end)
       return fail("tensors {} and {} overlap", printable(before->second), printable(name));
     uint64_t size = 1;  // at least

@@ -17,18 +17,18 @@ namespace onebit {
 
 /// A value of the metadata; the bytes live as long as the GgufFile.
 struct GgufValue {
-  gguf::Value type = gguf::Value::kU8;     // an array's: of its elements
+  gguf::Value type = gguf::Value::kU8;  // an array's: of its elements
   bool is_array = false;
-  uint64_t count = 1;                      // elements
-  std::span<const std::byte> bytes;        // of all elements, a string with its length before it
+  uint64_t count = 1;                // elements
+  std::span<const std::byte> bytes;  // of all elements, a string with its length before it
 };
 
 /// A tensor; the bytes live as long as the GgufFile.
 struct GgufTensor {
-  uint32_t type = 0;                       // as the file has it
-  const gguf::TypeInfo* info = nullptr;    // null: a type that is not read here, whose size is not known
-  std::vector<uint64_t> shape;             // columns first, as the file has it; 1 to 4 numbers
-  std::span<const std::byte> bytes;        // row-major; none where `info` is null
+  uint32_t type = 0;                     // as the file has it
+  const gguf::TypeInfo* info = nullptr;  // null: a type that is not read here, whose size is not known
+  std::vector<uint64_t> shape;           // columns first, as the file has it; 1 to 4 numbers
+  std::span<const std::byte> bytes;      // row-major; none where `info` is null
 
   uint64_t columns() const { return shape.front(); }
   /// All dimensions but the first together.
@@ -40,7 +40,8 @@ struct GgufTensor {
 class GgufFile {
  public:
   /// Checks every count, length, type, offset and size; no two tensors share bytes, no name comes twice. Takes memory
-  /// for what is in the file only, never for what a number in it says. Each error is one sentence that begins with the path.
+  /// for what is in the file only, never for what a number in it says. Each error is one sentence that begins with the
+  /// path.
   static Result<GgufFile> open(const std::string& path);
   /// Whether the file begins as GGUF files do. False for one that cannot be read.
   static bool is_gguf(const std::string& path);

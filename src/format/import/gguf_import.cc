@@ -43,13 +43,15 @@ class ArchitectureKeys {
     ASSIGN_OR_RETURN(const auto type, file_.text(key("rope.scaling.type")));
     if (!type || *type == "none") return scaling;
     if (*type != "linear")
-      return fail("{}: metadata {}: found '{}', this version knows none and linear; convert the model's Hugging Face folder "
-                  "instead",
-                  file_.path(), key("rope.scaling.type"), printable(*type));
+      return fail(
+          "{}: metadata {}: found '{}', this version knows none and linear; convert the model's Hugging Face folder "
+          "instead",
+          file_.path(), key("rope.scaling.type"), printable(*type));
     scaling.kind = RopeScaling::Kind::kLinear;
     ASSIGN_OR_RETURN(scaling.factor, number("rope.scaling.factor"));
     if (!(scaling.factor >= 1 && scaling.factor <= 1e6))
-      return fail("{}: metadata {}: found {}, expected 1 to 1000000", file_.path(), key("rope.scaling.factor"), scaling.factor);
+      return fail("{}: metadata {}: found {}, expected 1 to 1000000", file_.path(), key("rope.scaling.factor"),
+                  scaling.factor);
     return scaling;
   }
 
@@ -63,7 +65,8 @@ Result<Activation> activation_of(const GgufFile& file, const GgufArchitecture& a
   if (!told) return architecture.activation;
   for (const auto activation : {Activation::kSquaredRelu, Activation::kSilu})
     if (*told == name_of(activation)) return activation;
-  return fail("{}: metadata onebit.activation: found '{}', this version knows relu2 and silu", file.path(), printable(*told));
+  return fail("{}: metadata onebit.activation: found '{}', this version knows relu2 and silu", file.path(),
+              printable(*told));
 }
 
 Result<Pooling> pooling_of(const GgufFile& file) {
@@ -97,8 +100,9 @@ Provenance provenance_of(const ConvertOptions& options, const GgufFile& file, co
 
 void add_layout_notes(const GgufFile& file, const GgufWeights& weights, std::vector<std::string>& notes) {
   if (weights.has_type(gguf::Type::kI2_S))
-    notes.push_back("i2_s: read as bitnet.cpp writes it on x86, 128 weights in 32 bytes; other layouts have the same number and "
-                    "nothing tells them apart, so if answers make no sense, convert the model's Hugging Face folder instead");
+    notes.push_back(
+        "i2_s: read as bitnet.cpp writes it on x86, 128 weights in 32 bytes; other layouts have the same number and "
+        "nothing tells them apart, so if answers make no sense, convert the model's Hugging Face folder instead");
   const bool of_128 = std::any_of(file.tensors().begin(), file.tensors().end(),
                                   [](const auto& entry) { return entry.second.info == &gguf::q2_0_of_128(); });
   if (of_128) notes.push_back("q2_0: read in blocks of 128 weights, as the tensors' sizes have it");

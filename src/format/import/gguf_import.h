@@ -19,8 +19,8 @@ struct GgufConfig {
 };
 Result<GgufConfig> read_gguf_config(const GgufFile& file);
 
-/// Reads `options.folder`, a file here, and writes `options.output` whole or not at all. Errors name the file and the key or
-/// tensor. `notes` of the summary say what was assumed where a file does not tell.
+/// Reads `options.folder`, a file here, and writes `options.output` whole or not at all. Errors name the file and the
+/// key or tensor. `notes` of the summary say what was assumed where a file does not tell.
 Result<ConvertSummary> convert_gguf(const ConvertOptions& options, const WriteProgress& progress = {});
 
 }  // namespace onebit

@@ -39,8 +39,8 @@ class TokenizerReader {
     ASSIGN_OR_RETURN(const auto model, file_.text("tokenizer.ggml.model"));
     if (!model) return fail("{}: metadata tokenizer.ggml.model is missing: the file has no tokenizer", file_.path());
     if (*model != "gpt2")
-      return fail("{}: metadata tokenizer.ggml.model: found '{}', this version reads gpt2 (byte-level BPE)", file_.path(),
-                  printable(*model));
+      return fail("{}: metadata tokenizer.ggml.model: found '{}', this version reads gpt2 (byte-level BPE)",
+                  file_.path(), printable(*model));
     RETURN_IF_ERROR(read_byte_level());
     RETURN_IF_ERROR(read_pre_tokenizer());
     RETURN_IF_ERROR(read_chat(chat));
@@ -53,7 +53,8 @@ class TokenizerReader {
  private:
   /// An error about one element of an array.
   template <class... Args>
-  tl::unexpected<Error> refuse(std::string_view key, size_t index, fmt::format_string<Args...> format, Args&&... args) const {
+  tl::unexpected<Error> refuse(std::string_view key, size_t index, fmt::format_string<Args...> format,
+                               Args&&... args) const {
     return fail("{}: metadata {}[{}]: {}", file_.path(), key, index, fmt::format(format, std::forward<Args>(args)...));
   }
 
@@ -65,8 +66,8 @@ class TokenizerReader {
       return fail("{}: metadata {}: {} tokens, but the model has rows for {}", file_.path(), kTokens, tokens.size(),
                   data_.tokens.size());
     if (types.size() != tokens.size())
-      return fail("{}: metadata {}: {} numbers, expected one for each of the {} tokens", file_.path(), kTypes, types.size(),
-                  tokens.size());
+      return fail("{}: metadata {}: {} numbers, expected one for each of the {} tokens", file_.path(), kTypes,
+                  types.size(), tokens.size());
     GgufTokenIds ids;
     ids.reserve(tokens.size());
     for (size_t id = 0; id < tokens.size(); ++id) {
@@ -81,11 +82,13 @@ class TokenizerReader {
       }
       // Such a token would be found in a user's text too, and there is no such kind here.
       if (types[id] != kNormal)
-        return refuse(kTypes, id, "token '{}' has type {}, this version reads 1 (normal), 2, 3 (special) and 5 (unused)",
+        return refuse(kTypes, id,
+                      "token '{}' has type {}, this version reads 1 (normal), 2, 3 (special) and 5 (unused)",
                       printable(text), types[id]);
       auto bytes = alphabet_to_bytes(text);
       if (!bytes)
-        return refuse(kTokens, id, "'{}' has a character that stands for no byte: this is not byte-level BPE", printable(text));
+        return refuse(kTokens, id, "'{}' has a character that stands for no byte: this is not byte-level BPE",
+                      printable(text));
       data_.tokens[id] = *std::move(bytes);
       if (const auto [same, added] = ids.emplace(text, static_cast<TokenId>(id)); !added)
         return refuse(kTokens, id, "'{}' is token {} already", printable(text), same->second);
@@ -123,10 +126,13 @@ class TokenizerReader {
     if (!name || *name == "default") {
       // Files of BitNet 2B-4T lack it.
       if (!special_.contains("<|begin_of_text|>") || !special_.contains("<|eot_id|>"))
-        return fail("{}: metadata tokenizer.ggml.pre is missing: nothing tells how its tokenizer cuts text; convert the "
-                    "model's Hugging Face folder instead",
-                    file_.path());
-      notes_.push_back("the file does not tell how its tokenizer cuts text; its special tokens are LLaMA-3's, so is that taken to be");
+        return fail(
+            "{}: metadata tokenizer.ggml.pre is missing: nothing tells how its tokenizer cuts text; convert the "
+            "model's Hugging Face folder instead",
+            file_.path());
+      notes_.push_back(
+          "the file does not tell how its tokenizer cuts text; its special tokens are LLaMA-3's, so is that taken to "
+          "be");
       name = kPreTokenizers[0].name;
     }
     const auto known = std::find_if(kPreTokenizers.begin(), kPreTokenizers.end(),
@@ -183,7 +189,7 @@ class TokenizerReader {
   static std::string_view marker_at(std::string_view words, size_t begin) {
     const size_t end = words.find("|>", begin);
     return begin == std::string_view::npos || end == std::string_view::npos ? std::string_view()
-                                                                             : words.substr(begin, end + 2 - begin);
+                                                                            : words.substr(begin, end + 2 - begin);
   }
 
   /// The special token at a key; -1 where it is not set.

@@ -84,7 +84,8 @@ Result<const GgufTensor*> GgufWeights::find(const std::string& name, uint64_t ro
   const auto* tensor = file_->find(name);
   if (tensor == nullptr) return fail("{}: tensor {} is missing", file_->path(), name);
   if (tensor->info == nullptr)
-    return fail("{}: tensor {}: {}, which this version cannot read", file_->path(), name, gguf::name_of_type(tensor->type));
+    return fail("{}: tensor {}: {}, which this version cannot read", file_->path(), name,
+                gguf::name_of_type(tensor->type));
   if (tensor->columns() != columns || tensor->rows() != rows)
     return fail("{}: tensor {}: shape is [{}], expected [{}, {}]", file_->path(), name, fmt::join(tensor->shape, ", "),
                 columns, rows);
@@ -96,9 +97,10 @@ Result<const GgufTensor*> GgufWeights::find_linear(uint32_t layer, Linear linear
   const auto name = gguf_name(tensor_name(layer, linear));
   ASSIGN_OR_RETURN(const auto* tensor, find(name, shape.outputs, shape.inputs));
   if (!is_ternary(*tensor->info))
-    return fail("{}: tensor {}: type is {}, which is not ternary; this version reads i2_s, tq1_0, tq2_0, q2_0, f16, bf16 "
-                "and f32",
-                file_->path(), name, tensor->info->name);
+    return fail(
+        "{}: tensor {}: type is {}, which is not ternary; this version reads i2_s, tq1_0, tq2_0, q2_0, f16, bf16 "
+        "and f32",
+        file_->path(), name, tensor->info->name);
   return tensor;
 }
 
@@ -154,10 +156,12 @@ Status GgufWeights::check_rope_factors() const {
   return {};
 }
 
-Status GgufWeights::decode(const GgufTensor& tensor, uint32_t layer, Linear linear, uint64_t row, std::span<int8_t> trits,
-                           std::span<float> scales) const {
+Status GgufWeights::decode(const GgufTensor& tensor, uint32_t layer, Linear linear, uint64_t row,
+                           std::span<int8_t> trits, std::span<float> scales) const {
   const auto status = decode_ternary_row(tensor, gguf_row(*architecture_, *config_, linear, row), trits, scales);
-  if (!status) return fail("{}: {}: row {}, {}", file_->path(), gguf_name(tensor_name(layer, linear)), row, status.error().message);
+  if (!status)
+    return fail("{}: {}: row {}, {}", file_->path(), gguf_name(tensor_name(layer, linear)), row,
+                status.error().message);
   return {};
 }
 
@@ -182,7 +186,8 @@ Status GgufWeights::settle_granularity() {
         RETURN_IF_ERROR(decode(*t, layer, linear, r, trits, scales));
         agreement.begin_row();
         for (uint64_t b = 0; b < scales.size(); ++b)
-          if (claim_of(std::span(trits).subspan(b * block, std::min(block, trits.size() - b * block)), scales[b]) == kStrongClaim)
+          if (claim_of(std::span(trits).subspan(b * block, std::min(block, trits.size() - b * block)), scales[b]) ==
+              kStrongClaim)
             agreement.add(b * block, scales[b]);
       }
       tensor = tensor && agreement.one_a_tensor();
@@ -203,9 +208,10 @@ Status GgufWeights::read_granularity(std::string_view told) {
   }
   ASSIGN_OR_RETURN(const auto group, file_->whole("onebit.group"));
   if (told != "group" || !group || (*group != 32 && *group != 64 && *group != 128))
-    return fail("{}: metadata onebit.granularity: found '{}' and a group of {}, expected tensor, row, or group and 32, 64 or "
-                "128",
-                file_->path(), printable(told), group.value_or(0));
+    return fail(
+        "{}: metadata onebit.granularity: found '{}' and a group of {}, expected tensor, row, or group and 32, 64 or "
+        "128",
+        file_->path(), printable(told), group.value_or(0));
   granularity_ = ScaleGranularity::kGroup;
   group_ = static_cast<uint32_t>(*group);
   return {};
@@ -231,8 +237,8 @@ Status GgufWeights::take_claims(const GgufTensor& tensor, uint64_t row, std::spa
     const auto claim = claim_of(trits.subspan(column, std::min(step, trits.size() - column)), scale);
     const uint64_t unit = unit_of(tensor, row, column);
     if (claim == kStrongClaim && claims[unit] == kStrongClaim && scales_[unit] != scale)
-      return fail("row {}, column {}: the scale is {}, that of weights before it which share one is {}", row, column, scale,
-                  scales_[unit]);
+      return fail("row {}, column {}: the scale is {}, that of weights before it which share one is {}", row, column,
+                  scale, scales_[unit]);
     if (claim <= claims[unit]) continue;
     claims[unit] = claim;
     scales_[unit] = scale;
@@ -251,7 +257,8 @@ Status GgufWeights::apply_told(const GgufTensor& tensor, const std::string& name
     if (!(told[i] >= 0) || !std::isfinite(told[i]))
       return fail("{}: metadata {}[{}]: found {}, expected a finite number from 0", file_->path(), key, i, told[i]);
     if (claims[i] == kStrongClaim && stored_scale(tensor.info->type, told[i]) != scales_[i])
-      return fail("{}: metadata {}[{}]: found {}, but the weights' scale is {}", file_->path(), key, i, told[i], scales_[i]);
+      return fail("{}: metadata {}[{}]: found {}, but the weights' scale is {}", file_->path(), key, i, told[i],
+                  scales_[i]);
   }
   scales_ = told;
   told_ = true;

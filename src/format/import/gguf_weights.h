@@ -12,15 +12,16 @@
 
 namespace onebit {
 
-/// Checks all tensors that the model needs once, then decodes the rows asked for. Blocks' scales become those of an .h1b
-/// file: one a tensor where all blocks with a weight other than 0 agree, otherwise one a row, otherwise one for 128, 64 or 32
-/// columns, the finest that a product of the model needs; or what onebit.granularity says. A block whose scale is 0
-/// or whose weights all are agrees with any.
+/// Checks all tensors that the model needs once, then decodes the rows asked for. Blocks' scales become those of an
+/// .h1b file: one a tensor where all blocks with a weight other than 0 agree, otherwise one a row, otherwise one for
+/// 128, 64 or 32 columns, the finest that a product of the model needs; or what onebit.granularity says. A block whose
+/// scale is 0 or whose weights all are agrees with any.
 class GgufWeights final : public WeightSource {
  public:
-  /// Finds each tensor and checks its type and shape; reads the scales of all products. `file`, `architecture` and `config` must
-  /// outlive the object.
-  static Result<GgufWeights> open(const GgufFile& file, const GgufArchitecture& architecture, const ModelConfig& config);
+  /// Finds each tensor and checks its type and shape; reads the scales of all products. `file`, `architecture` and
+  /// `config` must outlive the object.
+  static Result<GgufWeights> open(const GgufFile& file, const GgufArchitecture& architecture,
+                                  const ModelConfig& config);
 
   ScaleGranularity scale_granularity() const override { return granularity_; }
   uint32_t scale_group() const override { return group_; }
@@ -49,8 +50,8 @@ class GgufWeights final : public WeightSource {
   uint64_t units_per_row(const GgufTensor& tensor) const;
   uint64_t unit_of(const GgufTensor& tensor, uint64_t row, uint64_t column) const;
   Status read_scales(uint32_t layer, Linear linear);
-  Status take_claims(const GgufTensor& tensor, uint64_t row, std::span<const int8_t> trits, std::span<const float> blocks,
-                     std::vector<uint8_t>& claims);
+  Status take_claims(const GgufTensor& tensor, uint64_t row, std::span<const int8_t> trits,
+                     std::span<const float> blocks, std::vector<uint8_t>& claims);
   Status apply_told(const GgufTensor& tensor, const std::string& name, std::span<const uint8_t> claims);
   Status decode(const GgufTensor& tensor, uint32_t layer, Linear linear, uint64_t row, std::span<int8_t> trits,
                 std::span<float> scales) const;
