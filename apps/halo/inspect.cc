@@ -40,8 +40,9 @@ nlohmann::json to_json(const H1bFile& file, const TokenizerData& tokenizer) {
   const auto& c = file.config();
   nlohmann::json root{{"file", file.path()}, {"format", "h1b"}, {"version", 3}, {"bytes", file.file_bytes()}};
   root["identity"] = fmt::format("{:016x}", file.identity());
-  root["config"] = {{"architecture", "bitnet"},
-                    {"activation", "relu2"},
+  root["config"] = {{"architecture", family_name(c)},
+                    {"norms", {{"sub", c.norms.sub}, {"heads", c.norms.heads}, {"projections", c.norms.projections}}},
+                    {"activation", name_of(c.activation)},
                     {"layers", c.layers},
                     {"hidden", c.hidden},
                     {"heads", c.heads},
@@ -86,6 +87,12 @@ void print_text(const H1bFile& file, const TokenizerData& tokenizer, bool tensor
   for (const auto& [key, value] : file.provenance()) fmt::print("  {:<14} {}\n", key, value);
   fmt::print("\nShape\n  {} layers, hidden {}, {} query heads over {} KV heads of {}, feed-forward {}\n", c.layers,
              c.hidden, c.heads, c.kv_heads, c.head_dim, c.ffn);
+  fmt::print("  {}: {}{}{}{} gate\n", family_name(c), c.norms.sub ? "sub-norms, " : "",
+             c.norms.heads ? "head norms, " : "", c.norms.projections ? "projection norms, " : "",
+             c.activation == Activation::kSilu ? "SiLU" : "squared ReLU");
+  if (c.pooling != Pooling::kNone)
+    fmt::print("  made for embeddings: {}\n",
+               c.pooling == Pooling::kLast ? "the last token's state" : "the mean of all states");
   fmt::print("  vocabulary {}, context {}, RoPE theta {:.0f}, RMSNorm epsilon {:g}, {} head\n", c.vocabulary, c.context,
              c.rope_theta, c.rms_epsilon, c.tied_head ? "tied" : "untied");
   fmt::print("\nWeights   tensors       weights          bytes   bits/weight\n");

@@ -164,7 +164,9 @@ void CpuStep::phase_then_rows(Walker& walker, StepPart part, uint32_t chunks, co
 
 void CpuStep::multiply(const cpu::PackedMatrix& w, uint32_t begin, uint32_t end, QuantizedBuffer& x, uint32_t tokens,
                        float* y, size_t stride, Output output, unsigned thread) {
-  if (tokens == 1 && w.granularity != cpu::PackedMatrix::kPerGroup)
+  using cpu::PackedMatrix;
+  const bool grouped = w.granularity == PackedMatrix::kPerGroup;
+  if (tokens == 1 && (!grouped || w.kind == PackedMatrix::kT2 || w.kind == PackedMatrix::kT1_6))
     m_.kernels.matvec(w, begin, end, x.rows(1), y, output);
   else
     m_.kernels.multiply(w, begin, end, x.rows(tokens), y, stride, output, tile_.row(thread));

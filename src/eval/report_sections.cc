@@ -235,6 +235,23 @@ void peers(ReportSection& section, const json& results) {
   if (!ratios.empty()) section.note = "Ratios, medians of rounds side by side: " + ratios + ".";
 }
 
+void architectures(ReportSection& section, const json& results) {
+  fill(section, results,
+       {{"shape", text("preset")},
+        {"family", text("family")},
+        {"gate", text("activation")},
+        {"layers", text("layers")},
+        {"hidden", text("hidden")},
+        {"head", text("head_dim")},
+        {"feed-forward", text("ffn")},
+        {"weights, 10⁹", number("weights", 2, 1e-9)},
+        {"packing", text("packing")},
+        {"threads", text("threads")},
+        {"prefill 256 tok/s", number("prefill_tokens_s", 0)},
+        {"decode after 64 tok/s", number("decode_tokens_s", 1)},
+        {"seen", range("decode_seen", 1)}});
+}
+
 void attention(ReportSection& section, const json& results) {
   fill(section, results,
        {{"KV", text("kv")},
@@ -444,6 +461,7 @@ constexpr SectionSpec kSections[]{
     {"Lookup speculation (bundled model)", "benchmarks/lookup.sh", "lookup", lookup},
     {"Start and memory", "benchmarks/startup.sh", "startup", startup},
     {"Perplexity (bundled model, WikiText-2 test)", "benchmarks/ppl-gen2.sh", "ppl-gen2", perplexity},
+    {"Architectures", "benchmarks/architectures.sh", "architectures", architectures},
     {"Dense and 3:4 sparse twins", "benchmarks/sherry.sh", "sherry", sherry},
     {"s1_25 on a GPU", "benchmarks/sherry.sh", "sherry_gpu", sherry},
     {"Perplexity by configuration", "benchmarks/ppl-gen2.sh", "ppl-gen2", configurations, true},

@@ -12,6 +12,15 @@ Status check_range(const char* field, uint64_t value, uint64_t low, uint64_t hig
 
 }  // namespace
 
+std::string_view family_name(const ModelConfig& c) {
+  if (c.norms.heads) return "qwen3";
+  return c.norms.sub ? "bitnet" : "llama";
+}
+
+std::string_view name_of(Activation activation) {
+  return activation == Activation::kSilu ? "silu" : "relu2";
+}
+
 Status validate(const ModelConfig& c) {
   if (c.activation != Activation::kSquaredRelu && c.activation != Activation::kSilu)
     return fail("config: activation is {}, this version knows 1 (relu2) and 2 (silu)",

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -54,6 +55,10 @@ struct ModelConfig {
   uint32_t query_width() const { return heads * head_dim; }
   uint32_t kv_width() const { return kv_heads * head_dim; }
 };
+
+/// What the field calls a model with these norms: "bitnet", "llama", "qwen3"; for people, nothing is decided by it.
+std::string_view family_name(const ModelConfig& config);
+std::string_view name_of(Activation activation);  // "relu2", "silu"
 
 /// Ranges that every later size computation relies on: each dimension at least 1 and small enough that
 /// no product of two overflows 64 bits. The error names the field, what was found and what is allowed.

@@ -18,10 +18,13 @@ using Json = nlohmann::ordered_json;
 
 static_assert(std::endian::native == std::endian::little, "embeddings in base64 are little-endian");
 
-/// Words are text: names of special tokens mean nothing. BOS is put before them.
+/// Words are text: names of special tokens mean nothing. BOS is put before them; where a model pools the last token's
+/// state, <|endoftext|> after them, as the tokenizers of such models (Qwen3's) put it there.
 std::vector<TokenId> tokens_of(const std::string& text, const ApiContext& context) {
   auto ids = context.tokenizer.encode(text, SpecialTokens::kAsText);
   if (const auto bos = context.tokenizer.bos()) ids.insert(ids.begin(), *bos);
+  const auto end = context.tokenizer.special_token("<|endoftext|>");
+  if (context.config.pooling == Pooling::kLast && end && context.tokenizer.is_stop(*end)) ids.push_back(*end);
   return ids;
 }
 

@@ -149,8 +149,8 @@ Json details_json(const ModelFacts& f) {
   return {
       {"parent_model", ""},
       {"format", "h1b"},
-      {"family", "bitnet"},
-      {"families", {"bitnet"}},
+      {"family", family_name(f.config)},
+      {"families", {family_name(f.config)}},
       {"parameter_size", millions < 1000 ? fmt::format("{:.0f}M", millions) : fmt::format("{:.1f}B", millions / 1000)},
       {"quantization_level", f.weights}};
 }
@@ -308,11 +308,16 @@ std::string ollama_ps(std::span<const OllamaModel> models) {
 
 std::string ollama_show(const OllamaModel& m, const Tokenizer* tokenizer) {
   const auto& c = m.facts.config;
-  Json info{{"general.architecture", "bitnet"},       {"general.parameter_count", m.facts.parameters},
-            {"bitnet.context_length", c.context},     {"bitnet.embedding_length", c.hidden},
-            {"bitnet.block_count", c.layers},         {"bitnet.feed_forward_length", c.ffn},
-            {"bitnet.attention.head_count", c.heads}, {"bitnet.attention.head_count_kv", c.kv_heads},
-            {"bitnet.vocab_size", c.vocabulary}};
+  const std::string family(family_name(c));
+  Json info{{"general.architecture", family}, {"general.parameter_count", m.facts.parameters}};
+  for (const auto& [key, value] : {std::pair{".context_length", c.context},
+                                   {".embedding_length", c.hidden},
+                                   {".block_count", c.layers},
+                                   {".feed_forward_length", c.ffn},
+                                   {".attention.head_count", c.heads},
+                                   {".attention.head_count_kv", c.kv_heads},
+                                   {".vocab_size", c.vocabulary}})
+    info[family + key] = value;
   if (tokenizer != nullptr) info["tokenizer.chat_layout"] = name_of(tokenizer->chat_layout());
   return dump({{"modelfile", ""},
                {"parameters", ""},

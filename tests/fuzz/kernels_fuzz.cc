@@ -204,7 +204,10 @@ cpu::Output any_output(Input& in) {
 void check_matvec(Input& in) {
   const auto packing = any_packing(in);
   const auto columns = test::columns_for(packing, any_columns(in));
-  const auto w = any_matrix(in, packing, in.flag() ? ScaleGranularity::kRow : ScaleGranularity::kTensor, columns);
+  const bool grouped = packing == Packing::kT2 || packing == Packing::kT1_6;  // by group of columns too
+  const auto granularity = std::array{ScaleGranularity::kTensor, ScaleGranularity::kRow,
+                                      ScaleGranularity::kGroup}[in.number(0u, grouped ? 2u : 1u)];
+  const auto w = any_matrix(in, packing, granularity, columns);
   const auto begin = in.number(0u, w.view.groups), end = in.number(begin, w.view.groups);
   const auto output = any_output(in);
   test::Quantized x(scalar(), in.floats(columns), columns, packing);

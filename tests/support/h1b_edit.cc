@@ -30,14 +30,21 @@ constexpr std::array kHeaderFields{
     ONEBIT_FIELD(Header, data_offset),  Field{"reserved1", offsetof(Header, reserved1) + 88, 8},
     ONEBIT_FIELD(Header, xxh3)};
 
-constexpr std::array kConfigFields{
-    ONEBIT_FIELD(Config, architecture), ONEBIT_FIELD(Config, activation),
-    ONEBIT_FIELD(Config, layers),       ONEBIT_FIELD(Config, hidden),
-    ONEBIT_FIELD(Config, heads),        ONEBIT_FIELD(Config, kv_heads),
-    ONEBIT_FIELD(Config, head_dim),     ONEBIT_FIELD(Config, ffn),
-    ONEBIT_FIELD(Config, vocabulary),   ONEBIT_FIELD(Config, context),
-    ONEBIT_FIELD(Config, rms_epsilon),  ONEBIT_FIELD(Config, flags),
-    ONEBIT_FIELD(Config, rope_theta),   Field{"reserved", offsetof(Config, reserved) + 192, 8}};
+constexpr std::array kConfigFields{ONEBIT_FIELD(Config, architecture),
+                                   ONEBIT_FIELD(Config, activation),
+                                   ONEBIT_FIELD(Config, layers),
+                                   ONEBIT_FIELD(Config, hidden),
+                                   ONEBIT_FIELD(Config, heads),
+                                   ONEBIT_FIELD(Config, kv_heads),
+                                   ONEBIT_FIELD(Config, head_dim),
+                                   ONEBIT_FIELD(Config, ffn),
+                                   ONEBIT_FIELD(Config, vocabulary),
+                                   ONEBIT_FIELD(Config, context),
+                                   ONEBIT_FIELD(Config, rms_epsilon),
+                                   ONEBIT_FIELD(Config, flags),
+                                   ONEBIT_FIELD(Config, rope_theta),
+                                   ONEBIT_FIELD(Config, pooling),
+                                   Field{"reserved", offsetof(Config, reserved) + 188, 8}};
 
 constexpr std::array kEntryFields{ONEBIT_FIELD(DirectoryEntry, name_hash),
                                   ONEBIT_FIELD(DirectoryEntry, name_offset),

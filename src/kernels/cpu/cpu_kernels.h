@@ -67,7 +67,8 @@ struct Kernels {
   /// Rows of a tile of `multiply`; its ranges should begin at multiples of them.
   uint32_t tile_groups;
 
-  /// Decode: one token times the groups [begin, end) of w into y, which is that of row 0. Not for kPerGroup.
+  /// Decode: one token times the groups [begin, end) of w into y, which is that of row 0. With kPerGroup for t2
+  /// and t1_6 only.
   void (*matvec)(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y, Output output);
   /// Prefill and batches: all tokens of x times the groups [begin, end) of w into y [tokens][y_stride].
   /// `scratch` has multiply_scratch(w, tokens) bytes, 64-byte aligned.

@@ -3,7 +3,9 @@
 // register tiles of kTileGroups x kTileTokens.
 #pragma once
 
+#include "kernels/cpu/grouped.inl.h"
 #include "kernels/cpu/matvec.inl.h"
+#include "kernels/cpu/unpack.inl.h"
 
 namespace onebit {
 namespace {
@@ -15,56 +17,6 @@ constexpr uint32_t panel_columns(PackedMatrix::Kind kind) {
 
 constexpr size_t round_up(size_t n, size_t to) {
   return (n + to - 1) / to * to;
-}
-
-/// Columns in a unit, and its 64-byte blocks (format/packing.h).
-constexpr uint32_t unit_columns(PackedMatrix::Kind kind) {
-  return kind == PackedMatrix::kQ8 ? 4 : kind == PackedMatrix::kT2 ? 16 : kind == PackedMatrix::kT1_6 ? 20 : 128;
-}
-constexpr uint32_t unit_blocks(PackedMatrix::Kind kind) {
-  return kind == PackedMatrix::kS1_25 ? kSparseUnitBlocks : 1;
-}
-
-/// The four fields of x, each as bytes, `step` bytes apart.
-inline __attribute__((always_inline)) void store_fields(Simd::Bytes x, uint8_t* out, size_t step) {
-  const auto mask = Simd::splat_byte(3);
-  Simd::store_bytes(out, Simd::bit_and(x, mask));
-  Simd::store_bytes(out + step, Simd::bit_and(Simd::template shift_right<2>(x), mask));
-  Simd::store_bytes(out + 2 * step, Simd::bit_and(Simd::template shift_right<4>(x), mask));
-  Simd::store_bytes(out + 3 * step, Simd::bit_and(Simd::template shift_right<6>(x), mask));
-}
-
-inline void unpack_sparse(const uint8_t* blocks, const uint8_t* next, uint32_t count, uint8_t* out, size_t step) {
-  for (uint32_t i = 0; i < count; i += kSparseUnitBlocks, out += 4 * kSparseUnitParts * step) {
-    for (uint32_t line = i; line < i + kSparseUnitBlocks; ++line) Simd::prefetch(next + size_t{line} * 64);
-    each_part(blocks + size_t{i} * 64, [&]<uint32_t v>(Simd::Bytes codes) __attribute__((always_inline)) {
-      store_fields(Simd::look_up_s1_25(codes), out + 4 * v * step, step);
-    });
-  }
-}
-
-/// `count` blocks as 64-byte words of four columns each, `step` bytes apart: weights + 1 (ternary), or as `dot` takes
-/// them (q8). As many blocks from `next` on are fetched for later.
-template <PackedMatrix::Kind kind>
-void unpack_blocks(const uint8_t* blocks, const uint8_t* next, uint32_t count, uint8_t* out, size_t step) {
-  if constexpr (kind == PackedMatrix::kS1_25) return unpack_sparse(blocks, next, count, out, step);
-  constexpr uint32_t kWords = unit_columns(kind) / 4;
-  const auto mask = Simd::splat_byte(3);
-  for (uint32_t i = 0; i < count; ++i, out += kWords * step) {
-    const auto x = Simd::load_bytes(blocks + size_t{i} * 64);
-    Simd::prefetch(next + size_t{i} * 64);
-    if constexpr (kind == PackedMatrix::kQ8) {
-      Simd::store_bytes(out, signed_weights(x));
-    } else {
-      auto four = x;
-      if constexpr (kind == PackedMatrix::kT1_6) {
-        const auto trits = Simd::unpack_t1_6(x);
-        four = trits.four;
-        Simd::store_bytes(out + 4 * step, Simd::bit_and(Simd::template shift_right<6>(trits.fifth), mask));
-      }
-      store_fields(four, out, step);
-    }
-  }
 }
 
 /// acc[token][group] += panel · q over `words` words of four columns. The tile lives in registers.
@@ -105,10 +57,6 @@ void multiply_panel(const uint8_t* panel, const QuantizedRows& x, size_t column,
   if (t < x.tokens) multiply_tile<groups, 1>(panel, q + t * x.stride, x.stride, words, acc + t * kStride, kStride);
 }
 
-inline int32_t offset_of(PackedMatrix::Kind kind) {
-  return kind != PackedMatrix::kQ8 ? 1 : Simd::kSignedDot ? 0 : 128;
-}
-
 /// `groups` groups of 16 rows from `first` on, one scale for all columns. Scratch: panel, then acc [tokens][groups ·
 /// 16].
 template <PackedMatrix::Kind kind, int groups>
@@ -137,35 +85,6 @@ void multiply_rows(const PackedMatrix& w, uint32_t first, const QuantizedRows& x
       const auto value = Simd::mul(Simd::to_f32(sum), scale_of(w, first + g, x.scale[t]));
       store_rows(value, w.rows - (first + g) * 16, output, y + t * y_stride + size_t{first + g} * 16);
     }
-}
-
-/// A group of 16 rows whose columns have several scales: a float sum over integer sums, columns ascending. The
-/// whole group is unpacked, since these groups of columns need not begin where a block does.
-template <PackedMatrix::Kind kind>
-void multiply_grouped(const PackedMatrix& w, uint32_t row_group, const QuantizedRows& x, float* y, size_t y_stride,
-                      Output output, uint8_t* scratch) {
-  const uint8_t* blocks = w.data + row_group * w.group_bytes();
-  unpack_blocks<kind>(blocks, blocks + w.group_bytes(), w.blocks, scratch, 64);
-  const uint32_t count = (w.columns + w.scale_group - 1) / w.scale_group;
-  for (uint32_t t = 0; t < x.tokens; ++t) {
-    const int8_t* q = x.q + t * x.stride;
-    auto value = Simd::zero_f32();
-    for (uint32_t c = 0; c < count; ++c) {
-      const uint32_t begin = c * w.scale_group;
-      uint32_t end = w.columns - begin < w.scale_group ? w.columns : begin + w.scale_group;
-      if constexpr (kind == PackedMatrix::kS1_25) end = static_cast<uint32_t>(round_up(end, 16));  // see sparse_order
-      auto sum = Simd::zero_i32();
-      int32_t q_sum = 0;
-      for (uint32_t k = begin; k < end; ++k) q_sum += q[k];
-      for (uint32_t k = begin / 4; k < (end + 3) / 4; ++k)
-        sum = Simd::dot(sum, Simd::load_bytes(scratch + size_t{k} * 64),
-                        Simd::splat_i32(reinterpret_cast<const int32_t*>(q)[k]));
-      sum = Simd::sub(sum, Simd::splat_i32(offset_of(kind) * q_sum));
-      value = Simd::fma(Simd::to_f32(sum), Simd::load_f32(w.scales + (size_t{row_group} * count + c) * 16), value);
-    }
-    value = Simd::mul(value, Simd::splat_f32(x.scale[t]));
-    store_rows(value, w.rows - row_group * 16, output, y + t * y_stride + size_t{row_group} * 16);
-  }
 }
 
 /// Field `field` of a block's bytes as weights + 1, or a q8 block as `dot` takes it.
@@ -275,10 +194,8 @@ void multiply_of(const PackedMatrix& w, uint32_t begin, uint32_t end, const Quan
                  Output output, void* scratch) {
   auto* space = static_cast<uint8_t*>(scratch);
   uint32_t g = begin;
-  if (w.granularity == PackedMatrix::kPerGroup) {
-    for (; g < end; ++g) multiply_grouped<kind>(w, g, x, y, y_stride, output, space);
-    return;
-  }
+  if (w.granularity == PackedMatrix::kPerGroup)
+    return multiply_grouped<kind>(w, begin, end, x, y, y_stride, output, space);
   if (x.tokens < Simd::kPanelTokens) {
     for (; g + Simd::kFewTileGroups <= end; g += Simd::kFewTileGroups)
       multiply_few_rows<kind, Simd::kFewTileGroups>(w, g, x, 0, y, y_stride, output);
@@ -305,12 +222,15 @@ void multiply(const PackedMatrix& w, uint32_t begin, uint32_t end, const Quantiz
 }
 
 size_t multiply_scratch(const PackedMatrix& w, uint32_t tokens) {
-  if (w.granularity == PackedMatrix::kPerGroup) return (size_t{w.columns} / 4 + 40) * 64;  // whole units
+  if (w.granularity == PackedMatrix::kPerGroup) return grouped_scratch(w, tokens);
   if (tokens < Simd::kPanelTokens) return 0;
   return (size_t{panel_columns(w.kind)} / 4 * 64 + size_t{tokens} * 64) * Simd::kTileGroups;
 }
 
 void matvec(const PackedMatrix& w, uint32_t begin, uint32_t end, const QuantizedRows& x, float* y, Output output) {
+  if (w.granularity == PackedMatrix::kPerGroup)
+    return w.kind == PackedMatrix::kT2 ? matvec_grouped<PackedMatrix::kT2>(w, begin, end, x, y, output)
+                                       : matvec_grouped<PackedMatrix::kT1_6>(w, begin, end, x, y, output);
   switch (w.kind) {
     case PackedMatrix::kT2:
       return matvec_of<PackedMatrix::kT2>(w, begin, end, x, y, output);

@@ -19,30 +19,34 @@ const kSound = {
   "/apply-template": { messages },
   "/kv/save": { messages, file: '"x"' },
   "/kv/restore": { file: '"x"' },
+  "/v1/audio/speech": { input: `"${kMarker}"` },
 };
 const kNumbers = [
   "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "seed", "temperature", "top_p", "top_k", "min_p", "typical_p",
   "repetition_penalty", "repeat_penalty", "frequency_penalty", "presence_penalty", "dry_multiplier", "dry_base", "dry_allowed_length",
-  "dry_penalty_last_n", "xtc_probability", "xtc_threshold", "logprobs", "top_logprobs", "dimensions", "keep_alive", "truncation",
+  "dry_penalty_last_n", "xtc_probability", "xtc_threshold", "logprobs", "top_logprobs", "dimensions", "keep_alive", "truncation", "speed",
 ];
 const kOthers = [
   "model", "messages", "prompt", "input", "content", "tokens", "stop", "stop_sequences", "stream", "stream_options", "logit_bias", "echo", "suffix",
   "response_format", "tools", "tool_choice", "parallel_tool_calls", "grammar", "regex", "choice", "format", "text", "options", "system", "instructions",
   "metadata", "thinking", "reasoning", "include", "store", "raw", "images", "context", "template", "encoding_format", "pooling", "file", "user", "add_special",
-  "parse_special", "with_pieces", "add_generation_prompt", "continue_final_message", "ignore_eos", "dry_sequence_breakers", "previous_response_id",
+  "parse_special", "with_pieces", "add_generation_prompt", "continue_final_message", "ignore_eos", "voice", "instructions", "stream_format", "dry_sequence_breakers", "previous_response_id",
 ];
 const kNumberValues = ["-1", "0", "-0", "2147483648", "-2147483649", "4294967296", "9223372036854775808", "-9223372036854775809", "18446744073709551616", "NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1e-400", "0.5", "1".repeat(5000)];
 const kValues = [...kNumberValues, "null", "true", '""', '"\\u0000"', '"\\ud800"', '"\xff\xfe"', `"${"x".repeat(2000)}"`, "[]", "{}", "[[]]", '[{}]', '[null]', '{"type":1}', '[1e400]', '[-1]', '[9223372036854775808]', '{"a":NaN}', '[{"role":"user"}]', '[{"role":1,"content":2}]', '[{"role":"\xc3","content":"x"}]', '[{"type":"function"}]', '{"type":"json_schema"}'];
 
 const object = (fields) => `{${Object.entries(fields).map(([name, value]) => `"${name}":${value}`).join(",")}}`;
 
-/** Of a body that was answered, whatever it was. */
+/** Of a body that was answered, whatever it was. So many speeches at once are not spoken, and none without a voice. */
 const kAnswers = [200, 400, 403, 404, 413, 422];
+const kSpeechAnswers = [...kAnswers, 429, 501, 503];
 
 async function ask(server, path, body) {
   const { text, statuses } = await exchange(server.port, post(path, body, "Connection: close\r\n"), { ms: 30000 });
   const shown = `${path} ${body.slice(0, 300)}`;
-  assert.ok(kAnswers.includes(statuses[0]), `${shown}: ${text.slice(0, 500) || "no answer"}`);
+  const answers = path === "/v1/audio/speech" ? kSpeechAnswers : kAnswers;
+  assert.ok(answers.includes(statuses[0]), `${shown}: ${text.slice(0, 500) || "no answer"}`);
+  if (/Content-Type: audio\//i.test(text)) return statuses[0];
   const answer = Buffer.from(text.slice(text.indexOf("\r\n\r\n") + 4), "latin1");
   const words = new TextDecoder("utf-8", { fatal: true }).decode(answer);
   if (/Content-Type: application\/json/i.test(text)) JSON.parse(words);

@@ -16,6 +16,22 @@ const kSlow = [
   ["/v1/embeddings", { input: Array(100).fill(`${kMarker} vectors`) }],
   ["/api/chat", { messages }],
   ["/tokenize", { content: `${kMarker} `.repeat(8000) }],
+  ["/v1/audio/speech", { input: `${kMarker} and so on. `.repeat(60), response_format: "pcm" }],
+];
+const kUpgrade = "GET /v1/realtime?model=tiny-bitnet HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+/** A client's frame of up to 64 KB, masked with zeros. */
+function frame(payload, opcode = 1) {
+  const length = Buffer.alloc(2);
+  length.writeUInt16BE(payload.length);
+  return Buffer.concat([Buffer.from([0x80 | opcode, 0x80 | 126]), length, Buffer.alloc(4), payload]);
+}
+const event = (type, more = {}) => frame(Buffer.from(JSON.stringify({ type, ...more })));
+const kSound = Buffer.alloc(24000, 0x11).toString("base64");
+const kFrames = [
+  event("input_audio_buffer.append", { audio: kSound }), event("input_audio_buffer.commit"), event("response.create"), event("response.cancel"),
+  event("conversation.item.create", { item: { type: "message", role: "user", content: [{ type: "input_text", text: kMarker }] } }),
+  event("session.update", { session: { instructions: kMarker } }), event("nothing"), frame(Buffer.from("{")), frame(Buffer.from([0xff, 0xfe])), frame(Buffer.alloc(60000, 0x61)), frame(Buffer.alloc(100), 2), frame(Buffer.alloc(8), 9), frame(Buffer.alloc(200), 9),
+  frame(Buffer.from([0x03]), 8), Buffer.from([0x81]), Buffer.from([0x01, 0x05, 1, 2, 3, 4, 5]), Buffer.from([0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
 ];
 
 /** Opens a connection, does `act` with it, and is gone in one of three ways. */
@@ -57,6 +73,22 @@ const kVisits = {
       socket.pause();
       socket.write(post("/v1/completions", JSON.stringify({ ...long, stream: true, logprobs: 20, n: 8 })));
       await sleep(chance.below(700));
+    }),
+  talks: (port, chance) =>
+    visit(port, chance, async (socket) => {
+      socket.write(kUpgrade);
+      if (chance.is(0.8)) socket.resume();
+      await sleep(chance.below(60));
+      for (let i = chance.below(8); i > 0; --i) socket.write(chance.pick(kFrames));
+      await sleep(chance.below(300));
+    }),
+  speaks_a_form: (port, chance) =>
+    visit(port, chance, async (socket) => {
+      const body = `--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF${"\x11".repeat(chance.below(20000))}\r\n--x--\r\n`;
+      const text = post("/v1/audio/transcriptions", body, "Content-Type: multipart/form-data; boundary=x\r\n");
+      socket.write(Buffer.from(chance.is(0.5) ? text : half(text, chance), "latin1"));
+      socket.resume();
+      await sleep(chance.below(200));
     }),
   noise: (port, chance) =>
     visit(port, chance, async (socket) => {
