@@ -67,16 +67,6 @@ void add_tokenizer(GgufMetadata& m, const TokenizerData& data) {
 
 }  // namespace
 
-std::string_view name_of(Activation activation) {
-  switch (activation) {
-    case Activation::kSquaredRelu:
-      return "relu2";
-    case Activation::kSilu:
-      return "silu";
-  }
-  return "unknown";
-}
-
 std::string jinja_of(const ChatFormat& format) {
   std::string out = format.begin_with_bos ? "{{ bos_token }}" : "";
   out += "{% for message in messages %}";

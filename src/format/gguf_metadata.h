@@ -18,6 +18,4 @@ GgufMetadata gguf_metadata_of(const H1bFile& model, const TokenizerData& tokeniz
 /// A Jinja template that says the same as the format.
 std::string jinja_of(const ChatFormat& format);
 
-std::string_view name_of(Activation activation);
-
 }  // namespace onebit

@@ -4,7 +4,6 @@
 #include <filesystem>
 
 #include "base/utf8.h"
-#include "format/gguf_metadata.h"
 #include "format/import/gguf_tokenizer.h"
 #include "format/import/gguf_weights.h"
 
