@@ -1,5 +1,6 @@
 // The npm package openai, unchanged: the responses API, and embeddings.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
 import OpenAI from "openai";
 import { startServer } from "./harness.mjs";
@@ -128,6 +129,18 @@ test("more inputs than wait at once are answered in their order", async () => {
   assert.equal(data.length, 300);
   for (let i = 7; i < 300; ++i) assert.deepEqual(data[i].embedding, data[i % 7].embedding);
   assert.notDeepEqual(data[0].embedding, data[1].embedding);
+});
+
+test("a model made for embeddings pools as it was made to", async () => {
+  const file = `${process.env.WORK}/embedding.h1b`;
+  execFileSync(process.env.HALO, ["synth", "bitnet-embedding-0.6b", "--layers", "2", "--hidden", "128", "--heads", "2", "--kv-heads", "1", "--head-dim", "64", "--ffn", "256", "--vocabulary", "4096", "--context", "256", "-o", file]);
+  const own = await startServer(["-m", file]);
+  const vector = async (more) => (await own.json("/v1/embeddings", { input: "Paris is the capital of France.", ...more })).data[0].embedding;
+  const told = await vector({});
+  assert.equal(told.length, 128);
+  assert.deepEqual(told, await vector({ pooling: "last" }));
+  assert.notDeepEqual(told, await vector({ pooling: "mean" }));
+  assert.equal(await own.stop(), 0);
 });
 
 test("embeddings that cannot be", async () => {
