@@ -8,8 +8,8 @@ fail() { printf '%s: %s\n' "$program" "$*" >&2; exit 1; }
 
 # What a release build needs from Debian. Mirrors the find_package lines of CMakeLists.txt.
 build_packages=(g++ cmake ninja-build pkg-config libexpected-dev libcli11-dev nlohmann-json3-dev libfmt-dev
-  libpcre2-dev libxxhash-dev libedit-dev libboost1.81-dev prometheus-cpp-dev libspdlog-dev libsystemd-dev
-  libpocketsphinx-dev pocketsphinx-en-us flite1-dev)
+  libpcre2-dev libutf8proc-dev libxxhash-dev libedit-dev libboost1.81-dev prometheus-cpp-dev libspdlog-dev libsystemd-dev
+  libpocketsphinx-dev pocketsphinx-en-us flite1-dev libcurl4-openssl-dev libssl-dev ca-certificates)
 
 # missing_packages PACKAGE…: those of them that are not installed, one a line.
 missing_packages() {

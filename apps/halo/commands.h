@@ -23,7 +23,9 @@ void add_bench(CLI::App& app, int& exit_code);
 void add_roofline(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
 void add_export(CLI::App& app, int& exit_code);
+void add_pull(CLI::App& app, int& exit_code);
 void add_list(CLI::App& app);
+void add_rm(CLI::App& app, int& exit_code);
 void add_completion(CLI::App& app);
 void add_man(CLI::App& app, int& exit_code);
 

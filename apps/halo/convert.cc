@@ -7,18 +7,11 @@
 #include "format/import/hf_tokenizer.h"
 #include "halo/commands.h"
 #include "halo/common.h"
+#include "halo/convert.h"
 #include "halo/progress.h"
 
 namespace onebit::halo {
 namespace {
-
-struct ConvertArguments {
-  ConvertOptions options;
-  std::string packing = "t1_6";
-  std::string head = "q8";
-  std::string chat_layout;
-  bool json = false;
-};
 
 /// The name of a layout, or a .json file that describes one.
 Result<ChatChoice> read_chat_choice(const std::string& given) {
@@ -30,6 +23,8 @@ Result<ChatChoice> read_chat_choice(const std::string& given) {
   ASSIGN_OR_RETURN(auto format, parse_chat_description(text, given));
   return ChatChoice{ChatLayout::kDescribed, std::move(format)};
 }
+
+}  // namespace
 
 Status convert(ConvertArguments& a) {
   auto& o = a.options;
@@ -78,7 +73,25 @@ Status convert(ConvertArguments& a) {
   return {};
 }
 
-}  // namespace
+void ConvertArguments::add_to(CLI::App& command) {
+  command
+      .add_option(
+          "--packing", packing,
+          "Ternary weights: t1_6 (1.6 bits each), t2 (2 bits; faster on few cores without AVX-512), or s1_25 (1.25 "
+          "bits) for models trained 3:4 sparse")
+      ->check(CLI::IsMember({"t2", "t1_6", "s1_25"}))
+      ->capture_default_str();
+  command.add_flag("--force", options.packings.force_sparse,
+                   "For s1_25: change the weights of a model that was not trained for it, and print how much");
+  command.add_option("--head", head, "Output layer: q8 (int8 rows), f16 or bf16")
+      ->check(CLI::IsMember({"q8", "f16", "bf16"}))
+      ->capture_default_str();
+  command
+      .add_option("--chat-layout", chat_layout,
+                  "Instead of the one recognised: " + chat_layout_names() + ", or a .json file that describes one")
+      ->type_name("NAME|FILE");
+  command.add_option("--licence", options.licence, "The weights' licence, kept in the file");
+}
 
 void add_convert(CLI::App& app, int& exit_code) {
   auto a = std::make_shared<ConvertArguments>();
@@ -91,24 +104,8 @@ void add_convert(CLI::App& app, int& exit_code) {
   command->add_option("-o,--output", a->options.output, "The file to write; an old one is replaced when all went well")
       ->required()
       ->type_name("FILE");
-  command
-      ->add_option(
-          "--packing", a->packing,
-          "Ternary weights: t1_6 (1.6 bits each), t2 (2 bits; faster on few cores without AVX-512), or s1_25 (1.25 "
-          "bits) for models trained 3:4 sparse")
-      ->check(CLI::IsMember({"t2", "t1_6", "s1_25"}))
-      ->capture_default_str();
-  command->add_flag("--force", a->options.packings.force_sparse,
-                    "For s1_25: change the weights of a model that was not trained for it, and print how much");
-  command->add_option("--head", a->head, "Output layer: q8 (int8 rows), f16 or bf16")
-      ->check(CLI::IsMember({"q8", "f16", "bf16"}))
-      ->capture_default_str();
-  command
-      ->add_option("--chat-layout", a->chat_layout,
-                   "Instead of the one recognised: " + chat_layout_names() + ", or a .json file that describes one")
-      ->type_name("NAME|FILE");
+  a->add_to(*command);
   command->add_option("--name", a->options.name, "The model's name; the folder's or the one in the file where absent");
-  command->add_option("--licence", a->options.licence, "The weights' licence, kept in the file");
   command->add_flag("--json", a->json, "Print one JSON object: file, bytes, chat_layout");
   command->footer(
       "Reads BitNet b1.58 models as microsoft/bitnet-b1.58-2B-4T (packed) and its -bf16 masters are stored:\n"

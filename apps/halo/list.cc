@@ -21,11 +21,14 @@ void print_json(const std::vector<FoundModel>& models) {
     if (const auto file = H1bFile::open(model.path)) {
       entry["bytes"] = file->file_bytes();
       entry["title"] = file->provenance("name");
+      if (const auto licence = file->provenance("licence"); !licence.empty()) entry["licence"] = licence;
     } else {
       entry["error"] = file.error().message;
     }
     list.push_back(std::move(entry));
   }
+  for (const auto& pull : find_unfinished_pulls())
+    list.push_back({{"name", pull.name}, {"path", pull.path}, {"bytes", pull.bytes}, {"unfinished", true}});
   fmt::print("{}\n", list.dump(2));
 }
 
@@ -35,6 +38,9 @@ void print_table(const std::vector<FoundModel>& models) {
     const auto size = file ? fmt::format("{:.1f} MB", static_cast<double>(file->file_bytes()) / 1e6) : "unreadable";
     fmt::print("{:<24} {:>12}  {}\n", model.name, size, model.path);
   }
+  for (const auto& pull : find_unfinished_pulls())
+    fmt::print("{:<24} {:>12}  {} (unfinished: 'halo pull {}' goes on, 'halo rm {}' removes it)\n", pull.name,
+               fmt::format("{:.1f} MB", static_cast<double>(pull.bytes) / 1e6), pull.path, pull.name, pull.name);
   fmt::print(stderr, "sought in: {}\n", fmt::join(model_folders(), ", "));
 }
 
@@ -42,9 +48,9 @@ void print_table(const std::vector<FoundModel>& models) {
 
 void add_list(CLI::App& app) {
   auto a = std::make_shared<ListArguments>();
-  auto* command = app.add_subcommand("list", "The models that can be named");
-  command->add_flag("--json", a->json, "One JSON array");
-  command->add_flag("--names", a->names, "Names only, one a line");
+  auto* command = app.add_subcommand("list", "The models that can be named, and pulls that were not finished");
+  command->add_flag("--json", a->json, "One JSON array; what is not finished is marked so");
+  command->add_flag("--names", a->names, "Names of models only, one a line");
   command->footer(
       "Models are sought in $HALO_MODELS (folders separated by colons), $XDG_DATA_HOME/1bit/models,\n"
       "1bit/models in each of $XDG_DATA_DIRS, and beside the program.");

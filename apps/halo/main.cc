@@ -59,6 +59,7 @@ int run(int argc, char** argv) {
       "  halo chat                                    a conversation\n"
       "  halo run -n 40 \"Once upon a time\"            text that goes on\n"
       "  halo convert FOLDER -o model.h1b             a Hugging Face folder to a model file\n"
+      "  halo pull OWNER/NAME                         the same from a host: fetched, checked, converted\n"
       "  halo COMMAND --help                          everything about a command\n"
       "\nExit codes: 0 done, 1 failed (one sentence on standard error says why), 2 wrong usage.");
   int exit_code = 0;
@@ -80,7 +81,9 @@ int run(int argc, char** argv) {
   add_roofline(app, exit_code);
   add_report(app, exit_code);
   add_export(app, exit_code);
+  add_pull(app, exit_code);
   add_list(app);
+  add_rm(app, exit_code);
   add_completion(app);
   add_man(app, exit_code);
   app.failure_message(usage_error);

@@ -6,12 +6,15 @@
 #include <map>
 
 #include "halo/suggest.h"
+#include "hub/part_record.h"
 
 namespace onebit::halo {
 namespace {
 
 namespace fs = std::filesystem;
 constexpr std::string_view kExtension = ".h1b";
+constexpr const char* kDownloads = ".downloads";
+constexpr std::string_view kBetween = "--";  // owner and name, neither of which can hold it
 constexpr const char* kBundled = "tiny-bitnet";
 
 std::string environment(const char* name, const std::string& fallback) {
@@ -29,12 +32,17 @@ void add_split(std::vector<std::string>& folders, const std::string& list, const
 
 }  // namespace
 
-std::vector<std::string> model_folders() {
+std::vector<std::string> own_model_folders() {
   std::vector<std::string> folders;
   add_split(folders, environment("HALO_MODELS", ""), "");
   const auto home = environment("HOME", "");
   const auto data_home = environment("XDG_DATA_HOME", home.empty() ? "" : home + "/.local/share");
   if (!data_home.empty()) folders.push_back(data_home + "/1bit/models");
+  return folders;
+}
+
+std::vector<std::string> model_folders() {
+  auto folders = own_model_folders();
   add_split(folders, environment("XDG_DATA_DIRS", "/usr/local/share:/usr/share"), "/1bit/models");
   std::error_code error;
   const auto program = fs::read_symlink("/proc/self/exe", error).parent_path();
@@ -54,6 +62,29 @@ std::vector<FoundModel> find_models() {
   models.reserve(found.size());
   for (const auto& [name, path] : found) models.push_back({name, path});
   return models;
+}
+
+std::string download_folder(const std::string& models_folder, const hub::RepoName& repo) {
+  return fmt::format("{}/{}/{}{}{}", models_folder, kDownloads, repo.owner, kBetween, repo.name);
+}
+
+std::vector<UnfinishedPull> find_unfinished_pulls() {
+  std::vector<UnfinishedPull> found;
+  for (const auto& models : own_model_folders()) {
+    std::error_code error;
+    const auto downloads = fs::path(models) / kDownloads;
+    for (auto it = fs::directory_iterator(downloads, error); !error && it != fs::directory_iterator();
+         it.increment(error)) {
+      auto name = it->path().filename().string();
+      const size_t between = name.find(kBetween);
+      if (between == std::string::npos || it->symlink_status(error).type() != fs::file_type::directory) continue;
+      name.replace(between, kBetween.size(), "/");
+      if (hub::parse_repo_name(name))
+        found.push_back({std::move(name), it->path().string(), hub::fetched_bytes(it->path().string())});
+    }
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  return found;
 }
 
 Result<std::string> model_path(const std::string& given) {

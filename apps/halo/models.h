@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "hub/repo.h"
 
 namespace onebit::halo {
 
@@ -12,6 +13,10 @@ namespace onebit::halo {
 /// (~/.local/share/…), then 1bit/models in $XDG_DATA_DIRS (/usr/local/share, /usr/share), then the models beside
 /// the program.
 std::vector<std::string> model_folders();
+
+/// Of those, the user's own: the ones of $HALO_MODELS and $XDG_DATA_HOME. In the first, `halo pull` puts models; in
+/// these only, `halo rm` removes any.
+std::vector<std::string> own_model_folders();
 
 struct FoundModel {
   std::string name;  // file name without .h1b
@@ -24,5 +29,16 @@ std::vector<FoundModel> find_models();
 /// The file that `given` means: a path where it is one (it exists, holds a slash or ends in .h1b), else a name.
 /// Empty: $HALO_MODEL, else the bundled model.
 Result<std::string> model_path(const std::string& given);
+
+/// Where `halo pull OWNER/NAME` keeps what it has fetched until that is converted: FOLDER/.downloads/OWNER--NAME.
+std::string download_folder(const std::string& models_folder, const hub::RepoName& repo);
+
+struct UnfinishedPull {
+  std::string name;    // OWNER/NAME
+  std::string path;    // its download_folder()
+  uint64_t bytes = 0;  // that have been fetched
+};
+/// In the user's own folders, sorted by name.
+std::vector<UnfinishedPull> find_unfinished_pulls();
 
 }  // namespace onebit::halo

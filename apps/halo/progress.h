@@ -1,9 +1,11 @@
-// A progress bar on a terminal; nothing elsewhere.
+// Progress on a terminal; nothing elsewhere.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <string_view>
+
+#include "hub/rate.h"
 
 namespace onebit::halo {
 
@@ -21,6 +23,24 @@ class ProgressBar {
   bool active_;  // standard error is a terminal
   bool drawn_ = false;
   std::chrono::steady_clock::time_point begin_, last_;
+};
+
+/// The same of what comes from elsewhere, at a pace that changes: with its rate and the time that is left.
+class TransferBar {
+ public:
+  TransferBar();
+  ~TransferBar();
+  TransferBar(const TransferBar&) = delete;
+  TransferBar& operator=(const TransferBar&) = delete;
+
+  /// `phase`: what is being done with `what`.
+  void update(uint64_t done, uint64_t total, std::string_view phase, std::string_view what);
+
+ private:
+  bool active_;
+  bool drawn_ = false;
+  hub::RateMeter meter_;
+  std::chrono::steady_clock::time_point last_;
 };
 
 /// Lines on standard error of which only the last matters: each takes the place of the one before on a terminal.

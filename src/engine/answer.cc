@@ -38,7 +38,8 @@ Answer::Answer(const Tokenizer& tokenizer, const ModelConfig& config, const Gene
       params_(params),
       limit_(config.context - static_cast<uint32_t>(prompt.size())),
       sampler_(params.sampling, prompt),
-      decoder_(tokenizer, true),
+      // A grammar's text is all of its tokens' bytes, a space at the beginning too.
+      decoder_(tokenizer, true, !params.grammar && tokenizer.takes_space(prompt)),
       stops_(params.stop, params.stop_before) {
   if (params.max_tokens > 0) limit_ = std::min(limit_, params.max_tokens);
   if (params.grammar) matcher_.emplace(params.grammar);

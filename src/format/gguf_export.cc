@@ -386,6 +386,9 @@ Result<GgufSummary> export_gguf(const H1bFile& model, const std::string& path, c
   ASSIGN_OR_RETURN(const auto* architecture, choose_architecture(model, options.architecture));
   RETURN_IF_ERROR(check_rope(model));
   ASSIGN_OR_RETURN(const auto tokenizer, model.tokenizer());
+  if (tokenizer.pre_tokenizer == PreTokenizer::kSentencePiece)
+    return fail("{}: its tokenizer is SentencePiece's, and this version writes GGUF files of byte-level ones only",
+                model.path());
   auto metadata = gguf_metadata_of(model, tokenizer, *architecture);
   Exporter exporter(model, options, *architecture, metadata);
   ASSIGN_OR_RETURN(const auto entries, exporter.entries());

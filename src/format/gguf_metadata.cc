@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "format/byte_alphabet.h"
+#include "format/ggml_pre_tokenizer.h"
 
 namespace onebit {
 namespace {
@@ -33,24 +34,28 @@ std::string description_of(const ChatFormat& format) {
 }
 
 void add_vocabulary(GgufMetadata& m, const TokenizerData& data) {
-  constexpr int32_t kNormal = 1, kControl = 3, kUnused = 5;
+  constexpr int32_t kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5;
   std::vector<std::string> tokens, merges;
   std::vector<int32_t> types;
+  std::vector<bool> added(data.tokens.size());
+  for (const auto* ids : {&data.added, &data.added_after_nfc})
+    for (const TokenId id : *ids) added[static_cast<size_t>(id)] = true;
   for (size_t id = 0; id < data.tokens.size(); ++id) {
-    const bool unused = data.tokens[id].empty();
-    tokens.push_back(unused             ? fmt::format("<|unused_{}|>", id)
-                     : data.special[id] ? data.tokens[id]
-                                        : bytes_to_alphabet(data.tokens[id]));
-    types.push_back(unused ? kUnused : data.special[id] ? kControl : kNormal);
+    const auto& token = data.tokens[id];
+    const bool plain = data.special[id] || added[id];  // as it is, not in the alphabet
+    tokens.push_back(token.empty() ? fmt::format("<|unused_{}|>", id) : plain ? token : bytes_to_alphabet(token));
+    types.push_back(token.empty() ? kUnused : data.special[id] ? kControl : added[id] ? kUserDefined : kNormal);
   }
   const auto text = [&](TokenId id) { return bytes_to_alphabet(data.tokens[static_cast<size_t>(id)]); };
   for (const auto& merge : data.merges) merges.push_back(text(merge.left) + " " + text(merge.right));
   m.add("tokenizer.ggml.model", "gpt2");
-  m.add("tokenizer.ggml.pre", "llama-bpe");
+  m.add("tokenizer.ggml.pre", ggml_pre_tokenizer_name(data));
   m.add("tokenizer.ggml.tokens", tokens);
   m.add("tokenizer.ggml.token_type", types);
   m.add("tokenizer.ggml.merges", merges);
   m.add("onebit.ignore_merges", data.ignore_merges);
+  m.add("onebit.nfc", data.nfc);
+  if (!data.added_after_nfc.empty()) m.add("onebit.added_after_nfc", data.added_after_nfc);
 }
 
 void add_tokenizer(GgufMetadata& m, const TokenizerData& data) {

@@ -267,10 +267,13 @@ const std::vector<SynthPreset>& synth_presets() {
 }
 
 Result<TokenizerData> resize_tokenizer(const TokenizerData& base, uint32_t vocabulary) {
+  if (base.pre_tokenizer == PreTokenizer::kSentencePiece || !base.added.empty() || !base.added_after_nfc.empty())
+    return fail("tokenizer: only a byte-level one without added tokens can be given another size");
   TokenizerData out;
   out.pre_tokenizer = base.pre_tokenizer;
   out.chat = base.chat;
   out.ignore_merges = base.ignore_merges;
+  out.nfc = base.nfc;
   std::vector<TokenId> specials;
   for (size_t id = 0; id < base.tokens.size(); ++id)
     if (base.special[id]) specials.push_back(static_cast<TokenId>(id));

@@ -1,4 +1,4 @@
-// Pieces -> token ids by merging byte pairs.
+// Pieces -> token ids by merging pairs of neighbours.
 #pragma once
 
 #include <array>
@@ -11,8 +11,9 @@
 
 namespace onebit {
 
-/// Begins with one token a byte and applies, while there is one, the merge of the lowest rank, the
-/// leftmost among equals (as Hugging Face's tokenizers does). Immutable: any number of threads.
+/// Begins with one token a byte (SentencePiece: a character, or its bytes where it is no token) and applies, while
+/// there is one, the merge of the lowest rank, the leftmost among equals (as Hugging Face's tokenizers does).
+/// Immutable: any number of threads.
 class BytePairEncoder {
  public:
   /// `data` must be valid and must outlive the encoder.
@@ -26,7 +27,8 @@ class BytePairEncoder {
   static constexpr size_t kShortPiece = 64;
   /// The two ways to merge, which give the same ids. Quadratic, but quicker on a word:
   void merge_short(std::string_view piece, std::vector<TokenId>& ids) const;
-  /// O(n log n). Ranks and places share 64 bits, so a piece above 4 GiB is merged in parts of that size.
+  /// O(n log n). Ranks and places share 64 bits, so a piece above 4 GiB is merged in parts of that size, whatever they
+  /// cut.
   void merge_long(std::string_view piece, std::vector<TokenId>& ids) const;
 
  private:
@@ -42,18 +44,26 @@ class BytePairEncoder {
   };
 
   void index_pairs();
+  /// Of those by bytes that ignore_merges or SentencePiece's first step look up.
   void index_tokens();
   uint64_t hash(uint64_t key) const;
   Merge find(TokenId left, TokenId right) const;
   TokenId find_token(std::string_view piece) const;
+  /// With words_: where the word ends that begins `piece`; no merge reaches past it.
+  size_t word_end(std::string_view piece) const;
+  /// The tokens that merging begins with; `out` has room for one a byte. How many there are.
+  size_t begin(std::string_view piece, TokenId* out) const;
+  size_t begin_with_characters(std::string_view piece, TokenId* out) const;
   void merge_part(std::string_view part, std::vector<TokenId>& ids) const;
 
   const TokenizerData& data_;
+  const bool characters_;  // SentencePiece
+  bool words_ = false;     // SentencePiece, and no token has a space after anything but a space
   std::array<TokenId, 256> byte_tokens_{};
   // Open addressing with linear probing, at most half full.
   uint64_t seed_ = 0;
   std::vector<PairSlot> pairs_;
-  std::vector<TokenId> tokens_;  // by the hash of their bytes; -1: free. Empty without ignore_merges
+  std::vector<TokenId> tokens_;  // by the hash of their bytes; -1: free. Empty where nothing looks tokens up
 };
 
 }  // namespace onebit

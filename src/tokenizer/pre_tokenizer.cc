@@ -29,22 +29,40 @@ constexpr char kNewNumbers[] =
     "\\x{10D40}-\\x{10D49}\\x{116D0}-\\x{116E3}\\x{11BF0}-\\x{11BF9}\\x{11F50}-\\x{11F59}\\x{16130}-\\x{16139}"
     "\\x{16D70}-\\x{16D79}\\x{1CCF0}-\\x{1CCF9}\\x{1D2C0}-\\x{1D2D3}\\x{1E4F0}-\\x{1E4F9}\\x{1E5F1}-\\x{1E5FA}";
 
-// The pattern of LLaMA-3's tokenizer.json,
+// The patterns of the models' tokenizer.json files, with three changes that keep their meaning: the letters and numbers
+// above; \s written out, since PCRE2's also matches U+180E, which left White_Space in Unicode 6.3; and possessive
+// repetitions where giving back what they took could not lead to a match.
+//
+// LLaMA-3's is
 //   (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
-// with three changes that keep its meaning: the letters and numbers above; \s written out, since PCRE2's also
-// matches U+180E, which left White_Space in Unicode 6.3; and possessive repetitions where giving back what
-// they took could not lead to a match.
-std::string llama3_pattern() {
-  return fmt::format(
-      "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-      "|[^\\r\\n{L}{N}]?+[{L}]++"
-      "|[{N}]{{1,3}}+"
-      "| ?+[^{S}{L}{N}]++[\\r\\n]*+"
-      "|{S}*[\\r\\n]++"
-      "|{S}+(?![^{S}])"
-      "|{S}++",
-      fmt::arg("L", std::string("\\p{L}") + kNewLetters), fmt::arg("N", std::string("\\p{N}") + kNewNumbers),
-      fmt::arg("S", "\\p{White_Space}"));
+// and Qwen2's the same with \p{N} instead of \p{N}{1,3}.
+constexpr char kLlama3Form[] =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+    "|[^\\r\\n{L}{N}]?+[{L}]++"
+    "|[{N}]{digits}"
+    "| ?+[^{S}{L}{N}]++[\\r\\n]*+"
+    "|{S}*[\\r\\n]++"
+    "|{S}+(?![^{S}])"
+    "|{S}++";
+
+// GPT-2's, the one that a ByteLevel pre-tokenizer with use_regex brings along:
+//   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+constexpr char kGpt2Form[] =
+    "'s|'t|'re|'ve|'m|'ll|'d"
+    "| ?+[{L}]++"
+    "| ?+[{N}]++"
+    "| ?+[^{S}{L}{N}]++"
+    "|{S}+(?![^{S}])"
+    "|{S}++";
+
+/// Empty where text is not cut.
+std::string pattern_of(PreTokenizer kind) {
+  if (kind == PreTokenizer::kSentencePiece) return {};
+  const std::string letters = std::string("\\p{L}") + kNewLetters;
+  const std::string numbers = std::string("\\p{N}") + kNewNumbers;
+  return fmt::format(fmt::runtime(kind == PreTokenizer::kGpt2 ? kGpt2Form : kLlama3Form), fmt::arg("L", letters),
+                     fmt::arg("N", numbers), fmt::arg("S", "\\p{White_Space}"),
+                     fmt::arg("digits", kind == PreTokenizer::kQwen2 ? "" : "{1,3}+"));
 }
 
 struct Free {
@@ -62,7 +80,7 @@ std::string pcre2_message(int code) {
 }  // namespace
 
 struct PieceSplitter::Impl {
-  std::unique_ptr<pcre2_code, Free> code;
+  std::unique_ptr<pcre2_code, Free> code;              // none: text is not cut
   std::unique_ptr<pcre2_match_context, Free> context;  // read-only after creation
   bool jit = false;
 };
@@ -72,13 +90,12 @@ struct PieceSplitter::Cursor::Match {
 };
 
 Result<PieceSplitter> PieceSplitter::create(PreTokenizer kind) {
-  if (kind != PreTokenizer::kLlama3)
-    return fail("pre-tokenizer: found {}, this version knows 1 (llama3)", static_cast<uint32_t>(kind));
   auto impl = std::make_unique<Impl>();
+  const std::string pattern = pattern_of(kind);
+  if (pattern.empty()) return PieceSplitter(std::move(impl));
   int error = 0;
   PCRE2_SIZE offset = 0;
   // Anchored: the alternatives cover every character, so each piece begins where the last one ended.
-  const std::string pattern = llama3_pattern();
   impl->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
                                  PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, &error, &offset, nullptr));
   if (!impl->code)
@@ -113,7 +130,9 @@ PieceSplitter::Cursor::~Cursor() = default;
 
 void PieceSplitter::Cursor::restart(std::string_view text) {
   rest_ = text;
-  find_stretch();
+  if (splitter_.impl_->code) return find_stretch();
+  stretch_ = invalid_ = {};
+  position_ = 0;
 }
 
 /// Splits the front of rest_ into valid characters (stretch_) and the invalid bytes that follow them.
@@ -135,7 +154,7 @@ void PieceSplitter::Cursor::find_stretch() {
 std::string_view PieceSplitter::Cursor::next() {
   if (position_ == stretch_.size()) {
     if (!invalid_.empty()) return std::exchange(invalid_, {});
-    if (rest_.empty()) return {};
+    if (rest_.empty() || !splitter_.impl_->code) return std::exchange(rest_, {});
     find_stretch();
     if (stretch_.empty()) return std::exchange(invalid_, {});
   }

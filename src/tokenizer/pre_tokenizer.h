@@ -1,4 +1,4 @@
-// Text -> pieces, the stretches inside which byte pairs may merge.
+// Text -> pieces, the stretches inside which tokens may merge.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,8 @@
 
 namespace onebit {
 
-/// A compiled pattern. Immutable: any number of threads may hold cursors over one object.
+/// A compiled pattern, or none (SentencePiece): then a text is one piece. Immutable: any number of threads may hold
+/// cursors over one object.
 class PieceSplitter {
  public:
   /// Fails only where PCRE2 cannot compile the pattern (a library without Unicode support).
@@ -19,7 +20,7 @@ class PieceSplitter {
   PieceSplitter& operator=(PieceSplitter&&) noexcept;
   ~PieceSplitter();
 
-  /// Whether the pattern runs as machine code; otherwise PCRE2's interpreter gives the same pieces.
+  /// Whether there is a pattern that runs as machine code; otherwise PCRE2's interpreter gives the same pieces.
   bool uses_jit() const;
   /// For tests of the interpreter.
   void disable_jit();

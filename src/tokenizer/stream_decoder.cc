@@ -7,8 +7,7 @@
 namespace onebit {
 
 std::string StreamDecoder::push(TokenId id) {
-  if (skip_special_ && tokenizer_.is_special(id)) return {};
-  held_ += tokenizer_.token_bytes(id);
+  held_ += tokenizer_.token_text(id, skip_special_, begins_);
   // The suffix begins at the lead byte of a character, so replacing what is before it by itself gives the
   // same as replacing the whole.
   const size_t certain = held_.size() - utf8_incomplete_suffix(held_);

@@ -1,4 +1,5 @@
-// Byte-level BPE (Sennrich et al. 2016, on bytes as in GPT-2) with LLaMA-3's pre-tokenizer.
+// Byte-pair encoding (Sennrich et al. 2016): on bytes as in GPT-2, after the pre-tokenizer of LLaMA-3, GPT-2 or Qwen2,
+// or on characters as in SentencePiece (Kudo and Richardson 2018), as the model's vocabulary was made.
 #pragma once
 
 #include <memory>
@@ -26,16 +27,24 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  /// Token ids of any bytes, valid UTF-8 or not; no BOS is added. decode(encode(text)) == text.
-  /// Time is O(n log n) in the longest piece, whatever the text.
+  /// Token ids of any bytes, valid UTF-8 or not; no BOS is added. decode(encode(text)) is the text, but for what the
+  /// vocabulary's normalization does: its NFC where the data says nfc; with SentencePiece U+2581 comes back as a space,
+  /// and a space at the beginning is lost where the data says prefix_unless_space. Time is O(n log n) in the longest
+  /// piece, whatever the text.
   std::vector<TokenId> encode(std::string_view text, SpecialTokens special) const;
-  /// Appends to `ids`.
+  /// Appends to `ids`, which are what stands before the text.
   void encode(std::string_view text, SpecialTokens special, std::vector<TokenId>& ids) const;
 
-  /// The bytes of all tokens one after another; ids outside the vocabulary are skipped. Bytes may end
+  /// The text of all tokens one after another; ids outside the vocabulary are skipped. Bytes may end
   /// inside a character: StreamDecoder holds such back.
   std::string decode(std::span<const TokenId> ids, bool skip_special) const;
-  /// Bytes of one token (a special token's name); empty for an id outside the vocabulary.
+  /// What decode() adds for this token, and whether encode() would put a space before what comes next, which is then
+  /// not the text's. `begins` begins as takes_space() of the ids before.
+  std::string_view token_text(TokenId id, bool skip_special, bool& begins) const;
+  /// Whether encode() puts a space of the vocabulary's own before a text after `before`: SentencePiece only, where
+  /// nothing or, as the data says, just a special or added token stands before.
+  bool takes_space(std::span<const TokenId> before) const;
+  /// Bytes of one token (a special token's name), that space included; empty for an id outside the vocabulary.
   std::string_view token_bytes(TokenId id) const;
 
   size_t vocabulary_size() const;
@@ -50,6 +59,7 @@ class Tokenizer {
 
  private:
   struct Impl;
+  class Encoding;
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -18,6 +18,7 @@ using Layers = std::map<std::string, std::set<std::string>>;
 const Layers kAllowed{
     {"base", {}},
     {"format", {"base"}},
+    {"hub", {"base", "format"}},
     {"tokenizer", {"base", "format"}},
     {"grammar", {"base", "format", "tokenizer"}},
     {"kernels", {"base", "format"}},

@@ -5,7 +5,7 @@
 
 halo --help
 expect_status 0
-for subcommand in chat voice run ppl batch tokenize detokenize convert synth inspect verify list completion man bench roofline export report burnin gate grammar; do
+for subcommand in chat voice run ppl batch tokenize detokenize convert synth inspect verify pull list rm completion man bench roofline export report burnin gate grammar; do
   halo --help
   expect_out "^  $subcommand "
   halo "$subcommand" --help

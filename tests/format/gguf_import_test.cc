@@ -206,6 +206,24 @@ TEST_F(GgufImport, ScalesThatVanishAreRefusedByF16AndKeptByTernaryBlocks) {
   expect_same_model(model, back());
 }
 
+TEST_F(GgufImport, OtherPreTokenizersAndAddedTokensComeBack) {
+  for (const auto kind : {PreTokenizer::kQwen2, PreTokenizer::kGpt2})
+    for (const bool nfc : {false, true}) {
+      auto parts = tiny_parts(wide_config());
+      auto& t = parts.tokenizer;
+      t.pre_tokenizer = kind;
+      t.nfc = nfc;
+      t.tokens[280] = "<think> it's";
+      t.tokens[281] = "  ";
+      t.added = {280};
+      (nfc ? t.added_after_nfc : t.added).push_back(281);
+      RandomWeights source(parts.config, 1, 0.5f, 0.5);
+      const auto model = write(parts, source);
+      export_model(model, {});
+      expect_same_model(model, back());
+    }
+}
+
 TEST_F(GgufImport, DescribedChatLayoutsComeBack) {
   auto parts = tiny_parts(wide_config());
   parts.tokenizer.chat = {ChatLayout::kDescribed,

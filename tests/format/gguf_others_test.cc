@@ -72,7 +72,7 @@ TEST_F(GgufOfOthers, AFileWithoutOurKeysIsTheSameModel) {
   EXPECT_EQ(tensors_of(file), tensors_of(*model_));
   const auto tokenizer = *file.tokenizer();
   EXPECT_EQ(tokenizer.chat.layout, ChatLayout::kNone) << "the template's markers are no tokens here";
-  EXPECT_TRUE(tokenizer.ignore_merges) << "as programs that read llama-bpe do";
+  EXPECT_FALSE(tokenizer.ignore_merges) << "the pre-tokenizer's name says so";
   EXPECT_EQ(tokenizer.stop_tokens, std::vector<TokenId>{299});
   EXPECT_EQ(tokenizer.bos, 298);
   EXPECT_TRUE(notes_.empty());
@@ -353,8 +353,8 @@ TEST_F(GgufOfOthers, TokensAndMergesThatMakeNoSenseAreNamed) {
       set(key, gguf_value(kGU32, id), {key, "not a special token"});
   set("onebit.stop_tokens", gguf_array(kGI64, 1, raw(int64_t{1} << 40)), {"stop"});
   std::string types;
-  for (int i = 0; i < 300; ++i) types += raw(int32_t{i == 9 ? 4 : 1});
-  set("tokenizer.ggml.token_type", gguf_array(kGI32, 300, types), {"tokenizer.ggml.token_type[9]", "has type 4"});
+  for (int i = 0; i < 300; ++i) types += raw(int32_t{i == 9 ? 6 : 1});
+  set("tokenizer.ggml.token_type", gguf_array(kGI32, 300, types), {"tokenizer.ggml.token_type[9]", "has type 6"});
   set("tokenizer.ggml.token_type", gguf_array(kGI32, 299, types.substr(4)), {"299 numbers"});
 }
 

@@ -129,7 +129,10 @@ TEST(HfTokenizer, ReadsMergesAsPairsToo) {
 
 TEST(HfTokenizer, RefusesEverySettingThatWouldChangeIds) {
   test::hostile("tokenizer.json", "other");
-  expect_setting_refused("/normalizer", {{"type", "NFC"}}, "normalizer");
+  expect_setting_refused("/normalizer", {{"type", "NFKC"}}, "normalizer.type");
+  expect_setting_refused("/normalizer", {{"type", "NFC"}, {"form", 1}}, "normalizer.form");
+  expect_setting_refused("/normalizer", json::parse(R"({"type": "Sequence", "normalizers": [{"type": "Lowercase"}]})"),
+                         "normalizer.type");
   expect_setting_refused("/truncation", {{"max_length", 8}}, "truncation");
   expect_setting_refused("/padding", {{"direction", "Right"}}, "padding");
   expect_setting_refused("/version", "2.0", "version");
@@ -151,7 +154,8 @@ TEST(HfTokenizer, RefusesEverySettingThatWouldChangeIds) {
   expect_setting_refused("/model/unk_token", "<unk>", "model.unk_token");
   expect_setting_refused("/model/continuing_subword_prefix", "##", "model.continuing_subword_prefix");
   expect_setting_refused("/model/end_of_word_suffix", "</w>", "model.end_of_word_suffix");
-  expect_setting_refused("/model/byte_fallback", true, "model.byte_fallback");
+  expect_setting_refused("/model/byte_fallback", "yes", "model.byte_fallback");
+  expect_setting_refused("/model/byte_fallback", true, "model.ignore_merges");  // and all else LLaMA-3's
   expect_setting_refused("/model/ignore_merges", "yes", "model.ignore_merges");
   expect_setting_refused("/model/something_new", 1, "something_new");
 }
@@ -175,7 +179,8 @@ TEST(HfTokenizer, RefusesAddedTokensItCannotFindAsTheFileSays) {
   expect_setting_refused("/added_tokens/1/lstrip", true, "added_tokens[1].lstrip");
   expect_setting_refused("/added_tokens/1/rstrip", true, "added_tokens[1].rstrip");
   expect_setting_refused("/added_tokens/1/single_word", true, "added_tokens[1].single_word");
-  expect_setting_refused("/added_tokens/1/special", false, "added_tokens[1].special");
+  expect_setting_refused("/added_tokens/1/special", "no", "added_tokens[1].special");
+  expect_setting_refused("/added_tokens/1/normalized", 1, "added_tokens[1].normalized");
   test::hostile("tokenizer.json", "structure");
   expect_setting_refused("/added_tokens/1/content", "", "added_tokens[1].content");
   expect_setting_refused("/added_tokens/1/content", "<|eot_id|>", "added_tokens[2].content");
@@ -183,6 +188,118 @@ TEST(HfTokenizer, RefusesAddedTokensItCannotFindAsTheFileSays) {
   test::hostile("tokenizer.json", "numbers");
   expect_setting_refused("/added_tokens/1/id", 300, "from 0 to 299");
   expect_setting_refused("/added_tokens/1/id", -1, "added_tokens[1].id: found -1");
+}
+
+TEST(HfTokenizer, TellsQwen2sAndGpt2sPatternsAndNfc) {
+  auto tokenizer = llama3_tokenizer();
+  EXPECT_EQ(import_or_fail(files_of(tokenizer)).pre_tokenizer, PreTokenizer::kLlama3);
+  auto& regex = tokenizer["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"].get_ref<std::string&>();
+  regex.erase(regex.find("{1,3}"), 5);
+  tokenizer["normalizer"] = {{"type", "NFC"}};
+  auto data = import_or_fail(files_of(tokenizer));
+  EXPECT_EQ(data.pre_tokenizer, PreTokenizer::kQwen2);
+  EXPECT_TRUE(data.nfc);
+  tokenizer["pre_tokenizer"] = json::parse(R"({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true})");
+  tokenizer["normalizer"] = nullptr;
+  data = import_or_fail(files_of(tokenizer));
+  EXPECT_EQ(data.pre_tokenizer, PreTokenizer::kGpt2);
+  EXPECT_FALSE(data.nfc);
+  test::hostile("tokenizer.json", "other");
+  tokenizer["pre_tokenizer"]["use_regex"] = false;
+  expect_refused(files_of(tokenizer), {"pre_tokenizer.use_regex"});
+  tokenizer["pre_tokenizer"] = json::parse(R"({"type": "ByteLevel", "add_prefix_space": true})");
+  expect_refused(files_of(tokenizer), {"pre_tokenizer.add_prefix_space"});
+}
+
+TEST(HfTokenizer, KeepsAddedTokensThatAreNotSpecial) {
+  auto tokenizer = llama3_tokenizer();
+  tokenizer["added_tokens"][1]["special"] = false;
+  auto spaces = added_token(270, "   ");
+  spaces["special"] = false;
+  spaces["normalized"] = true;
+  tokenizer["added_tokens"].push_back(spaces);
+  const auto data = import_or_fail(files_of(tokenizer));
+  EXPECT_FALSE(data.special[261]);
+  EXPECT_EQ(data.tokens[261], "<|end_of_text|>");
+  EXPECT_EQ(data.added, (std::vector<TokenId>{261}));
+  EXPECT_EQ(data.added_after_nfc, (std::vector<TokenId>{270}));
+}
+
+/// The shape of LLaMA-2's file: three special tokens, the bytes, a few characters and "\u2581a".
+json llama2_tokenizer() {
+  json root = json::parse(R"({
+    "version": "1.0", "truncation": null, "padding": null,
+    "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u2581"},
+      {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
+    "pre_tokenizer": null, "post_processor": null,
+    "decoder": {"type": "Sequence", "decoders": [
+      {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+      {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+    "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+      "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "vocab": {}, "merges": ["\u2581 a"]}})");
+  auto& vocab = root["model"]["vocab"];
+  for (const auto* name : {"<unk>", "<s>", "</s>"}) vocab[name] = vocab.size();
+  for (int byte = 0; byte < 256; ++byte) vocab[fmt::format("<0x{:02X}>", byte)] = vocab.size();
+  for (const auto* name : {"\u2581", "a", "\u2581a"}) vocab[name] = vocab.size();
+  root["added_tokens"] = {added_token(0, "<unk>"), added_token(1, "<s>"), added_token(2, "</s>")};
+  return root;
+}
+
+TEST(HfTokenizer, ReadsAFileOfLlama2sShape) {
+  auto tokenizer = llama2_tokenizer();
+  auto data = import_or_fail(files_of(tokenizer));
+  EXPECT_EQ(data.pre_tokenizer, PreTokenizer::kSentencePiece);
+  EXPECT_EQ(data.space_prefix, SpacePrefix::kStretch);
+  EXPECT_FALSE(data.prefix_unless_space);
+  ASSERT_EQ(data.byte_tokens.size(), 256u);
+  EXPECT_EQ(data.byte_tokens[0x0a], 3 + 0x0a);
+  EXPECT_EQ(data.tokens[3 + 0x0a], "\n");
+  EXPECT_EQ(data.tokens[259], " ");
+  EXPECT_EQ(data.tokens[261], " a");
+  EXPECT_EQ(data.merges[0].result, 261);
+  const std::pair<const char*, SpacePrefix> schemes[] = {
+      {"always", SpacePrefix::kStretch}, {"first", SpacePrefix::kText}, {"never", SpacePrefix::kNone}};
+  tokenizer["normalizer"] = nullptr;
+  tokenizer["decoder"] = nullptr;
+  for (const auto& [scheme, prefix] : schemes) {
+    tokenizer["pre_tokenizer"] = {
+        {"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", scheme}, {"split", false}};
+    data = import_or_fail(files_of(tokenizer));
+    EXPECT_EQ(data.space_prefix, prefix);
+    EXPECT_EQ(data.prefix_unless_space, prefix != SpacePrefix::kNone);
+  }
+}
+
+TEST(HfTokenizer, RefusesWhatWouldChangeIdsOfLlama2sShape) {
+  test::hostile("tokenizer.json", "other");
+  const auto refuse = [](const char* pointer, const json& value, const std::string& part) {
+    auto tokenizer = llama2_tokenizer();
+    tokenizer[json::json_pointer(pointer)] = value;
+    expect_refused(files_of(tokenizer), {"some/model/tokenizer.json: ", part});
+  };
+  refuse("/normalizer", nullptr, "normalizer: found nothing");
+  refuse("/normalizer/normalizers/0/prepend", "_", "normalizer: found");
+  refuse("/normalizer/normalizers/1/content", "_", "normalizer: found");
+  refuse("/normalizer/normalizers/2", {{"type", "NFC"}}, "normalizer: found");
+  refuse("/normalizer/normalizers", 7, "normalizer.normalizers");
+  refuse("/pre_tokenizer", {{"type", "Metaspace"}}, "normalizer: found");  // both
+  refuse("/decoder/decoders/3/start", 2, "decoder: found");
+  refuse("/decoder/decoders/3", nullptr, "decoder: found");
+  refuse("/model/ignore_merges", true, "model.ignore_merges");
+  test::hostile("tokenizer.json", "structure");
+  auto tokenizer = llama2_tokenizer();
+  tokenizer["model"]["vocab"].erase("<0x1F>");
+  expect_refused(files_of(tokenizer), {"<0x1F>", "byte_fallback"});
+  refuse("/model/merges/0", "a <0x41>", "model.merges[0]");
+  tokenizer = llama2_tokenizer();
+  tokenizer["normalizer"] = nullptr;
+  for (const json& metaspace :
+       {json{{"type", "Metaspace"}, {"replacement", "_"}, {"split", false}},
+        json{{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "first"}},
+        json{{"type", "Metaspace"}, {"replacement", "\u2581"}, {"split", false}}, json{{"type", "Whitespace"}}}) {
+    tokenizer["pre_tokenizer"] = metaspace;
+    expect_refused(files_of(tokenizer), {"some/model/tokenizer.json: pre_tokenizer"});
+  }
 }
 
 TEST(HfTokenizer, RefusesIdsThatAreNotIds) {

@@ -41,7 +41,8 @@ std::string with(std::string bytes, size_t offset, uint32_t value) {
 }
 
 constexpr size_t kPreTokenizerAt = 0, kChatLayoutAt = 4, kFlagsAt = 8, kBosAt = 12, kTokensAt = 16, kMergesAt = 20,
-                 kSpecialAt = 24, kStopsAt = 28, kBlobAt = 32, kChatFormatAt = 36, kReservedAt = 40, kEndsAt = 64;
+                 kSpecialAt = 24, kStopsAt = 28, kBlobAt = 32, kChatFormatAt = 36, kAddedAt = 40, kAddedAfterNfcAt = 44,
+                 kByteTokensAt = 48, kReservedAt = 52, kEndsAt = 64;
 
 ChatFormat described_format() {
   return {.system = {"<|eot_id|>[S] ", ""},
@@ -88,11 +89,111 @@ TEST(TokenizerData, ReadsBackWhatItWrote) {
   }
 }
 
+TEST(TokenizerData, ReadsBackTheOtherKinds) {
+  for (const auto kind : {PreTokenizer::kGpt2, PreTokenizer::kQwen2}) {
+    auto data = small_tokenizer_data();
+    data.pre_tokenizer = kind;
+    data.nfc = true;
+    data.added = {test::add_token(data, "<think>"), test::add_token(data, "the")};  // a word of the vocabulary too
+    data.added_after_nfc = {test::add_token(data, "   ")};
+    const auto read = parse(serialize(data));
+    ASSERT_TRUE(read.has_value()) << read.error().message;
+    EXPECT_EQ(read->pre_tokenizer, kind);
+    EXPECT_TRUE(read->nfc);
+    EXPECT_EQ(read->added, data.added);
+    EXPECT_EQ(read->added_after_nfc, data.added_after_nfc);
+  }
+  for (const auto prefix : {SpacePrefix::kNone, SpacePrefix::kText, SpacePrefix::kStretch})
+    for (const bool flag : {false, true}) {
+      auto data = test::small_sentencepiece_data();
+      data.space_prefix = prefix;
+      data.prefix_unless_space = flag && prefix != SpacePrefix::kNone;
+      data.rank_by_result = flag;
+      const auto bytes = serialize(data);
+      const auto read = parse(bytes);
+      ASSERT_TRUE(read.has_value()) << read.error().message;
+      EXPECT_EQ(read->pre_tokenizer, PreTokenizer::kSentencePiece);
+      EXPECT_EQ(read->space_prefix, prefix);
+      EXPECT_EQ(read->prefix_unless_space, data.prefix_unless_space);
+      EXPECT_EQ(read->rank_by_result, flag);
+      EXPECT_EQ(read->byte_tokens, data.byte_tokens);
+      EXPECT_EQ(read->added, data.added);
+      EXPECT_EQ(serialize(*read), bytes);
+    }
+}
+
 TEST(TokenizerData, RefusesASectionCutShortAtAnyByte) {
   test::hostile("tokenizer", "cut");
-  const auto bytes = serialize(small_tokenizer_data());
-  for (size_t size = 0; size < bytes.size(); ++size)
-    EXPECT_FALSE(parse(std::string_view(bytes).substr(0, size)).has_value()) << size << " of " << bytes.size();
+  for (const auto& bytes : {serialize(small_tokenizer_data()), serialize(test::small_sentencepiece_data())})
+    for (size_t size = 0; size < bytes.size(); ++size)
+      EXPECT_FALSE(parse(std::string_view(bytes).substr(0, size)).has_value()) << size << " of " << bytes.size();
+}
+
+TEST(TokenizerData, RefusesSettingsThatDoNotGoTogether) {
+  test::hostile("tokenizer", "structure");
+  const auto refuse = [](TokenizerData data, auto change, std::initializer_list<std::string> parts) {
+    change(data);
+    expect_invalid(data, parts);
+  };
+  const auto bytes = small_tokenizer_data();
+  const auto pieces = test::small_sentencepiece_data();
+  refuse(bytes, [](auto& d) { d.space_prefix = SpacePrefix::kText; }, {"flags", "llama3"});
+  refuse(bytes, [](auto& d) { d.rank_by_result = true; }, {"flags", "llama3"});
+  refuse(bytes, [](auto& d) { d.prefix_unless_space = true; }, {"flags", "never put before"});
+  refuse(bytes, [](auto& d) { d.byte_tokens = {1}; }, {"byte tokens: found 1, expected 0"});
+  refuse(bytes, [](auto& d) { d.pre_tokenizer = PreTokenizer::kSentencePiece; },
+         {"byte tokens: found 0, expected 256"});
+  refuse(pieces, [](auto& d) { d.nfc = true; }, {"flags", "sentencepiece"});
+  refuse(pieces, [](auto& d) { d.ignore_merges = true; }, {"flags", "sentencepiece"});
+  refuse(pieces, [](auto& d) { std::swap(d.added, d.added_after_nfc); }, {"after NFC", "sentencepiece"});
+  refuse(pieces, [](auto& d) { d.byte_tokens.pop_back(); }, {"byte tokens: found 255, expected 256"});
+  test::hostile("tokenizer", "numbers");
+  expect_unreadable(with(serialize(pieces), kFlagsAt, 0xc), "says twice where a space goes");
+}
+
+TEST(TokenizerData, RefusesListsOfTokensThatAreNotSo) {
+  test::hostile("tokenizer", "numbers");
+  auto base = small_tokenizer_data();
+  const TokenId think = test::add_token(base, "<think>"), end = test::add_token(base, "</think>");
+  const auto refuse = [&](std::vector<TokenId> added, std::vector<TokenId> after, std::string part) {
+    auto data = base;
+    data.added = std::move(added);
+    data.added_after_nfc = std::move(after);
+    expect_invalid(data, {part});
+  };
+  refuse({end, think}, {}, "expected ascending ids");
+  refuse({think, think}, {}, "special or in another list");
+  refuse({think}, {think}, "added tokens after NFC: token");
+  refuse({base.bos}, {}, "special or in another list");
+  refuse({-1}, {}, "added tokens: found token -1");
+  refuse({}, {static_cast<TokenId>(base.tokens.size())}, "added tokens after NFC: found token");
+  refuse({id_of(base, "")}, {}, "has no bytes");
+  refuse({id_of(base, "Q")}, {}, "single byte 0x51");
+  auto twice = base;
+  twice.added = {think, test::add_token(twice, "<think>")};
+  expect_invalid(twice, {"added tokens", "'<think>'"});
+  auto pieces = test::small_sentencepiece_data();
+  std::swap(pieces.byte_tokens[1], pieces.byte_tokens[2]);
+  expect_invalid(pieces, {"byte tokens: token", "0x01"});
+  pieces = test::small_sentencepiece_data();
+  pieces.byte_tokens[7] = pieces.byte_tokens[8];
+  expect_invalid(pieces, {"byte tokens"});
+  pieces = test::small_sentencepiece_data();
+  pieces.merges[0].left = pieces.byte_tokens['h'];
+  expect_invalid(pieces, {"merge 0: left is token", "stands for a byte"});
+}
+
+TEST(TokenizerData, TakesAnyDamagedByteOfASentencePieceVocabularyAsAnErrorOrAsOtherData) {
+  test::hostile("tokenizer", "bytes");
+  const auto bytes = serialize(test::small_sentencepiece_data());
+  for (size_t at = 0; at < bytes.size(); ++at) {
+    for (const int flip : {0x01, 0xff}) {
+      auto damaged = bytes;
+      damaged[at] = static_cast<char>(damaged[at] ^ flip);
+      const auto data = parse(damaged);
+      EXPECT_TRUE(!data || serialize(*data) == damaged) << "byte " << at;
+    }
+  }
 }
 
 TEST(TokenizerData, RefusesBytesAfterTheEnd) {
@@ -131,7 +232,10 @@ TEST(TokenizerData, RefusesCountsBeyondTheSectionWithoutAllocatingThem) {
                                                    {kBlobAt, "token bytes"},
                                                    {kMergesAt, "merges"},
                                                    {kSpecialAt, "special tokens"},
-                                                   {kStopsAt, "stop tokens"}};
+                                                   {kStopsAt, "stop tokens"},
+                                                   {kAddedAt, "added tokens"},
+                                                   {kAddedAfterNfcAt, "added tokens after NFC"},
+                                                   {kByteTokensAt, "byte tokens"}};
   for (const auto& [offset, field] : counts)
     for (const uint32_t count : {0xffffffffu, 0x80000000u, 0x40000001u, 0x15555556u})
       expect_unreadable(with(bytes, offset, count), field);
@@ -140,12 +244,12 @@ TEST(TokenizerData, RefusesCountsBeyondTheSectionWithoutAllocatingThem) {
 TEST(TokenizerData, RefusesWhatThisVersionDoesNotKnow) {
   test::hostile("tokenizer", "numbers");
   const auto bytes = serialize(small_tokenizer_data());
-  expect_unreadable(with(bytes, kPreTokenizerAt, 2), "pre-tokenizer: found 2, this version knows 1");
+  expect_unreadable(with(bytes, kPreTokenizerAt, 5), "pre-tokenizer: found 5, this version knows 1 to 4");
   expect_unreadable(with(bytes, kPreTokenizerAt, 0), "pre-tokenizer: found 0");
   for (const uint32_t layout : {5u, 254u, 256u, 0xffffffffu})
     expect_unreadable(with(bytes, kChatLayoutAt, layout), fmt::format("chat layout: found {}, this version", layout));
-  expect_unreadable(with(bytes, kFlagsAt, 0x6), "flags: found 0x6, this version knows 0x1");
-  expect_unreadable(with(bytes, kReservedAt + 20, 1), "reserved");
+  expect_unreadable(with(bytes, kFlagsAt, 0x42), "flags: found 0x42, this version knows 0x3f");
+  for (size_t word = 0; word < 3; ++word) expect_unreadable(with(bytes, kReservedAt + 4 * word, 1), "reserved");
 }
 
 TEST(TokenizerData, RefusesAChatFormatCutLengthenedOrOfUnknownKind) {

@@ -1,8 +1,10 @@
 // Any text is encoded to ids that decode to it, as a whole and as a stream, and to no special token unless
-// special tokens were asked for. Taken as one piece, it is merged as the slow definition does it.
+// special tokens were asked for. Taken as one piece, it is merged as the slow definition does it. The same of a
+// vocabulary of SentencePiece's, whose spaces come back as they should.
 #include <cstdlib>
 
 #include "base/utf8.h"
+#include "format/sentencepiece.h"
 #include "tests/support/merge_by_definition.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/chat_layout.h"
@@ -37,6 +39,19 @@ TokenizerData make_data() {
   data.chat.layout = ChatLayout::kLlama3;
   if (!validate(data)) std::abort();
   return data;
+}
+
+/// Of SentencePiece: some characters, the bytes, merges with and without spaces, an added token.
+TokenizerData make_sentencepiece_data() {
+  std::vector<SentencePiece> pieces = {
+      {"<unk>", 0, PieceType::kUnknown}, {"</s>", 0, PieceType::kControl}, {"[A]", 0, PieceType::kUserDefined}};
+  for (int byte = 0; byte < 256; ++byte) pieces.push_back({fmt::format("<0x{:02X}>", byte), 0, PieceType::kByte});
+  for (const auto* text :
+       {"\u2581", "a", "b", "\u2581a", "\u2581\u2581", "aa", "ab", "\u00e9", "a\u00e9", "aaaa", "\n"})
+    pieces.push_back({text, -static_cast<float>(pieces.size()), PieceType::kNormal});
+  auto data = tokenizer_from_pieces(pieces, static_cast<uint32_t>(pieces.size()), SpacePrefix::kStretch);
+  if (!data || !validate(*data)) std::abort();
+  return *std::move(data);
 }
 
 Tokenizer make_tokenizer(const TokenizerData& data) {
@@ -94,5 +109,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   int special = 0;
   for (const TokenId id : *chat) special += tokenizer.is_special(id) ? 1 : 0;
   check(special == 6);
+  static const TokenizerData sentencepiece_data = make_sentencepiece_data();
+  static const Tokenizer sentencepiece = make_tokenizer(sentencepiece_data);
+  for (const auto mode : {SpecialTokens::kAsText, SpecialTokens::kParse}) {
+    const auto ids = sentencepiece.encode(text, mode);
+    check(sentencepiece.decode(ids, false) == piece_bytes(text));
+    check_stream(sentencepiece, ids, piece_bytes(text));
+  }
   return 0;
 }

@@ -1,5 +1,6 @@
 // tokenizer.json and its companions: any texts are an error or valid data. The input is tokenizer.json,
-// tokenizer_config.json, generation_config.json and config.json with a zero byte between one and the next.
+// tokenizer_config.json, generation_config.json and config.json with a zero byte between one and the next, then
+// tokenizer.model, which is read where the first is empty.
 #include <cstdlib>
 
 #include "format/import/hf_tokenizer.h"
@@ -17,6 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   files.tokenizer_config_json = next();
   files.generation_config_json = next();
   files.config_json = next();
+  files.tokenizer_model = rest;
   const auto data = import_hf_tokenizer(files, 512);
   if (!data) return 0;
   const std::string section = serialize(*data);

@@ -8,6 +8,7 @@
 #include "grammar/grammar_cache.h"
 #include "grammar/matcher.h"
 #include "tests/grammar/word_tokenizer.h"
+#include "tests/tokenizer/test_data.h"
 
 namespace onebit::grammar {
 namespace {
@@ -177,6 +178,27 @@ TEST(GrammarMasks, AreThoseOfTheDefinition) {
   EXPECT_GT(grammars, 900u);
   EXPECT_EQ(longest, 8u);
   RecordProperty("compared", static_cast<int>(compared));
+}
+
+/// A byte token counts as its byte, beside the character's token, and a vocabulary's own space as a space.
+TEST(GrammarMasks, AreOfAllBytesWithSentencePieceToo) {
+  const auto data = test::small_sentencepiece_data();
+  const Tokenizer tokenizer = *Tokenizer::create(data);
+  GrammarCache cache(tokenizer);
+  Matcher matcher(*cache.get(Language::kGbnf, "root ::= \" \"? \"the\" \"!\""));
+  const auto allowed = [&] {
+    TokenMask mask;
+    EXPECT_TRUE(matcher.next(mask));
+    std::multiset<std::string_view> bytes;
+    for (TokenId id = 0; static_cast<size_t>(id) < data.tokens.size(); ++id)
+      if (allows(mask, id)) bytes.insert(tokenizer.token_bytes(id));
+    return bytes;
+  };
+  EXPECT_EQ(allowed(), (std::multiset<std::string_view>{" ", " ", " t", " the", "t", "t", "the"}));
+  ASSERT_TRUE(matcher.accept(data.byte_tokens[' ']));
+  EXPECT_EQ(allowed(), (std::multiset<std::string_view>{"t", "t", "the"}));
+  ASSERT_TRUE(matcher.accept(test::id_of(data, "the")));
+  EXPECT_EQ(allowed(), (std::multiset<std::string_view>{"!", "!"}));
 }
 
 TEST(GrammarMasks, NestingHasNoLimitAndStacksAreKeptSmall) {

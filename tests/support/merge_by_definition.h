@@ -23,6 +23,10 @@ class MergeByDefinition {
   std::vector<TokenId> operator()(std::string_view piece) const {
     std::vector<TokenId> ids;
     for (const char byte : piece) ids.push_back(byte_ids_.at(static_cast<unsigned char>(byte)));
+    return merge(std::move(ids));
+  }
+
+  std::vector<TokenId> merge(std::vector<TokenId> ids) const {
     while (true) {
       size_t best = merges_.size(), place = 0;
       for (size_t i = 0; i + 1 < ids.size(); ++i) {

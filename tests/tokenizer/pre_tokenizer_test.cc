@@ -11,8 +11,8 @@ namespace {
 
 using Pieces = std::vector<std::string>;
 
-PieceSplitter make_splitter(bool jit = true) {
-  auto splitter = PieceSplitter::create(PreTokenizer::kLlama3);
+PieceSplitter make_splitter(bool jit = true, PreTokenizer kind = PreTokenizer::kLlama3) {
+  auto splitter = PieceSplitter::create(kind);
   EXPECT_TRUE(splitter.has_value());
   if (!jit) splitter->disable_jit();
   return *std::move(splitter);
@@ -28,6 +28,16 @@ Pieces split(const PieceSplitter& splitter, std::string_view text) {
 
 Pieces split(std::string_view text) {
   static const PieceSplitter splitter = make_splitter();
+  return split(splitter, text);
+}
+
+Pieces split_gpt2(std::string_view text) {
+  static const PieceSplitter splitter = make_splitter(true, PreTokenizer::kGpt2);
+  return split(splitter, text);
+}
+
+Pieces split_qwen2(std::string_view text) {
+  static const PieceSplitter splitter = make_splitter(true, PreTokenizer::kQwen2);
   return split(splitter, text);
 }
 
@@ -92,12 +102,12 @@ size_t white_space(std::string_view text) {
   return spaces < text.size() && spaces > 1 ? spaces - 1 : spaces;
 }
 
-Pieces split_by_hand(std::string_view text) {
+Pieces split_by_hand(std::string_view text, size_t digits = 3) {
   Pieces pieces;
   while (!text.empty()) {
     size_t n = contraction(text);
     if (n == 0) n = word(text);
-    if (n == 0) n = std::min<size_t>(3, count(text, 0, is_digit));
+    if (n == 0) n = std::min(digits, count(text, 0, is_digit));
     if (n == 0) n = punctuation(text);
     if (n == 0) n = white_space(text);
     pieces.emplace_back(text.substr(0, n));
@@ -106,27 +116,57 @@ Pieces split_by_hand(std::string_view text) {
   return pieces;
 }
 
-RC_GTEST_PROP(PieceSplitter, SplitsAsciiAsThePatternReadByHandDoes, ()) {
+/// GPT-2's: a run of one class, a space before it taken along.
+Pieces split_gpt2_by_hand(std::string_view text) {
+  Pieces pieces;
+  while (!text.empty()) {
+    size_t n = 0;
+    for (const std::string_view suffix : {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"})
+      if (n == 0 && text.starts_with(suffix)) n = suffix.size();
+    const size_t prefix = text[0] == ' ' ? 1 : 0;
+    for (const auto is_class : {is_letter, is_digit, is_other})
+      if (n == 0) n = count(text, prefix, is_class) == 0 ? 0 : prefix + count(text, prefix, is_class);
+    if (n == 0) {
+      n = count(text, 0, is_space);
+      if (n < text.size() && n > 1) --n;
+    }
+    pieces.emplace_back(text.substr(0, n));
+    text.remove_prefix(n);
+  }
+  return pieces;
+}
+
+rc::Gen<std::string> ascii_text() {
   const auto character =
       rc::gen::weightedOneOf<char>({{3, rc::gen::element(' ', '\n', '\r', '\t')},
                                     {3, rc::gen::element('\'', 's', 'T', 'r', 'E', 'v', 'l', 'L', 'd', 'm')},
                                     {2, rc::gen::inRange('0', ':')},
                                     {2, rc::gen::cast<char>(rc::gen::inRange(0, 128))}});
-  const auto text = *rc::gen::container<std::string>(character);
+  return rc::gen::container<std::string>(character);
+}
+
+RC_GTEST_PROP(PieceSplitter, SplitsAsciiAsThePatternReadByHandDoes, ()) {
+  const auto text = *ascii_text();
   RC_ASSERT(split(text) == split_by_hand(text));
+  RC_ASSERT(split_qwen2(text) == split_by_hand(text, 1));
+  RC_ASSERT(split_gpt2(text) == split_gpt2_by_hand(text));
 }
 
 RC_GTEST_PROP(PieceSplitter, LosesNoByteOfAnyText, ()) {
   test::hostile("prompt", "bytes");
   const auto text = *rc::gen::oneOf(test::arbitrary_bytes(), test::arbitrary_text(), test::arbitrary_mixture());
   RC_ASSERT(joined(split(text)) == text);
+  RC_ASSERT(joined(split_gpt2(text)) == text);
+  RC_ASSERT(joined(split_qwen2(text)) == text);
 }
 
 RC_GTEST_PROP(PieceSplitter, SplitsTheSameWithAndWithoutMachineCode, ()) {
   static const PieceSplitter interpreted = make_splitter(false);
+  static const PieceSplitter interpreted_gpt2 = make_splitter(false, PreTokenizer::kGpt2);
   const auto text = *test::arbitrary_mixture();
   RC_ASSERT(!interpreted.uses_jit());
   RC_ASSERT(split(interpreted, text) == split(text));
+  RC_ASSERT(split(interpreted_gpt2, text) == split_gpt2(text));
 }
 
 TEST(PieceSplitter, KeepsContractionsInAnyCase) {
@@ -138,6 +178,22 @@ TEST(PieceSplitter, KeepsContractionsInAnyCase) {
 TEST(PieceSplitter, TakesDigitsByThree) {
   EXPECT_EQ(split("1234567"), (Pieces{"123", "456", "7"}));
   EXPECT_EQ(split("\u0663\u0664\u00bd9"), (Pieces{"\u0663\u0664\u00bd", "9"}));
+}
+
+TEST(PieceSplitter, CutsAsQwen2AndGpt2Do) {
+  EXPECT_EQ(split_qwen2("I'LL pay 1234\n\nnow"), (Pieces{"I", "'LL", " pay", " ", "1", "2", "3", "4", "\n\n", "now"}));
+  EXPECT_EQ(split_gpt2("I'LL I'll pay 1234\n\nnow"),
+            (Pieces{"I", "'", "LL", " I", "'ll", " pay", " 1234", "\n", "\n", "now"}));
+  EXPECT_EQ(split_gpt2("a\u0085\u0085b \u0663\U00031350!"),
+            (Pieces{"a", "\u0085", "\u0085", "b", " \u0663", "\U00031350", "!"}));
+  EXPECT_EQ(split_gpt2("x\t y"), (Pieces{"x", "\t", " y"}));
+}
+
+TEST(PieceSplitter, DoesNotCutForSentencePiece) {
+  const auto splitter = make_splitter(true, PreTokenizer::kSentencePiece);
+  EXPECT_FALSE(splitter.uses_jit());
+  EXPECT_EQ(split(splitter, "a  b\xff\n1"), (Pieces{"a  b\xff\n1"}));
+  EXPECT_EQ(split(splitter, ""), Pieces{});
 }
 
 TEST(PieceSplitter, LeavesTheLastSpaceToTheWord) {

@@ -23,6 +23,13 @@ inline void add_special(TokenizerData& data, std::string_view name) {
   data.special.push_back(true);
 }
 
+/// An ordinary token, whatever others there are.
+inline TokenId add_token(TokenizerData& data, std::string_view bytes) {
+  data.tokens.emplace_back(bytes);
+  data.special.push_back(false);
+  return static_cast<TokenId>(data.tokens.size() - 1);
+}
+
 /// Both parts must be tokens already; the result becomes one.
 inline void add_merge(TokenizerData& data, std::string_view left, std::string_view right) {
   const std::string result = std::string(left) + std::string(right);
@@ -55,6 +62,45 @@ inline TokenizerData small_tokenizer_data(ChatLayout layout = ChatLayout::kLlama
     add_special(data, name);
   data.bos = id_of(data, "<|begin_of_text|>");
   data.stop_tokens = {id_of(data, "<|eot_id|>")};
+  return data;
+}
+
+/// A vocabulary of SentencePiece's shape: <unk>, <s>, </s>, the 256 bytes, characters, merges of some, an added token.
+inline TokenizerData small_sentencepiece_data() {
+  TokenizerData data;
+  data.pre_tokenizer = PreTokenizer::kSentencePiece;
+  data.space_prefix = SpacePrefix::kStretch;
+  for (const auto* name : {"<unk>", "<s>", "</s>"}) add_special(data, name);
+  for (int byte = 0; byte < 256; ++byte)
+    data.byte_tokens.push_back(add_token(data, std::string(1, static_cast<char>(byte))));
+  const auto first = static_cast<std::ptrdiff_t>(data.tokens.size());
+  for (const char* character : {" ", "t", "h", "e", "a", "b", "i", "n", "g", "1", "\u00e9", "\u65e5", "<", "|", "!"})
+    add_token(data, character);
+  const auto piece = [&](std::string_view bytes) {  // the one that is no byte
+    const auto at = std::find(data.tokens.begin() + first, data.tokens.end(), bytes);
+    return at == data.tokens.end() ? TokenId{-1} : static_cast<TokenId>(at - data.tokens.begin());
+  };
+  using Pair = std::pair<std::string_view, std::string_view>;
+  for (const auto& [left, right] : std::initializer_list<Pair>{{" ", "t"},
+                                                               {"h", "e"},
+                                                               {" t", "he"},
+                                                               {"t", "he"},
+                                                               {"i", "n"},
+                                                               {"in", "g"},
+                                                               {"a", "a"},
+                                                               {"aa", "aa"},
+                                                               {"a", "b"},
+                                                               {" ", " "},
+                                                               {"  ", "  "},
+                                                               {" ", "a"},
+                                                               {"\u00e9", "\u65e5"}}) {
+    const std::string result = std::string(left) + std::string(right);
+    if (piece(result) < 0) add_token(data, result);
+    data.merges.push_back({piece(left), piece(right), piece(result)});
+  }
+  data.added = {add_token(data, "[A]")};
+  data.bos = 1;
+  data.stop_tokens = {2};
   return data;
 }
 

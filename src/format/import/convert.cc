@@ -18,13 +18,17 @@ Result<HfTokenizerFiles> read_tokenizer_files(const std::string& folder, std::st
   files.folder = folder;
   files.config_json = std::move(config_json);
   const auto path_of = [&](const char* name) { return (std::filesystem::path(folder) / name).string(); };
-  ASSIGN_OR_RETURN(files.tokenizer_json, read_text_file(path_of("tokenizer.json"), kMaxJsonBytes));
-  for (const auto& [name, text] : {std::pair{"tokenizer_config.json", &files.tokenizer_config_json},
-                                   {"generation_config.json", &files.generation_config_json},
-                                   {"chat_template.jinja", &files.chat_template_jinja}}) {
+  std::error_code none;
+  const bool pieces = !std::filesystem::exists(path_of("tokenizer.json"), none) &&
+                      std::filesystem::exists(path_of("tokenizer.model"), none);
+  auto& text = pieces ? files.tokenizer_model : files.tokenizer_json;
+  ASSIGN_OR_RETURN(text, read_text_file(path_of(pieces ? "tokenizer.model" : "tokenizer.json"), kMaxJsonBytes));
+  for (const auto& [name, beside] : {std::pair{"tokenizer_config.json", &files.tokenizer_config_json},
+                                     {"generation_config.json", &files.generation_config_json},
+                                     {"chat_template.jinja", &files.chat_template_jinja}}) {
     std::error_code ignored;
     if (!std::filesystem::exists(path_of(name), ignored)) continue;
-    ASSIGN_OR_RETURN(*text, read_text_file(path_of(name), kMaxJsonBytes));
+    ASSIGN_OR_RETURN(*beside, read_text_file(path_of(name), kMaxJsonBytes));
   }
   return files;
 }

@@ -6,6 +6,7 @@
 
 #include "base/utf8.h"
 #include "format/byte_alphabet.h"
+#include "format/ggml_pre_tokenizer.h"
 #include "format/import/hf_tokenizer.h"
 
 namespace onebit {
@@ -13,19 +14,6 @@ namespace {
 
 /// tokenizer.ggml.token_type.
 enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
-
-/// How the names of tokenizer.ggml.pre cut text, and whether their pieces that are tokens are taken unmerged.
-struct PreTokenizerName {
-  std::string_view name;
-  PreTokenizer pre_tokenizer;
-  bool ignore_merges;
-};
-constexpr std::array kPreTokenizers{
-    PreTokenizerName{"llama-bpe", PreTokenizer::kLlama3, true},
-    PreTokenizerName{"llama3", PreTokenizer::kLlama3, true},
-    PreTokenizerName{"llama-v3", PreTokenizer::kLlama3, true},
-    PreTokenizerName{"falcon3", PreTokenizer::kLlama3, true},
-};
 
 using GgufTokenIds = std::unordered_map<std::string_view, TokenId>;
 
@@ -80,11 +68,16 @@ class TokenizerReader {
         special_.emplace(text, static_cast<TokenId>(id));
         continue;
       }
-      // Such a token would be found in a user's text too, and there is no such kind here.
+      if (types[id] == kUserDefined) {
+        data_.tokens[id] = text;
+        data_.added.push_back(static_cast<TokenId>(id));
+        continue;
+      }
       if (types[id] != kNormal)
-        return refuse(kTypes, id,
-                      "token '{}' has type {}, this version reads 1 (normal), 2, 3 (special) and 5 (unused)",
-                      printable(text), types[id]);
+        return refuse(
+            kTypes, id,
+            "token '{}' has type {}, this version reads 1 (normal), 2, 3 (special), 4 (user-defined) and 5 (unused)",
+            printable(text), types[id]);
       auto bytes = alphabet_to_bytes(text);
       if (!bytes)
         return refuse(kTokens, id, "'{}' has a character that stands for no byte: this is not byte-level BPE",
@@ -93,7 +86,21 @@ class TokenizerReader {
       if (const auto [same, added] = ids.emplace(text, static_cast<TokenId>(id)); !added)
         return refuse(kTokens, id, "'{}' is token {} already", printable(text), same->second);
     }
+    RETURN_IF_ERROR(read_after_nfc());
     return read_merges(ids);
+  }
+
+  /// Which of the added tokens are looked for in what NFC left of a text.
+  Status read_after_nfc() {
+    ASSIGN_OR_RETURN(const auto told, file_.wholes("onebit.added_after_nfc"));
+    for (const auto id : told) {
+      const auto it = std::find(data_.added.begin(), data_.added.end(), id);
+      if (it == data_.added.end())
+        return fail("{}: metadata onebit.added_after_nfc: {} is no user-defined token", file_.path(), id);
+      data_.added_after_nfc.push_back(*it);
+      data_.added.erase(it);
+    }
+    return {};
   }
 
   Status read_merges(const GgufTokenIds& ids) {
@@ -133,16 +140,15 @@ class TokenizerReader {
       notes_.push_back(
           "the file does not tell how its tokenizer cuts text; its special tokens are LLaMA-3's, so is that taken to "
           "be");
-      name = kPreTokenizers[0].name;
+      name = "llama-bpe";
     }
-    const auto known = std::find_if(kPreTokenizers.begin(), kPreTokenizers.end(),
-                                    [&](const PreTokenizerName& one) { return one.name == *name; });
-    if (known == kPreTokenizers.end())
-      return fail("{}: metadata tokenizer.ggml.pre: found '{}', this version knows LLaMA-3's (llama-bpe)", file_.path(),
-                  printable(*name));
+    const auto known = ggml_pre_tokenizer(*name);
+    if (!known) return fail("{}: metadata tokenizer.ggml.pre: {}", file_.path(), known.error().message);
     data_.pre_tokenizer = known->pre_tokenizer;
-    ASSIGN_OR_RETURN(const auto told, file_.boolean("onebit.ignore_merges"));
-    data_.ignore_merges = told.value_or(known->ignore_merges);
+    ASSIGN_OR_RETURN(const auto ignore_merges, file_.boolean("onebit.ignore_merges"));
+    data_.ignore_merges = ignore_merges.value_or(known->ignore_merges);
+    ASSIGN_OR_RETURN(const auto nfc, file_.boolean("onebit.nfc"));
+    data_.nfc = nfc.value_or(known->nfc);
     return {};
   }
 

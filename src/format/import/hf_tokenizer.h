@@ -1,4 +1,4 @@
-// tokenizer.json and its companions (Hugging Face tokenizers) -> TokenizerData.
+// tokenizer.json, or tokenizer.model, and its companions (Hugging Face model folders) -> TokenizerData.
 #pragma once
 
 #include <optional>
@@ -10,10 +10,11 @@
 
 namespace onebit {
 
-/// The texts of a model folder's tokenizer files; all but tokenizer_json may be empty. Names are for
+/// The texts of a model folder's tokenizer files; all but tokenizer_json or tokenizer_model may be empty. Names are for
 /// error messages.
 struct HfTokenizerFiles {
   std::string tokenizer_json;
+  std::string tokenizer_model;         // SentencePiece's; read where there is no tokenizer_json
   std::string tokenizer_config_json;   // chat_template, bos_token
   std::string generation_config_json;  // eos_token_id: number or array
   std::string config_json;             // bos_token_id, eos_token_id where the former says nothing
@@ -21,12 +22,11 @@ struct HfTokenizerFiles {
   std::string folder;                  // put before file names in errors
 };
 
-/// Byte-level BPE with LLaMA-3's pattern; anything else in the file that would change token ids
-/// (another pattern, a normalizer, byte_fallback, …) is refused by name, never ignored. Merges may be
-/// "a b" strings or [a, b] pairs. `vocabulary` is the model's: ids between the tokenizer's and it stay
-/// empty; a tokenizer with more is refused.
-/// `chat` goes before what the folder's template is recognised as. The special token that ends an
-/// assistant's turn in the layout becomes a stop token.
+/// Byte-level BPE with LLaMA-3's, GPT-2's or Qwen2's pattern, with or without NFC, or SentencePiece's BPE with byte
+/// fallback; anything else in the file that would change token ids (another pattern or normalizer, …) is refused by
+/// name, never ignored. Merges may be "a b" strings or [a, b] pairs. `vocabulary` is the model's: ids between the
+/// tokenizer's and it stay empty; a tokenizer with more is refused. `chat` goes before what the folder's template is
+/// recognised as. The special token that ends an assistant's turn in the layout becomes a stop token.
 Result<TokenizerData> import_hf_tokenizer(const HfTokenizerFiles& files, uint32_t vocabulary,
                                           const std::optional<ChatChoice>& chat = std::nullopt);
 

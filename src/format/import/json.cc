@@ -19,7 +19,7 @@ struct Refusal {
 
 }  // namespace
 
-Result<nlohmann::json> parse_json_object(std::string_view text, std::string_view what) {
+Result<nlohmann::json> parse_json(std::string_view text, std::string_view what) {
   using nlohmann::json;
   Refusal refusal;
   std::vector<std::set<std::string>> keys;  // of the objects that are open
@@ -38,9 +38,7 @@ Result<nlohmann::json> parse_json_object(std::string_view text, std::string_view
     return true;
   };
   try {
-    auto root = json::parse(text.begin(), text.end(), check, true, false);
-    if (!root.is_object()) return fail("{}: expected a JSON object at the top", what);
-    return root;
+    return json::parse(text.begin(), text.end(), check, true, false);
   } catch (const std::length_error&) {
     return fail("{}: nested deeper than {} levels", what, kMaxDepth);
   } catch (const std::invalid_argument&) {
@@ -50,6 +48,12 @@ Result<nlohmann::json> parse_json_object(std::string_view text, std::string_view
   } catch (const std::bad_alloc&) {
     return fail("{}: too large for the memory at hand", what);
   }
+}
+
+Result<nlohmann::json> parse_json_object(std::string_view text, std::string_view what) {
+  ASSIGN_OR_RETURN(auto root, parse_json(text, what));
+  if (!root.is_object()) return fail("{}: expected a JSON object at the top", what);
+  return root;
 }
 
 }  // namespace onebit

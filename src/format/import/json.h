@@ -8,8 +8,10 @@
 
 namespace onebit {
 
-/// Parses an object nested at most 64 deep in which no object has a key twice. `what` (a path) begins
+/// Parses a value nested at most 64 deep in which no object has a key twice. `what` (a path) begins
 /// the error.
+Result<nlohmann::json> parse_json(std::string_view text, std::string_view what);
+/// The same of a value that is an object.
 Result<nlohmann::json> parse_json_object(std::string_view text, std::string_view what);
 
 /// Largest JSON file that is read at all; the biggest tokenizer.json in use has 35 MB.
