@@ -21,7 +21,7 @@ for file in src/format/{h1b_file,h1b_layout,h1b_verify,verify,model_config,model
   src/format/import/*.cc src/hub/{repo,part_record}.cc src/tokenizer/*.cc; do
   [ ! -f "$file" ] || sources+=("$file")
 done
-tests=(base_test format_test h1b_hostile_test convert_hostile_test json_hostile_test tokenizer_data_test interrupted_test
+tests=(base_test format_test gguf_test h1b_hostile_test convert_hostile_test json_hostile_test tokenizer_data_test interrupted_test
   hub_test tokenizer_test)
 fuzz=()
 for file in tests/fuzz/*_fuzz.cc; do fuzz+=("fuzz_$(basename "$file" _fuzz.cc)"); done

@@ -12,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # Those that say test::hostile() (tests/support/hostile_cases.h); random inputs are the same ones every time.
-for program in h1b_hostile_test format_test convert_hostile_test json_hostile_test tokenizer_data_test tokenizer_test; do
+for program in h1b_hostile_test format_test gguf_test convert_hostile_test json_hostile_test tokenizer_data_test tokenizer_test; do
   RC_PARAMS=seed=1 "$bin/$program" --gtest_output="json:$work/$program.json" >"$work/log" 2>&1 || {
     cat "$work/log" >&2
     echo "hostile_cases.sh: $program failed" >&2
@@ -22,7 +22,7 @@ done
 
 jq -rs '
   # A format or class that is not in these lists is an error: it would be missing from the table.
-  [["h1b", ".h1b"], ["safetensors", "safetensors and index"], ["config.json", "config.json"],
+  [["h1b", ".h1b"], ["safetensors", "safetensors and index"], ["gguf", "GGUF"], ["config.json", "config.json"],
    ["tokenizer.json", "tokenizer.json and companions"], ["tokenizer", "tokenizer section"],
    ["layout", "chat layouts"], ["prompt", "prompts and ids"]] as $formats |
   [["cut", "cut short"], ["bytes", "flipped or changed bytes"],

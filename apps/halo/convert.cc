@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "format/import/gguf_import.h"
 #include "format/import/hf_tokenizer.h"
 #include "halo/commands.h"
 #include "halo/common.h"
@@ -37,10 +38,12 @@ Status convert(ConvertArguments& a) {
   ConvertSummary summary;
   {
     ProgressBar bar;
-    ASSIGN_OR_RETURN(summary, convert_hf_folder(o, [&](uint64_t done, uint64_t total, std::string_view tensor) {
+    const auto convert_source = GgufFile::is_gguf(o.folder) ? convert_gguf : convert_hf_folder;
+    ASSIGN_OR_RETURN(summary, convert_source(o, [&](uint64_t done, uint64_t total, std::string_view tensor) {
                        bar.update(done, total, tensor);
                      }));
   }
+  for (const auto& note : summary.notes) fmt::print(stderr, "halo: {}\n", note);
   const auto& damage = summary.damage;
   const auto share = [](uint64_t part, uint64_t of) {
     return 100.0 * static_cast<double>(part) / static_cast<double>(of);
@@ -64,7 +67,7 @@ Status convert(ConvertArguments& a) {
              static_cast<double>(std::filesystem::file_size(o.output)) / 1e6);
   if (summary.chat_layout == ChatLayout::kNone)
     fmt::print(stderr,
-               "halo: the folder's chat template is none of those known ({}): 'halo run' works, 'halo chat' does not; "
+               "halo: the chat template is none of those known ({}): 'halo run' works, 'halo chat' does not; "
                "name or describe one with --chat-layout\n",
                chat_layout_names());
   return {};
@@ -92,20 +95,23 @@ void ConvertArguments::add_to(CLI::App& command) {
 
 void add_convert(CLI::App& app, int& exit_code) {
   auto a = std::make_shared<ConvertArguments>();
-  auto* command = app.add_subcommand("convert", "A Hugging Face model folder to an .h1b file");
+  auto* command = app.add_subcommand("convert", "A Hugging Face model folder or a GGUF file to an .h1b file");
   command
-      ->add_option("folder", a->options.folder, "Holds config.json, tokenizer.json and model.safetensors (or shards)")
+      ->add_option("source", a->options.folder,
+                   "A folder with config.json, tokenizer.json and model.safetensors (or shards), or a GGUF file")
       ->required()
-      ->type_name("FOLDER");
+      ->type_name("FOLDER|FILE");
   command->add_option("-o,--output", a->options.output, "The file to write; an old one is replaced when all went well")
       ->required()
       ->type_name("FILE");
   a->add_to(*command);
-  command->add_option("--name", a->options.name, "The model's name; the folder's where absent");
+  command->add_option("--name", a->options.name, "The model's name; the folder's or the one in the file where absent");
   command->add_flag("--json", a->json, "Print one JSON object: file, bytes, chat_layout");
   command->footer(
       "Reads BitNet b1.58 models as microsoft/bitnet-b1.58-2B-4T (packed) and its -bf16 masters are stored:\n"
-      "  halo convert bitnet-b1.58-2B-4T -o bitnet-2b-4t.h1b");
+      "  halo convert bitnet-b1.58-2B-4T -o bitnet-2b-4t.h1b\n"
+      "and GGUF files of them with products in i2_s, tq1_0, tq2_0, q2_0 or unpacked:\n"
+      "  halo convert ggml-model-i2_s.gguf -o bitnet-2b-4t.h1b");
   command->callback([a, &exit_code] {
     if (auto status = convert(*a); !status) exit_code = report(status.error());
   });

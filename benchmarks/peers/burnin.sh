@@ -10,7 +10,7 @@ here=$root/benchmarks/peers npm=$work/npm
 mkdir -p "$npm"
 cp "$here/package.json" "$here/endpoint.mjs" "$npm"
 [ -d "$npm/node_modules/node-llama-cpp" ] || (cd "$npm" && npm install --ignore-scripts --no-audit --no-fund >&2)
-"$halo" export -m "$root/models/tiny-bitnet.h1b" -o "$work/tiny.gguf" >&2
+"$halo" export -m "$root/models/tiny-bitnet.h1b" --embedding q8_0 -o "$work/tiny.gguf" >&2
 # What the peer can be asked: completions of which nothing is drawn.
 grep -v '^#' "$root/data/burnin/prompts.jsonl" |
   jq -c 'select(.prompt and .temperature == null and .logit_bias == null and .dry_multiplier == null and .frequency_penalty == null)' >"$work/peer-prompts.jsonl"

@@ -14,7 +14,7 @@ mkdir -p "$npm"
 cp "$here/package.json" "$here/node_llama_cpp.mjs" "$npm"
 [ -d "$npm/node_modules/node-llama-cpp" ] || (cd "$npm" && npm install --ignore-scripts --no-audit --no-fund >&2)
 for type in tq2_0 tq1_0; do
-  [ -s "$work/2b-$type.gguf" ] || "$halo" export -m "$(model t2)" --type "$type" -o "$work/2b-$type.gguf" >&2
+  [ -s "$work/2b-$type.gguf" ] || "$halo" export -m "$(model t2)" --type "$type" --embedding q8_0 -o "$work/2b-$type.gguf" >&2
 done
 ours() { # PACKING
   local tests

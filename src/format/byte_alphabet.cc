@@ -8,11 +8,11 @@
 namespace onebit {
 namespace {
 
-struct ByteAlphabet {
+struct AlphabetTables {
   std::array<std::string, 256> character;
   std::array<int16_t, 0x100 + 68> byte{};  // 68 bytes are not printable; -1: none
 
-  ByteAlphabet() {
+  AlphabetTables() {
     byte.fill(-1);
     char32_t next = 0x100;
     for (char32_t value = 0; value < 256; ++value) {
@@ -24,8 +24,8 @@ struct ByteAlphabet {
   }
 };
 
-const ByteAlphabet& alphabet() {
-  static const ByteAlphabet instance;
+const AlphabetTables& alphabet() {
+  static const AlphabetTables instance;
   return instance;
 }
 

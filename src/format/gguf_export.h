@@ -1,30 +1,39 @@
-// A model file as GGUF, for peers that read it: speed beside speed on the same shape.
+// A model file as GGUF: for programs that read it, and back.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/result.h"
+#include "format/gguf_types.h"
 #include "format/h1b_file.h"
 #include "format/model_writer.h"
 
 namespace onebit {
 
-enum class GgufTernary { kTq1_0, kTq2_0 };
-enum class GgufEmbedding { kBf16, kQ8_0 };
-
 struct GgufOptions {
-  GgufTernary ternary = GgufTernary::kTq2_0;
-  GgufEmbedding embedding = GgufEmbedding::kQ8_0;
+  gguf::Type ternary = gguf::Type::kTq2_0;   // tq1_0, tq2_0, f16 or bf16
+  gguf::Type embedding = gguf::Type::kBf16;  // and of an untied head: q8_0, bf16, f16 or f32
+  std::string architecture;                  // a name of format/gguf_architecture.h; empty: the first that fits
 };
 
-/// Writes the tensors under llama.cpp's architecture "bitnet": ternary products exactly (blocks of scale 1, the
-/// product's scale in a tensor of its own), norms as f32, the embedding as asked; an untied head is rounded to the
-/// embedding's type. That architecture gates with SiLU where this model squares a ReLU, so another program's answers
-/// are not this model's. Errors: widths that are no multiple of a block, scales that are not one a tensor.
-Status export_gguf(const H1bFile& model, const std::string& path, const GgufOptions& options,
-                   const WriteProgress& progress = {});
+/// What does not come back from the file as it was, or means something else to other programs: sentences for a user.
+struct GgufSummary {
+  std::vector<std::string> notes;
+};
 
-/// 256 weights of -1, 0 and 1 as a block with scale 1: 54 bytes (TQ1_0) or 66 (TQ2_0).
-std::string gguf_block(GgufTernary type, std::span<const int8_t, 256> weights);
+/// Ternary products are exact but for their scales: "bitnet" has float32 scales in tensors of their own, beside blocks
+/// of scale 1; for the other architectures, and for scales a row or a group, blocks have them, rounded to the type's
+/// precision. A product whose scales do not survive that has them in the metadata too (docs/gguf.md), where import_gguf
+/// finds them. So a model that is exported and converted again has the same tensors, config and tokenizer; what a
+/// `note` names is excepted.
+///
+/// Errors: norms that no architecture has, or not the one asked for; a RoPE with scaled frequencies; widths that are no
+/// multiple of a block; several scales in a block of tq1_0 or tq2_0; scales that f16 or bf16 makes 0.
+Result<GgufSummary> export_gguf(const H1bFile& model, const std::string& path, const GgufOptions& options,
+                                const WriteProgress& progress = {});
+
+/// 256 weights of -1, 0 and 1 as a block of tq1_0 (54 bytes) or tq2_0 (66).
+std::string gguf_block(gguf::Type type, std::span<const int8_t, 256> weights, float scale = 1.0f);
 
 }  // namespace onebit

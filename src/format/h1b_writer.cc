@@ -9,7 +9,7 @@
 namespace onebit {
 namespace {
 
-constexpr uint64_t round_up(uint64_t value, uint64_t multiple) {
+constexpr uint64_t up_to_multiple(uint64_t value, uint64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
@@ -125,13 +125,13 @@ Result<H1bWriter> H1bWriter::create(const std::string& path, const ModelParts& p
   RETURN_IF_ERROR(writer.write_section(header.tokenizer, std::as_bytes(std::span(tokenizer))));
   RETURN_IF_ERROR(writer.write_section(header.rope, std::as_bytes(std::span(rope))));
   RETURN_IF_ERROR(writer.write_section(header.provenance, std::as_bytes(std::span(provenance))));
-  RETURN_IF_ERROR(writer.pad_to(round_up(writer.file_.position(), h1b::kTensorAlignment)));
+  RETURN_IF_ERROR(writer.pad_to(up_to_multiple(writer.file_.position(), h1b::kTensorAlignment)));
   header.data_offset = writer.file_.position();
   return writer;
 }
 
 Status H1bWriter::write_section(h1b::Section& section, std::span<const std::byte> bytes) {
-  RETURN_IF_ERROR(pad_to(round_up(file_.position(), h1b::kSectionAlignment)));
+  RETURN_IF_ERROR(pad_to(up_to_multiple(file_.position(), h1b::kSectionAlignment)));
   section = {file_.position(), bytes.size(), xxh3(bytes)};
   return file_.write(bytes);
 }
@@ -161,7 +161,7 @@ Status H1bWriter::write_tensor(std::span<const std::byte> matrix, std::span<cons
   ++written_;
   RETURN_IF_ERROR(file_.write(matrix));
   RETURN_IF_ERROR(file_.write(tail));
-  return pad_to(round_up(file_.position(), h1b::kTensorAlignment));
+  return pad_to(up_to_multiple(file_.position(), h1b::kTensorAlignment));
 }
 
 Status H1bWriter::finish() {

@@ -28,7 +28,7 @@ uint8_t byte_at(const std::string& block, size_t i) {
 TEST(GgufExport, Tq2BlocksReadBack) {
   for (uint32_t seed = 0; seed < 50; ++seed) {
     const auto weights = random_weights(seed);
-    const auto block = gguf_block(GgufTernary::kTq2_0, weights);
+    const auto block = gguf_block(gguf::Type::kTq2_0, weights);
     ASSERT_EQ(block.size(), 66u);
     for (size_t e = 0; e < 256; ++e)
       EXPECT_EQ((byte_at(block, 32 * (e / 128) + e % 32) >> 2 * (e % 128 / 32) & 3) - 1, weights[e]);
@@ -44,7 +44,7 @@ TEST(GgufExport, Tq1BlocksReadBack) {
   };
   for (uint32_t seed = 0; seed < 50; ++seed) {
     const auto weights = random_weights(seed);
-    const auto block = gguf_block(GgufTernary::kTq1_0, weights);
+    const auto block = gguf_block(gguf::Type::kTq1_0, weights);
     ASSERT_EQ(block.size(), 54u);
     for (unsigned n = 0; n < 5; ++n) {
       for (size_t m = 0; m < 32; ++m) EXPECT_EQ(digit(byte_at(block, m), n), weights[m + 32 * n]);
@@ -66,7 +66,9 @@ TEST(GgufExport, TensorsStandWhereTheHeaderSays) {
   const auto model = H1bFile::open(path);
   ASSERT_TRUE(model) << model.error().message;
   const auto target = folder.path("model.gguf");
-  ASSERT_TRUE(export_gguf(*model, target, {}));
+  GgufOptions options;
+  options.embedding = gguf::Type::kQ8_0;
+  ASSERT_TRUE(export_gguf(*model, target, options));
   const auto bytes = test::read_file(target);
   EXPECT_EQ(bytes.substr(0, 4), "GGUF");
   uint64_t tensors = 0;

@@ -17,8 +17,11 @@ namespace onebit::test {
 /// Made anew, removed with everything in it at the end.
 class TempFolder {
  public:
-  TempFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "onebit-XXXXXX").string();
+  /// `in_memory`: where there is a file system for that, so that hundreds of files need not wait for a disk.
+  explicit TempFolder(bool in_memory = false) {
+    const std::filesystem::path memory = "/dev/shm";
+    in_memory = in_memory && ::access(memory.c_str(), W_OK) == 0;
+    std::string pattern = ((in_memory ? memory : std::filesystem::temp_directory_path()) / "onebit-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) std::abort();
     path_ = pattern;
   }

@@ -65,10 +65,24 @@ Provenance provenance_of(const ConvertOptions& options, TernaryStorage storage) 
 
 }  // namespace
 
+Result<s1_25::Damage> check_sparse(const ConvertOptions& options, const ModelConfig& config, WeightSource& weights) {
+  if (options.packings.ternary != Packing::kS1_25) return s1_25::Damage{};
+  ASSIGN_OR_RETURN(const auto damage, sparse_damage(config, weights));
+  if (damage.changed_weights == 0 || options.packings.force_sparse) return damage;
+  return fail(
+      "{}: was not trained for s1_25: of every four weights exactly one has to be zero, and {:.1f} % of the groups "
+      "are otherwise; {} of {} weights would change ({:.0f} % of them), which no dense model survives. Convert it "
+      "to t1_6, or see for yourself with --force",
+      options.folder, 100.0 * static_cast<double>(damage.changed_groups) / static_cast<double>(damage.groups),
+      damage.changed_weights, damage.weights,
+      100.0 * static_cast<double>(damage.changed_weights) / static_cast<double>(damage.weights));
+}
+
 Result<ConvertSummary> convert_hf_folder(const ConvertOptions& options, const WriteProgress& progress) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(options.folder, ignored))
-    return fail("{}: is not a folder; give the folder that holds config.json and model.safetensors", options.folder);
+    return fail("{}: is neither a GGUF file nor a folder; give the folder that holds config.json and model.safetensors",
+                options.folder);
   const auto config_path = (std::filesystem::path(options.folder) / "config.json").string();
   ASSIGN_OR_RETURN(auto config_text, read_text_file(config_path, kMaxJsonBytes));
   ASSIGN_OR_RETURN(auto config, parse_hf_config(config_text, config_path));
@@ -76,18 +90,7 @@ Result<ConvertSummary> convert_hf_folder(const ConvertOptions& options, const Wr
   ASSIGN_OR_RETURN(const auto tensors, Safetensors::open_folder(options.folder));
   RETURN_IF_ERROR(read_pooling(options.folder, config.model));
   ASSIGN_OR_RETURN(auto weights, HfWeights::open(tensors, config));
-  s1_25::Damage damage;
-  if (options.packings.ternary == Packing::kS1_25) {
-    ASSIGN_OR_RETURN(damage, sparse_damage(config.model, weights));
-    if (damage.changed_weights > 0 && !options.packings.force_sparse)
-      return fail(
-          "{}: was not trained for s1_25: of every four weights exactly one has to be zero, and {:.1f} % of the groups "
-          "are otherwise; {} of {} weights would change ({:.0f} % of them), which no dense model survives. Convert it "
-          "to t1_6, or see for yourself with --force",
-          options.folder, 100.0 * static_cast<double>(damage.changed_groups) / static_cast<double>(damage.groups),
-          damage.changed_weights, damage.weights,
-          100.0 * static_cast<double>(damage.changed_weights) / static_cast<double>(damage.weights));
-  }
+  ASSIGN_OR_RETURN(const auto damage, check_sparse(options, config.model, weights));
   ModelParts parts;
   parts.config = config.model;
   parts.rope = config.rope;
@@ -97,7 +100,7 @@ Result<ConvertSummary> convert_hf_folder(const ConvertOptions& options, const Wr
     RETURN_IF_ERROR(tensors.check_unchanged());  // the better explanation of what was found in the weights
     return tl::unexpected(written.error());
   }
-  return ConvertSummary{config.model, parts.tokenizer.chat.layout, damage};
+  return ConvertSummary{config.model, parts.tokenizer.chat.layout, damage, {}};
 }
 
 }  // namespace onebit

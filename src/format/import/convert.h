@@ -1,4 +1,4 @@
-// A Hugging Face model folder -> an .h1b file.
+// A Hugging Face model folder -> an .h1b file. GGUF files: gguf_import.h.
 #pragma once
 
 #include <optional>
@@ -10,7 +10,7 @@
 namespace onebit {
 
 struct ConvertOptions {
-  std::string folder;  // config.json, tokenizer.json, model.safetensors or shards, …
+  std::string folder;  // config.json, tokenizer.json, model.safetensors or shards, …; or a GGUF file
   std::string output;
   ModelPackings packings;
   std::optional<ChatChoice> chat;  // otherwise recognised from the folder's chat template
@@ -23,8 +23,13 @@ struct ConvertOptions {
 struct ConvertSummary {
   ModelConfig config;
   ChatLayout chat_layout = ChatLayout::kNone;
-  s1_25::Damage damage;  // of s1_25 that was forced
+  s1_25::Damage damage;            // of s1_25 that was forced
+  std::vector<std::string> notes;  // what was taken for granted, for a user to read
 };
+
+/// What s1_25, where it is asked for, changes of the weights: an error where they would have to change and `options`
+/// does not force it.
+Result<s1_25::Damage> check_sparse(const ConvertOptions& options, const ModelConfig& config, WeightSource& weights);
 
 /// Writes `options.output` whole or not at all. Errors name the file and the field.
 Result<ConvertSummary> convert_hf_folder(const ConvertOptions& options, const WriteProgress& progress = {});
