@@ -106,6 +106,44 @@ TEST_F(GgufOfOthers, ABosThatIsNotAddedIsNone) {
   EXPECT_EQ(back().tokenizer()->bos, -1);
 }
 
+TEST_F(GgufOfOthers, ASentencePieceVocabularyIsRead) {
+  std::vector<std::string> pieces{"<unk>", "<s>", "</s>"};
+  std::string types = raw(int32_t{2}) + raw(int32_t{3}) + raw(int32_t{3}), scores = std::string(12, '\0');
+  const auto add = [&](std::string piece, int32_t type, float score) {
+    pieces.push_back(std::move(piece));
+    types += raw(type);
+    scores += raw(score);
+  };
+  for (int byte = 0; byte < 256; ++byte) add(fmt::format("<0x{:02X}>", byte), 6, 0.0f);
+  for (const auto& [piece, score] :
+       {std::pair{"\u2581", -4.0f}, {"a", -5.0f}, {"b", -6.0f}, {"ab", -1.0f}, {"\u2581ab", -2.0f}, {"\u2581a", -3.0f}})
+    add(piece, 1, score);
+  parts_.set("tokenizer.ggml.model", gguf_value("llama"));
+  parts_.set("tokenizer.ggml.tokens", gguf_array(pieces));
+  parts_.set("tokenizer.ggml.scores", gguf_array(kGF32, pieces.size(), scores));
+  parts_.set("tokenizer.ggml.token_type", gguf_array(kGI32, pieces.size(), types));
+  parts_.set("tokenizer.ggml.bos_token_id", gguf_value(kGU32, 1u));
+  parts_.set("tokenizer.ggml.eos_token_id", gguf_value(kGU32, 2u));
+  for (const auto* key : {"tokenizer.ggml.pre", "tokenizer.ggml.merges"}) parts_.remove(key);
+  put(parts_);
+  const auto tokenizer = *back().tokenizer();
+  EXPECT_EQ(tokenizer.pre_tokenizer, PreTokenizer::kSentencePiece);
+  EXPECT_EQ(tokenizer.bos, 1);
+  EXPECT_EQ(tokenizer.stop_tokens, std::vector<TokenId>{2});
+  EXPECT_EQ(tokenizer.tokens[263], " ab");
+  ASSERT_FALSE(tokenizer.merges.empty());
+  EXPECT_EQ(tokenizer.tokens[static_cast<size_t>(tokenizer.merges[0].result)], "ab") << "the best score comes first";
+
+  hostile("gguf", "values");
+  auto parts = parts_;
+  parts.set("tokenizer.ggml.scores", gguf_array(kGF32, pieces.size() - 1, scores.substr(4)));
+  expect_refused(parts, {"265 tokens, 264 scores"});
+  parts = parts_;
+  types[0] = 7;
+  parts.set("tokenizer.ggml.token_type", gguf_array(kGI32, pieces.size(), types));
+  expect_refused(parts, {"tokenizer.ggml.token_type[0]", "found 7, expected 1 to 6"});
+}
+
 TEST_F(GgufOfOthers, I2sIsReadAndItsLayoutNamed) {
   const auto config = wide_config();
   RandomWeights source(config, 5, 0.1f, 0.6);
@@ -228,7 +266,7 @@ TEST_F(GgufOfOthers, WhatThisProgramDoesNotComputeIsRefused) {
   set("bitnet-b1.58.rope.dimension_count", gguf_value(kGU32, 8u), {"rope.dimension_count", "8"});
   set("onebit.activation", gguf_value("gelu"), {"onebit.activation", "gelu"});
   set("onebit.pooling", gguf_value(kGU32, 3u), {"pooling is 3"});
-  set("tokenizer.ggml.model", gguf_value("llama"), {"tokenizer.ggml.model", "llama"});
+  set("tokenizer.ggml.model", gguf_value("bert"), {"tokenizer.ggml.model", "bert"});
   set("tokenizer.ggml.pre", gguf_value("starcoder"), {"tokenizer.ggml.pre", "starcoder"});
   set("onebit.chat_layout", gguf_value("mine"), {"onebit.chat_layout", "mine"});
   set("onebit.chat_layout", gguf_value("described"), {"onebit.chat_format"});

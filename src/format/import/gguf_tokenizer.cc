@@ -8,6 +8,7 @@
 #include "format/byte_alphabet.h"
 #include "format/ggml_pre_tokenizer.h"
 #include "format/import/hf_tokenizer.h"
+#include "format/sentencepiece.h"
 
 namespace onebit {
 namespace {
@@ -26,11 +27,17 @@ class TokenizerReader {
     data_.special.resize(vocabulary);
     ASSIGN_OR_RETURN(const auto model, file_.text("tokenizer.ggml.model"));
     if (!model) return fail("{}: metadata tokenizer.ggml.model is missing: the file has no tokenizer", file_.path());
-    if (*model != "gpt2")
-      return fail("{}: metadata tokenizer.ggml.model: found '{}', this version reads gpt2 (byte-level BPE)",
-                  file_.path(), printable(*model));
-    RETURN_IF_ERROR(read_byte_level());
-    RETURN_IF_ERROR(read_pre_tokenizer());
+    if (*model == "llama") {
+      RETURN_IF_ERROR(read_pieces(vocabulary));
+    } else if (*model == "gpt2") {
+      RETURN_IF_ERROR(read_byte_level());
+      RETURN_IF_ERROR(read_pre_tokenizer());
+    } else {
+      return fail(
+          "{}: metadata tokenizer.ggml.model: found '{}', this version reads gpt2 (byte-level BPE) and llama "
+          "(SentencePiece)",
+          file_.path(), printable(*model));
+    }
     RETURN_IF_ERROR(read_chat(chat));
     RETURN_IF_ERROR(read_bos());
     RETURN_IF_ERROR(read_stops());
@@ -44,6 +51,30 @@ class TokenizerReader {
   tl::unexpected<Error> refuse(std::string_view key, size_t index, fmt::format_string<Args...> format,
                                Args&&... args) const {
     return fail("{}: metadata {}[{}]: {}", file_.path(), key, index, fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  /// SentencePiece's vocabulary: pieces, their scores and types.
+  Status read_pieces(uint32_t vocabulary) {
+    ASSIGN_OR_RETURN(const auto texts, file_.texts("tokenizer.ggml.tokens"));
+    ASSIGN_OR_RETURN(const auto scores, file_.floats("tokenizer.ggml.scores"));
+    ASSIGN_OR_RETURN(const auto types, file_.wholes("tokenizer.ggml.token_type"));
+    if (texts.size() > vocabulary || scores.size() != texts.size() || types.size() != texts.size())
+      return fail("{}: metadata tokenizer.ggml: {} tokens, {} scores and {} types of a vocabulary of {}", file_.path(),
+                  texts.size(), scores.size(), types.size(), vocabulary);
+    std::vector<SentencePiece> pieces(texts.size());
+    for (size_t id = 0; id < texts.size(); ++id) {
+      if (types[id] < kNormal || types[id] > kByte)
+        return refuse("tokenizer.ggml.token_type", id, "found {}, expected 1 to 6", types[id]);
+      pieces[id] = {std::string(texts[id]), scores[id], static_cast<PieceType>(types[id])};
+    }
+    ASSIGN_OR_RETURN(const auto prefix, file_.boolean("tokenizer.ggml.add_space_prefix"));
+    auto read =
+        tokenizer_from_pieces(pieces, vocabulary, prefix.value_or(true) ? SpacePrefix::kText : SpacePrefix::kNone);
+    if (!read) return fail_in(file_.path() + ": metadata tokenizer.ggml.tokens", read.error());
+    data_ = *std::move(read);
+    for (size_t id = 0; id < data_.tokens.size(); ++id)
+      if (data_.special[id]) special_.emplace(data_.tokens[id], static_cast<TokenId>(id));
+    return {};
   }
 
   Status read_byte_level() {
