@@ -302,9 +302,9 @@ void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& pl
     place_by(std::integral_constant<uint32_t, 1>{});
   if (!plan.tiles.empty()) {
     const uint32_t warps = tile_warps(), bytes = tile_layout_for(warps).bytes;
-    if (bytes > (48 << 10)) allow_shared(&attend_tiles<kFormat>, bytes, outcome_);
-    launch(&attend_tiles<kFormat>,
-           {static_cast<uint32_t>(plan.tiles.size()) * c.kv_heads, warps * kWarp, bytes, false, true}, stream_,
+    const auto kernel = c.head_dim == kTileDims ? &attend_tiles<kFormat, kTileDims> : &attend_tiles<kFormat, 0>;
+    if (bytes > (48 << 10)) allow_shared(kernel, bytes, outcome_);
+    launch(kernel, {static_cast<uint32_t>(plan.tiles.size()) * c.kv_heads, warps * kWarp, bytes, false, true}, stream_,
            outcome_, TileArgs{c, model_.kv, view_, qkv_rows_, i, tiles_, attended_});
   }
   if (plan.tasks.empty()) return;
