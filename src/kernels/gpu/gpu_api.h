@@ -38,7 +38,7 @@
 //                                             undefined. first: d = A B, whatever d was
 //   multiply_begin(), multiply_commit()       around some of them, whose end the threads do not wait for:
 //   multiply_wait<N>(), multiply_done(d)      at most N such groups are under way; none is, and d may be read
-//   kMultiplyLag                              groups that may be under way: what they read stays as it is,
+//   kMultiplyLag                              1 where any may be under way: what they read stays as it is,
 //                                             shared memory and the variables that a is made of
 //   multiply_sees_shared()                    between writing shared memory and the barrier before they read it
 //   wait_for_earlier(), let_next_begin()      of kernels launched `early`, see LaunchShape
