@@ -370,11 +370,13 @@ GPU_DEVICE void AttendTileKernel<kFormat, kHeadDim>::score_bytes(uint32_t b) con
     }
     if (t == 0) state()[g + 8 * i] = m[i];
   }
+  const uint32_t base = t * 32 + (g / 4 ^ t / 2) * 4 + g % 4;
   GPU_UNROLL_ALL
   for (uint32_t n = 0; n < kPagePositions / 8; ++n) {
     GPU_UNROLL_ALL
     for (uint32_t i = 0; i < 4; ++i) {
-      const uint32_t at = n * 8 + 2 * t + i % 2, to = place(at, g + i / 2 * 8);
+      // place(at, g + i / 2 * 8), of which what depends on the thread is the same for all.
+      const uint32_t at = n * 8 + 2 * t + i % 2, to = base + n * 128 + (i % 2 ^ n / 2 % 2) * 16 + (i / 2 ^ n % 2) * 8;
       const float e = exp_not_positive(scores[n][i] - m[i / 2]);
       p()[to] = e;
       weights()[to] = e * v_scale[at];
