@@ -41,6 +41,24 @@ ONEBIT_HOST_DEVICE inline float exp_f32(float x) {
   return x < 0.0f ? 0.0f : (x > 0.0f ? std::numeric_limits<float>::infinity() : x);
 }
 
+/// exp_f32(x) in the same bits for x <= 0 and NaN, by fewer operations; of x > 0 something else. That is what attention
+/// wants: scores less the largest of them.
+ONEBIT_HOST_DEVICE inline float exp_not_positive(float x) {
+  const float shifted = x * 0x1.715476p+0f + 0x1.8p+23f;  // n stands in its last bits
+  const float n = shifted - 0x1.8p+23f;
+  float r = std::fma(n, -0x1.62e4p-1f, x);
+  r = std::fma(n, -0x1.7f7d1cp-20f, r);
+  float p = 0x1.6d110ap-10f;
+  p = std::fma(p, r, 0x1.120b6ep-7f);
+  p = std::fma(p, r, 0x1.55551ap-5f);
+  p = std::fma(p, r, 0x1.5554dcp-3f);
+  p = std::fma(p, r, 0x1.0p-1f);
+  const float y = 1.0f + std::fma(r * r, p, r);
+  // Nothing above e^-87 is denormal, nor is its 2^n.
+  const float scaled = y * std::bit_cast<float>((std::bit_cast<uint32_t>(shifted) << 23) + 0x3f800000u);
+  return x < -87.0f ? 0.0f : scaled;
+}
+
 /// Natural logarithm within 0.9 ulp for positive x, denormals included; log(0) = -inf, log(+inf) = +inf,
 /// NaN for x < 0 and NaN.
 ONEBIT_HOST_DEVICE inline float log_f32(float x) {

@@ -35,6 +35,15 @@ TWO_TARGETS double worst_exp_error(uint32_t first, uint32_t last) {
   return worst;
 }
 
+TWO_TARGETS uint32_t differences_below_zero(uint32_t first, uint32_t last, uint32_t step) {
+  uint32_t differences = 0;
+  for (uint32_t bits = first; bits <= last; bits += step) {
+    const auto x = std::bit_cast<float>(bits);
+    differences += std::bit_cast<uint32_t>(exp_not_positive(x)) != std::bit_cast<uint32_t>(exp_f32(x)) ? 1 : 0;
+  }
+  return differences;
+}
+
 TWO_TARGETS double worst_log_error(uint32_t first, uint32_t last) {
   double worst = 0;
   for (uint32_t bits = first; bits <= last; ++bits) {
@@ -61,6 +70,14 @@ TEST(ExpLog, LogIsWithin0_9UlpBelowOne) {
 }
 TEST(ExpLog, LogIsWithin0_9UlpAboveOne) {
   EXPECT_LT(worst_log_error(bits_of(1.0f), bits_of(std::numeric_limits<float>::max())), 0.9);
+}
+
+TEST(ExpLog, ExpOfWhatIsNotPositiveHasTheSameBits) {
+  EXPECT_EQ(differences_below_zero(bits_of(-0x1p-30f), bits_of(-88.0f), 1), 0u);
+  EXPECT_EQ(differences_below_zero(bits_of(-0.0f), bits_of(-kInfinity), 997), 0u);
+  EXPECT_EQ(exp_not_positive(-kInfinity), 0.0f);
+  EXPECT_EQ(exp_not_positive(0.0f), 1.0f);
+  EXPECT_TRUE(std::isnan(exp_not_positive(std::numeric_limits<float>::quiet_NaN())));
 }
 
 TEST(ExpLog, ExpOfTinyNumbersIsOne) {

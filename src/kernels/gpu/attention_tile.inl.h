@@ -68,7 +68,8 @@ constexpr TileLayout tile_layout(bool is_q8, uint32_t warps, uint32_t head_dim, 
   return s;
 }
 
-template <KvFormat kFormat>
+/// kHeadDim: the head's size where it is known, or 0.
+template <KvFormat kFormat, uint32_t kHeadDim>
 class AttendTileKernel {
  public:
   GPU_DEVICE explicit AttendTileKernel(const TileArgs& args)
@@ -80,7 +81,8 @@ class AttendTileKernel {
         first_position_(args.step.rows[tile_.first_row].position),
         queries_(tile_.rows * group_),
         first_query_(thread() / kWarp * kWarpQueries),
-        s_(tile_layout(kIsQ8, threads() / kWarp, args.shape.head_dim, args.kv.block_bytes)) {}
+        s_(tile_layout(kIsQ8, threads() / kWarp, (kHeadDim != 0 ? kHeadDim : args.shape.head_dim),
+                       args.kv.block_bytes)) {}
 
   GPU_DEVICE void run() {
     const uint32_t count = blocks_of(first_position_ + tile_.rows);
@@ -101,17 +103,19 @@ class AttendTileKernel {
       const bool masked = seen(opaque(first_query_), b) < kPagePositions;
       masked ? scores<true>(b) : scores<false>(b);
       sync_warp();
-      const uint32_t my_count = seen(opaque(first_query_) + mine, b);
+      const uint32_t my_count = masked ? seen(opaque(first_query_) + mine, b) : kPagePositions;
       const bool begins = b % kSuperBlock == 0;
-      fold_numbers(m_super, l_super, state()[mine], sum_of(mine, my_count), begins, my_count > 0);
+      const Weights weights = fold_largest(m_super, state()[mine], begins, my_count > 0);
       sync_warp();
-      masked ? weigh<true>(b, begins, o) : weigh<false>(b, begins, o);
+      const float l = masked ? weigh<true>(b, begins, my_count, o) : weigh<false>(b, begins, my_count, o);
+      if (my_count > 0) l_super = begins ? l : std::fma(l_super, weights.before, l * weights.next);
       const bool last = b + 1 == count || seen(opaque(first_query_) + kWarpQueries - 1, b + 1) == 0;
       if (!last && (b + 1) % kSuperBlock != 0) continue;
       const uint32_t super = b / kSuperBlock;
       sync_warp();
-      fold_numbers(m_total, l_total, m_super, l_super, super == 0,
-                   seen(opaque(first_query_) + mine, super * kSuperBlock) > 0);
+      const bool there = seen(opaque(first_query_) + mine, super * kSuperBlock) > 0;
+      const Weights of_super = fold_largest(m_total, m_super, super == 0, there);
+      if (there) l_total = super == 0 ? l_super : std::fma(l_total, of_super.before, l_super * of_super.next);
       if (last) state()[mine] = l_total;
       sync_warp();
       finish_super(super, last, o);
@@ -121,6 +125,7 @@ class AttendTileKernel {
 
  private:
   static constexpr bool kIsQ8 = kFormat == KvFormat::kQ8;
+  GPU_DEVICE uint32_t head_dim() const { return kHeadDim != 0 ? kHeadDim : c_.head_dim; }
 
   GPU_DEVICE float* floats(uint32_t offset) const { return reinterpret_cast<float*>(shared_memory() + offset); }
   GPU_DEVICE float* p() const { return floats(s_.p) + thread() / kWarp * kPagePositions * kWarpQueries; }
@@ -158,10 +163,13 @@ class AttendTileKernel {
   GPU_DEVICE void score_floats(uint32_t b) const;
   template <bool kMasked>
   GPU_DEVICE void score_bytes(uint32_t b) const;
-  GPU_DEVICE float sum_of(uint32_t q, uint32_t count) const;
-  GPU_DEVICE void fold_numbers(float& m, float& l, float m_next, float l_next, bool first, bool there) const;
+  /// Of a fold: what has been accumulated is multiplied by `before`, what comes next by `next`.
+  struct Weights {
+    float before, next;
+  };
+  GPU_DEVICE Weights fold_largest(float& m, float m_next, bool first, bool there) const;
   template <bool kMasked>
-  GPU_DEVICE void weigh(uint32_t b, bool begins, float (&o)[kQueriesEach][kDimsEach]) const;
+  GPU_DEVICE float weigh(uint32_t b, bool begins, uint32_t my_count, float (&o)[kQueriesEach][kDimsEach]) const;
   GPU_DEVICE void finish_super(uint32_t super, bool last, float (&o)[kQueriesEach][kDimsEach]) const;
 
   const TileArgs& a_;
@@ -172,33 +180,33 @@ class AttendTileKernel {
 };
 
 /// Of its 16 queries a warp.
-template <KvFormat kFormat>
-GPU_DEVICE void AttendTileKernel<kFormat>::load_queries() {
+template <KvFormat kFormat, uint32_t kHeadDim>
+GPU_DEVICE void AttendTileKernel<kFormat, kHeadDim>::load_queries() {
   const uint32_t lane = thread() % kWarp;
-  const uint32_t padded = (c_.head_dim + 31) / 32 * 32, pitch = query_pitch(c_.head_dim);
+  const uint32_t padded = (head_dim() + 31) / 32 * 32, pitch = query_pitch(head_dim());
   auto* bytes = reinterpret_cast<int8_t*>(shared_memory() + s_.q) + first_query_ * pitch;
   for (uint32_t i = 0; i < kWarpQueries; ++i) {
     const uint32_t q = first_query_ + i < queries_ ? first_query_ + i : queries_ - 1;
     const float* from = a_.qkv.values + static_cast<uint64_t>(tile_.first_row + q / group_) * a_.qkv.stride +
-                        (kv_head_ * group_ + q % group_) * c_.head_dim;
+                        (kv_head_ * group_ + q % group_) * head_dim();
     if constexpr (kIsQ8) {
       uint32_t largest = bits_of(1e-5f);
-      for (uint32_t d = lane; d < c_.head_dim; d += kWarp) largest = larger(largest, bits_of(from[d]) & 0x7fffffffu);
+      for (uint32_t d = lane; d < head_dim(); d += kWarp) largest = larger(largest, bits_of(from[d]) & 0x7fffffffu);
       largest = largest_in_warp(largest);
       const float factor = 127.0f / float_of(largest);
       for (uint32_t d = lane; d < padded; d += kWarp)
         bytes[i * pitch + d] =
-            static_cast<int8_t>(d < c_.head_dim && largest < kInfinityBits ? quantized(from[d], factor) : 0);
+            static_cast<int8_t>(d < head_dim() && largest < kInfinityBits ? quantized(from[d], factor) : 0);
       if (lane == 0) *reinterpret_cast<float*>(bytes + i * pitch + padded) = float_of(largest) / 127.0f;
     } else {
-      float* to = floats(s_.q) + first_query_ * c_.head_dim;
-      for (uint32_t d = lane; d < c_.head_dim; d += kWarp) to[d * kWarpQueries + i] = from[d];
+      float* to = floats(s_.q) + first_query_ * head_dim();
+      for (uint32_t d = lane; d < head_dim(); d += kWarp) to[d * kWarpQueries + i] = from[d];
     }
   }
   if constexpr (kIsQ8) {
     // What the keys' last words are multiplied by if they are no whole step.
     auto* k = reinterpret_cast<uint32_t*>(shared_memory() + s_.k);
-    for (uint32_t i = c_.head_dim / 4 * kKeyPitch + thread(); i < padded / 4 * kKeyPitch; i += threads()) k[i] = 0;
+    for (uint32_t i = head_dim() / 4 * kKeyPitch + thread(); i < padded / 4 * kKeyPitch; i += threads()) k[i] = 0;
     sync_warp();
   }
 }
@@ -213,11 +221,11 @@ GPU_DEVICE float4 floats_of_halves(uint32_t low, uint32_t high) {
 }
 
 /// The block as it is stored, into floats (keys of q8 stay bytes).
-template <KvFormat kFormat>
-GPU_DEVICE void AttendTileKernel<kFormat>::unpack() const {
+template <KvFormat kFormat, uint32_t kHeadDim>
+GPU_DEVICE void AttendTileKernel<kFormat, kHeadDim>::unpack() const {
   const auto* raw = reinterpret_cast<const uint4*>(shared_memory() + s_.raw);
   if constexpr (kIsQ8) {
-    const uint32_t words = c_.head_dim * kPagePositions / 16;  // uint4 of keys, and of values
+    const uint32_t words = head_dim() * kPagePositions / 16;  // uint4 of keys, and of values
     for (uint32_t i = thread(); i < words; i += threads())
       *reinterpret_cast<uint4*>(shared_memory() + s_.k + (i / 16 * kKeyPitch + i % 16 * 4) * 4) = raw[i];
     auto* v = reinterpret_cast<float4*>(floats(s_.v));
@@ -235,7 +243,7 @@ GPU_DEVICE void AttendTileKernel<kFormat>::unpack() const {
       floats(s_.scales)[i] =
           reinterpret_cast<const float*>(shared_memory() + s_.raw + a_.kv.k_scale_offset)[i] / 127.0f;
   } else {
-    const uint32_t each = c_.head_dim * kPagePositions;  // k and v stand one after the other, here and there
+    const uint32_t each = head_dim() * kPagePositions;  // k and v stand one after the other, here and there
     auto* k = reinterpret_cast<float4*>(floats(s_.k));
     auto* v = reinterpret_cast<float4*>(floats(s_.v));
     if constexpr (kFormat == KvFormat::kF32) {
@@ -256,9 +264,9 @@ GPU_DEVICE void AttendTileKernel<kFormat>::unpack() const {
 }
 
 /// p (and weights) of a warp's queries, and m to state()[0 … 15].
-template <KvFormat kFormat>
+template <KvFormat kFormat, uint32_t kHeadDim>
 template <bool kMasked>
-GPU_DEVICE void AttendTileKernel<kFormat>::scores(uint32_t b) const {
+GPU_DEVICE void AttendTileKernel<kFormat, kHeadDim>::scores(uint32_t b) const {
   if constexpr (kIsQ8)
     score_bytes<kMasked>(b);
   else
@@ -266,15 +274,15 @@ GPU_DEVICE void AttendTileKernel<kFormat>::scores(uint32_t b) const {
 }
 
 /// 8 queries by 4 positions a thread.
-template <KvFormat kFormat>
+template <KvFormat kFormat, uint32_t kHeadDim>
 template <bool kMasked>
-GPU_DEVICE void AttendTileKernel<kFormat>::score_floats(uint32_t b) const {
+GPU_DEVICE void AttendTileKernel<kFormat, kHeadDim>::score_floats(uint32_t b) const {
   const uint32_t t0 = thread() % 16 * kPositionsEach;
   float value[kQueriesEach][kPositionsEach] = {};
-  const float* q = floats(s_.q) + first_query_ * c_.head_dim + half();
+  const float* q = floats(s_.q) + first_query_ * head_dim() + half();
   const float* k = floats(s_.k) + t0;
   GPU_UNROLL(4)
-  for (uint32_t d = 0; d < c_.head_dim; ++d) {
+  for (uint32_t d = 0; d < head_dim(); ++d) {
     const float4 low = *reinterpret_cast<const float4*>(q + d * kWarpQueries);
     const float4 high = *reinterpret_cast<const float4*>(q + d * kWarpQueries + 4);
     const float4 key = *reinterpret_cast<const float4*>(k + d * kPagePositions);
@@ -304,10 +312,10 @@ GPU_DEVICE void AttendTileKernel<kFormat>::score_floats(uint32_t b) const {
     GPU_UNROLL_ALL
     for (uint32_t i = 0; i < kQueriesEach; i += 4) {
       float4 four;
-      four.x = exp_f32(value[i][j] - m[i]);
-      four.y = exp_f32(value[i + 1][j] - m[i + 1]);
-      four.z = exp_f32(value[i + 2][j] - m[i + 2]);
-      four.w = exp_f32(value[i + 3][j] - m[i + 3]);
+      four.x = exp_not_positive(value[i][j] - m[i]);
+      four.y = exp_not_positive(value[i + 1][j] - m[i + 1]);
+      four.z = exp_not_positive(value[i + 2][j] - m[i + 2]);
+      four.w = exp_not_positive(value[i + 3][j] - m[i + 3]);
       *reinterpret_cast<float4*>(p() + place(t0 + j, half() + i)) = four;
     }
   }
@@ -318,9 +326,9 @@ GPU_DEVICE void AttendTileKernel<kFormat>::score_floats(uint32_t b) const {
 }
 
 /// By the matrix instruction: a thread has of queries g and g + 8 two neighbouring positions of each 8.
-template <KvFormat kFormat>
+template <KvFormat kFormat, uint32_t kHeadDim>
 template <bool kMasked>
-GPU_DEVICE void AttendTileKernel<kFormat>::score_bytes(uint32_t b) const {
+GPU_DEVICE void AttendTileKernel<kFormat, kHeadDim>::score_bytes(uint32_t b) const {
   const uint32_t lane = thread() % kWarp, g = lane / 4, t = lane % 4;
   const auto* k = reinterpret_cast<const uint32_t*>(shared_memory() + s_.k) + t * kKeyPitch + g;
   const float *k_scale = floats(s_.scales), *v_scale = k_scale + kPagePositions;
@@ -328,10 +336,10 @@ GPU_DEVICE void AttendTileKernel<kFormat>::score_bytes(uint32_t b) const {
   const uint32_t first = opaque(first_query_) + g;
   const uint32_t count[2] = {kMasked ? seen(first, b) : kPagePositions, kMasked ? seen(first + 8, b) : kPagePositions};
   int32_t sum[kPagePositions / 8][4] = {};
-  const uint32_t pitch = query_pitch(c_.head_dim);
+  const uint32_t pitch = query_pitch(head_dim());
   const unsigned char* q = shared_memory() + s_.q + (first_query_ + g) * pitch + t * 4;
   GPU_UNROLL(1)
-  for (uint32_t step = 0; step * 32 < c_.head_dim; ++step) {
+  for (uint32_t step = 0; step * 32 < head_dim(); ++step) {
     uint32_t rows[4];
     GPU_UNROLL_ALL
     for (uint32_t i = 0; i < 4; ++i)
@@ -341,6 +349,7 @@ GPU_DEVICE void AttendTileKernel<kFormat>::score_bytes(uint32_t b) const {
       multiply_16x8x32<true>(sum[n], rows, k[step * 8 * kKeyPitch + n * 8], k[(step * 8 + 4) * kKeyPitch + n * 8]);
   }
   const unsigned char* scale = shared_memory() + s_.q + (first_query_ + g + 1) * pitch - 16;
+  float scores[kPagePositions / 8][4];
   const float q_scale[2] = {*reinterpret_cast<const float*>(scale), *reinterpret_cast<const float*>(scale + 8 * pitch)};
   GPU_UNROLL_ALL
   for (uint32_t n = 0; n < kPagePositions / 8; ++n) {
@@ -348,7 +357,7 @@ GPU_DEVICE void AttendTileKernel<kFormat>::score_bytes(uint32_t b) const {
     for (uint32_t i = 0; i < 4; ++i) {
       const uint32_t at = n * 8 + 2 * t + i % 2;
       const float score = (static_cast<float>(sum[n][i]) * (q_scale[i / 2] * k_scale[at])) * c_.score_factor;
-      p()[place(at, g + i / 2 * 8)] = score;
+      scores[n][i] = score;
       if (!kMasked || at < count[i / 2]) m[i / 2] = m[i / 2] > score ? m[i / 2] : score;
     }
   }
@@ -361,55 +370,38 @@ GPU_DEVICE void AttendTileKernel<kFormat>::score_bytes(uint32_t b) const {
     }
     if (t == 0) state()[g + 8 * i] = m[i];
   }
-  // A thread reads what it wrote itself.
-  GPU_UNROLL(1)
+  const uint32_t base = t * 32 + (g / 4 ^ t / 2) * 4 + g % 4;
+  GPU_UNROLL_ALL
   for (uint32_t n = 0; n < kPagePositions / 8; ++n) {
     GPU_UNROLL_ALL
     for (uint32_t i = 0; i < 4; ++i) {
-      const uint32_t at = n * 8 + 2 * t + i % 2, to = place(at, g + i / 2 * 8);
-      const float e = exp_f32(p()[to] - m[i / 2]);
+      // place(at, g + i / 2 * 8), of which what depends on the thread is the same for all.
+      const uint32_t at = n * 8 + 2 * t + i % 2, to = base + n * 128 + (i % 2 ^ n / 2 % 2) * 16 + (i / 2 ^ n % 2) * 8;
+      const float e = exp_not_positive(scores[n][i] - m[i / 2]);
       p()[to] = e;
       weights()[to] = e * v_scale[at];
     }
   }
 }
 
-/// l of a query: of the positions that it sees.
-template <KvFormat kFormat>
-GPU_DEVICE float AttendTileKernel<kFormat>::sum_of(uint32_t q, uint32_t count) const {
-  float l = 0.0f;
-  GPU_UNROLL(4)
-  for (uint32_t t = 0; t < kPagePositions; t += 4) {
-    const float* four = p() + place(t, q);
-    const uint32_t flip = t / 16 & 1u;
-    GPU_UNROLL_ALL
-    for (uint32_t j = 0; j < 4; ++j) {
-      const float next =
-          four[(static_cast<int32_t>(j ^ flip) - static_cast<int32_t>(flip)) * static_cast<int32_t>(kWarpQueries)];
-      l = t + j < count ? l + next : l;
-    }
-  }
-  return l;
-}
-
-/// Folds m and l of what comes next, and leaves the weights of o for the warp, in state()[16 …] and state()[32 …].
+/// Folds m of what comes next, and leaves the weights of o for the warp, too, in state()[16 …] and state()[32 …].
 /// there: whether the query has seen of it; first: what was before is nothing.
-template <KvFormat kFormat>
-GPU_DEVICE void AttendTileKernel<kFormat>::fold_numbers(float& m, float& l, float m_next, float l_next, bool first,
-                                                        bool there) const {
-  if (!there) return;
-  const uint32_t mine = thread() % kWarpQueries;
+template <KvFormat kFormat, uint32_t kHeadDim>
+GPU_DEVICE typename AttendTileKernel<kFormat, kHeadDim>::Weights AttendTileKernel<kFormat, kHeadDim>::fold_largest(
+    float& m, float m_next, bool first, bool there) const {
+  Weights w{0.0f, 0.0f};
+  if (!there) return w;
   if (first) {
     m = m_next;
-    l = l_next;
-    return;
+    return w;
   }
+  const uint32_t mine = thread() % kWarpQueries;
   const float both = m > m_next ? m : m_next;
-  const float a = exp_f32(m - both), b = exp_f32(m_next - both);
-  l = std::fma(l, a, l_next * b);
+  w = {exp_not_positive(m - both), exp_not_positive(m_next - both)};
   m = both;
-  state()[kWarpQueries + mine] = a;
-  state()[2 * kWarpQueries + mine] = b;
+  state()[kWarpQueries + mine] = w.before;
+  state()[2 * kWarpQueries + mine] = w.next;
+  return w;
 }
 
 /// Element k of a thread's: 4 of the head's first 64, 4 of the others.
@@ -417,11 +409,12 @@ GPU_DEVICE uint32_t dim_of(uint32_t k) {
   return k / 4 * 64 + thread() % 16 * 4 + k % 4;
 }
 
-/// o of 8 queries and 8 elements over a block, folded into the super-block's. kMasked: some queries do not see all of
-/// it.
-template <KvFormat kFormat>
+/// o of 8 queries and 8 elements over a block, folded into the super-block's, and l of query thread() % 16, which sees
+/// my_count positions. kMasked: some queries do not see all of the block.
+template <KvFormat kFormat, uint32_t kHeadDim>
 template <bool kMasked>
-GPU_DEVICE void AttendTileKernel<kFormat>::weigh(uint32_t b, bool begins, float (&o)[kQueriesEach][kDimsEach]) const {
+GPU_DEVICE float AttendTileKernel<kFormat, kHeadDim>::weigh(uint32_t b, bool begins, uint32_t my_count,
+                                                            float (&o)[kQueriesEach][kDimsEach]) const {
   float part[kQueriesEach][kDimsEach] = {};
   uint32_t count[kQueriesEach];
   const uint32_t first = opaque(first_query_) + half();  // or what is divided here is kept for all blocks
@@ -429,15 +422,20 @@ GPU_DEVICE void AttendTileKernel<kFormat>::weigh(uint32_t b, bool begins, float 
   for (uint32_t i = 0; i < kQueriesEach; ++i) count[i] = kMasked ? seen(first + i, b) : kPagePositions;
   const uint32_t most = kMasked ? seen(first_query_ + kWarpQueries - 1, b) : kPagePositions;
   const float *v = floats(s_.v) + thread() % 16 * 4, *w = weights();
+  const uint32_t mine = thread() % kWarpQueries;
+  float l = 0.0f;
+  GPU_UNROLL(4)
   for (uint32_t t4 = 0; t4 < most; t4 += 4) {
     const uint32_t low_at = place(t4, half()), high_at = place(t4, half() + 4), flip = t4 / 16 & 1u;
+    const float* to_add = p() + place(t4, mine);
     GPU_UNROLL_ALL
     for (uint32_t j = 0; j < 4; ++j) {
-      const uint32_t t = t4 + j, row = (j ^ flip) * kWarpQueries - flip * kWarpQueries;  // from t4's
+      const uint32_t t = t4 + j, row = ((j ^ flip) - flip) * kWarpQueries;  // from t4's
       const float4 low = *reinterpret_cast<const float4*>(w + (low_at + row));
       const float4 high = *reinterpret_cast<const float4*>(w + (high_at + row));
-      const float4 near = *reinterpret_cast<const float4*>(v + t * c_.head_dim);
-      const float4 far = *reinterpret_cast<const float4*>(v + t * c_.head_dim + 64);
+      const float4 near = *reinterpret_cast<const float4*>(v + t * head_dim());
+      const float4 far = *reinterpret_cast<const float4*>(v + t * head_dim() + 64);
+      if (!kMasked || t < my_count) l = l + to_add[static_cast<int32_t>(row)];
       const float ws[kQueriesEach] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
       const float vs[kDimsEach] = {near.x, near.y, near.z, near.w, far.x, far.y, far.z, far.w};
       GPU_UNROLL_ALL
@@ -452,16 +450,21 @@ GPU_DEVICE void AttendTileKernel<kFormat>::weigh(uint32_t b, bool begins, float 
   for (uint32_t i = 0; i < kQueriesEach; ++i) {
     if (kMasked && count[i] == 0) continue;
     const float before = state()[kWarpQueries + half() + i], next = state()[2 * kWarpQueries + half() + i];
-    GPU_UNROLL_ALL
-    for (uint32_t k = 0; k < kDimsEach; ++k)
-      o[i][k] = begins ? part[i][k] : std::fma(o[i][k], before, part[i][k] * next);
+    if (begins) {
+      GPU_UNROLL_ALL
+      for (uint32_t k = 0; k < kDimsEach; ++k) o[i][k] = part[i][k];
+    } else {
+      GPU_UNROLL_ALL
+      for (uint32_t k = 0; k < kDimsEach; ++k) o[i][k] = std::fma(o[i][k], before, part[i][k] * next);
+    }
   }
+  return l;
 }
 
 /// The super-blocks before lie in `attended` until the last one is folded into them and the quotients stand there.
-template <KvFormat kFormat>
-GPU_DEVICE void AttendTileKernel<kFormat>::finish_super(uint32_t super, bool last,
-                                                        float (&o)[kQueriesEach][kDimsEach]) const {
+template <KvFormat kFormat, uint32_t kHeadDim>
+GPU_DEVICE void AttendTileKernel<kFormat, kHeadDim>::finish_super(uint32_t super, bool last,
+                                                                  float (&o)[kQueriesEach][kDimsEach]) const {
   const uint32_t first = opaque(first_query_) + half();
   GPU_UNROLL_ALL
   for (uint32_t i = 0; i < kQueriesEach; ++i) {
@@ -470,10 +473,10 @@ GPU_DEVICE void AttendTileKernel<kFormat>::finish_super(uint32_t super, bool las
     const bool there = seen(q, super * kSuperBlock) > 0;
     const float before = state()[kWarpQueries + half() + i], next = state()[2 * kWarpQueries + half() + i];
     const float l = state()[half() + i];
-    float* out = a_.attended + place_of_query(q) * c_.head_dim;
+    float* out = a_.attended + place_of_query(q) * head_dim();
     GPU_UNROLL_ALL
     for (uint32_t k = 0; k < kDimsEach; ++k) {
-      if (dim_of(k) >= c_.head_dim) continue;
+      if (dim_of(k) >= head_dim()) continue;
       float& to = out[dim_of(k)];
       const float all = super == 0 ? o[i][k] : there ? std::fma(to, before, o[i][k] * next) : to;
       to = last ? all / l : all;
@@ -482,12 +485,12 @@ GPU_DEVICE void AttendTileKernel<kFormat>::finish_super(uint32_t super, bool las
 }
 
 /// A block a tile and KV head.
-template <KvFormat kFormat>
+template <KvFormat kFormat, uint32_t kHeadDim>
 GPU_KERNEL(kTileThreads, 1)
 attend_tiles(GPU_ARGUMENT TileArgs argument) {
   wait_for_earlier();
   let_next_begin();
-  AttendTileKernel<kFormat>(argument_of(argument)).run();
+  AttendTileKernel<kFormat, kHeadDim>(argument_of(argument)).run();
 }
 
 }  // namespace

@@ -1,8 +1,7 @@
 // A step of many rows, kernel by kernel: what stands between the products (products.inl.h).
 #pragma once
 
-#include "kernels/gpu/attention.inl.h"
-#include "kernels/gpu/place.inl.h"
+#include "kernels/gpu/attention_rows.inl.h"
 
 namespace onebit::gpu {
 namespace {
@@ -27,6 +26,8 @@ struct NormArgs {
   const uint32_t* row_list;  // block i takes row row_list[i] of x, and row i of out; null: the same
   float* y;                  // null, or [rows][n]: the normalised rows as they are
   Problems* problems;        // null, or who hears of what is not finite in x or its norm
+  int32_t* clear;            // null, or [blocks][clear_stride]: sums that have been read, to become zero
+  uint32_t clear_stride;     // a multiple of 4
 };
 
 /// A row's elements as a block's threads hold them, each those of its lane (docs/numerics.md, 3): in registers up to
@@ -165,6 +166,9 @@ norm_rows(GPU_ARGUMENT NormArgs a) {
   quantized_sum = sum_in_block(quantized_sum, scratch);
   for (uint32_t at = i * 16; at < a.row_bytes; at += kRowThreads * 16)
     *reinterpret_cast<uint4*>(quantized_at(a.out, block(), at)) = *reinterpret_cast<const uint4*>(bytes + at);
+  if (a.clear != nullptr)
+    for (uint32_t at = i * 4; at < a.clear_stride; at += kRowThreads * 4)
+      *reinterpret_cast<uint4*>(a.clear + static_cast<uint64_t>(block()) * a.clear_stride + at) = uint4{0, 0, 0, 0};
   if (i == 0) {
     a.out.s[block()] = s / 127.0f;
     a.out.sum[block()] = quantized_sum;
@@ -196,91 +200,6 @@ finish_rows(GPU_ARGUMENT FinishArgs a) {
     finite = finite && is_finite(value);
   }
   if (!finite) a.problems->residual = 1;
-}
-
-/// One KV block for one row, all heads of a KV head.
-inline constexpr uint32_t kNoRow = 0xffffffffu;
-struct AttendTask {
-  uint32_t row, kv_block;  // kNoRow: a place without a task
-  uint32_t blocks;         // that the row sees
-  uint32_t first_part;     // slots of parts before this row's, a head's worth each
-};
-struct AttendArgs {
-  Shape shape;
-  KvPlan kv;
-  StepView step;
-  QkvRows qkv;
-  uint32_t layer;
-  const AttendTask* tasks;
-  Results parts;  // of a row: [heads][blocks]
-  uint32_t stage_kv;
-  uint32_t kv_offset;  // in shared memory, after the floats
-};
-
-template <KvFormat kFormat>
-GPU_KERNEL(kRowThreads, 1)
-attend_rows(GPU_ARGUMENT AttendArgs a) {
-  const auto& c = a.shape;
-  const uint32_t group = c.heads / c.kv_heads, kv_head = block() % c.kv_heads;
-  const AttendTask task = a.tasks[block() / c.kv_heads];
-  if (task.row == kNoRow) return;
-  const Row row = a.step.rows[task.row];
-  auto s = attend_shared<kFormat>(reinterpret_cast<float*>(shared_memory()), group, c.head_dim);
-  unsigned char* kv =
-      a.kv.at(a.step.pages[a.step.sequences[row.sequence].first_page + task.kv_block], a.layer, kv_head);
-  s.kv = kv;
-  // What this step has not written is on its way before the kernels before this one have ended.
-  const bool old = (task.kv_block + 1) * kPagePositions <= a.step.sequences[row.sequence].first_position;
-  if (!old) wait_for_earlier();
-  if (a.stage_kv != 0) {
-    s.kv = shared_memory() + a.kv_offset;
-    for (uint32_t i = thread(); i < a.kv.block_bytes / 16; i += kRowThreads) copy_async(s.kv + i * 16, kv + i * 16);
-    copy_async_commit();
-  }
-  if (old) wait_for_earlier();
-  let_next_begin();
-  const float* q = a.qkv.values + static_cast<uint64_t>(task.row) * a.qkv.stride + kv_head * group * c.head_dim;
-  for (uint32_t i = thread(); i < group * c.head_dim; i += kRowThreads) s.q[i] = q[i];
-  copy_async_wait<0>();
-  sync_block();
-  if constexpr (kFormat == KvFormat::kQ8) quantize_queries(s, group, c.head_dim);
-  const uint32_t seen = row.position + 1 - task.kv_block * kPagePositions;
-  const uint64_t slot =
-      static_cast<uint64_t>(task.first_part) * c.heads + kv_head * group * task.blocks + task.kv_block;
-  attend_block<kFormat>(s, a.kv, group, c.head_dim, c.score_factor, seen < kPagePositions ? seen : kPagePositions,
-                        {a.parts.o + slot * c.head_dim, a.parts.m + slot, a.parts.l + slot}, task.blocks, nullptr);
-}
-
-struct FoldArgs {
-  Shape shape;
-  const AttendTask* rows;  // one of each row that is folded
-  Results parts;           // as in AttendArgs
-  Results supers;          // of a row: [heads][supers], from its first part on
-  float* attended;         // [rows][heads · head_dim]
-};
-
-/// Folds the parts of a row and KV head. Shared: floats for the folds' weights, [group][2][16 or super-blocks].
-GPU_KERNEL(kRowThreads, 1)
-fold_rows(GPU_ARGUMENT FoldArgs a) {
-  const auto& c = a.shape;
-  const uint32_t group = c.heads / c.kv_heads, kv_head = block() % c.kv_heads;
-  const AttendTask row = a.rows[block() / c.kv_heads];
-  auto* weights = reinterpret_cast<float*>(shared_memory());
-  wait_for_earlier();
-  let_next_begin();
-  const auto at = [&](const Results& r, uint64_t slot) {
-    return Results{r.o + slot * c.head_dim, r.m + slot, r.l + slot};
-  };
-  const uint64_t part = static_cast<uint64_t>(row.first_part) * c.heads + kv_head * group * row.blocks;
-  const uint32_t supers = (row.blocks + kSuperBlock - 1) / kSuperBlock;
-  const uint64_t super = static_cast<uint64_t>(row.first_part) * c.heads + kv_head * group * supers;
-  float* out = a.attended + (static_cast<uint64_t>(row.row) * c.heads + kv_head * group) * c.head_dim;
-  for (uint32_t i = 0; i < supers; ++i) {
-    const uint32_t begin = i * kSuperBlock, left = row.blocks - begin;
-    fold_results(at(a.parts, part + begin), row.blocks, left < kSuperBlock ? left : kSuperBlock,
-                 at(a.supers, super + i), supers, group, c.head_dim, weights, supers == 1 ? out : nullptr);
-  }
-  if (supers > 1) fold_results(at(a.supers, super), supers, supers, {}, 0, group, c.head_dim, weights, out);
 }
 
 }  // namespace

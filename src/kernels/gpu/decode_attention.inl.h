@@ -149,7 +149,7 @@ GPU_DEVICE float weights_of_head(const HeadsShared& s, const unsigned char* kv, 
   if (t >= count) score.x = -INFINITY;
   if (t + 1 >= count) score.y = -INFINITY;
   const float m = largest_float_in_warp(score.x > score.y ? score.x : score.y);
-  const float x = exp_f32(score.x - m), y = exp_f32(score.y - m);
+  const float x = exp_not_positive(score.x - m), y = exp_not_positive(score.y - m);
   float* p = s.p + head * kWeightStride + t;
   p[0] = x;
   p[1] = y;
@@ -401,8 +401,8 @@ GPU_DEVICE void Decode::fold(uint32_t head, uint32_t tag) const {
     float before = at == begin ? of[at] : -INFINITY;
     for (uint32_t j = begin; j < at; ++j) before = before > of[j] ? before : of[j];
     const float both = before > of[at] ? before : of[at];
-    before_weight = exp_f32(before - both);
-    weight = exp_f32(of[at] - both);
+    before_weight = exp_not_positive(before - both);
+    weight = exp_not_positive(of[at] - both);
     return both;
   };
   for (uint32_t j = thread_; j < count; j += kDecodeThreads) {

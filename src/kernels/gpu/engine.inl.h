@@ -58,20 +58,22 @@ class DeviceEngine final : public Engine {
  private:
   /// What a step's kernels are told besides its rows.
   struct StepPlan {
-    std::vector<AttendTask> tasks, folds;  // of sequences with few rows
-    std::vector<AttendTile> tiles;         // of the others
-    std::vector<uint32_t> row_list;        // of each row of logits
+    std::vector<AttendTask> tasks;   // of sequences with few rows
+    std::vector<AttendTile> tiles;   // of the others
+    std::vector<uint32_t> row_list;  // of each row of logits
     uint32_t parts = 0;
+    bool alone = true;  // each row is its sequence's only one
   };
 
   /// All that a step's launches depend on.
   struct StepKey {
-    uint64_t rows = 0, logits_rows = 0, tasks = 0, folds = 0, tiles = 0;
+    uint64_t rows = 0, logits_rows = 0, tasks = 0, tiles = 0;
+    bool alone = false;
     StepView view{};
-    const AttendTask *task_list = nullptr, *fold_list = nullptr;
+    const AttendTask* task_list = nullptr;
     const AttendTile* tile_list = nullptr;
     const uint32_t *row_list = nullptr, *wanted = nullptr;
-    const float *parts = nullptr, *part_sums = nullptr, *supers = nullptr, *super_sums = nullptr;
+    const float *parts = nullptr, *part_sums = nullptr;
     bool operator==(const StepKey&) const = default;
   };
 
@@ -110,7 +112,8 @@ class DeviceEngine final : public Engine {
     float* x;
     uint32_t n;
     const ProductBuffer* added = nullptr;
-    const DeviceMatrix* matrix = nullptr;  // that it is of
+    const DeviceMatrix* matrix = nullptr;    // that it is of
+    const ProductBuffer* cleared = nullptr;  // whose sums have been read
   };
   /// Where a product goes: finished, or its sums.
   struct Product {
@@ -148,9 +151,6 @@ class DeviceEngine final : public Engine {
   uint32_t group() const { return shape_.heads / shape_.kv_heads; }
   /// Bytes of a row of `blocks` blocks, padded to whole units.
   static uint32_t padded_blocks(uint32_t blocks) { return (blocks + kUnitBlocks - 1) / kUnitBlocks * kUnitBlocks; }
-  bool stages_kv(uint64_t floats) const {
-    return floats * 4 + 128 + model_.kv.block_bytes <= std::min<uint64_t>(device_.shared_bytes, 100 << 10);
-  }
 
   const EngineOptions options_;
   const Shape shape_;
@@ -174,10 +174,11 @@ class DeviceEngine final : public Engine {
   Problems* problems_ = nullptr;
   Picked* picked_ = nullptr;
   uint64_t* keys_ = nullptr;
-  Growing<float> part_o_, part_ml_, super_o_, super_ml_;
-  Results parts_{}, supers_{};
+  Growing<float> part_o_, part_ml_;
+  Results parts_{};
+  uint32_t* arrived_ = nullptr;  // see AttendArgs
   StepView view_{};
-  const AttendTask *tasks_ = nullptr, *folds_ = nullptr;
+  const AttendTask* tasks_ = nullptr;
   const AttendTile* tiles_ = nullptr;
   const uint32_t *row_list_ = nullptr, *wanted_ = nullptr;
   Growing<unsigned char> sent_;

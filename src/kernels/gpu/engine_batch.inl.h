@@ -36,6 +36,8 @@ inline void DeviceEngine::make_buffers() {
   picked_ = arena_.device<Picked>(uint64_t{kMostLogitsRows} * kMostPicked, outcome_);
   const uint64_t parts = (c.vocabulary + kPickPart - 1) / kPickPart;
   keys_ = arena_.device<uint64_t>(kMostLogitsRows * parts * kMostPicked, outcome_);
+  arrived_ = arena_.device<uint32_t>(rows * c.kv_heads, outcome_);
+  if (outcome_.ok()) fill_zero(arrived_, rows * c.kv_heads * sizeof(uint32_t), stream_, outcome_);
   // Rows of it are copied whole, however many of a row were wanted.
   if (outcome_.ok()) fill_zero(picked_, uint64_t{kMostLogitsRows} * kMostPicked * sizeof(Picked), stream_, outcome_);
   outbox_room_ = uint64_t{8} << 20;
@@ -78,8 +80,7 @@ uint64_t DeviceEngine::put(std::span<const T> from) {
 inline void DeviceEngine::send(const Step& step, const StepPlan& plan) {
   outbox_used_ = 0;
   const uint64_t rows = put(step.rows), sequences = put(step.sequences), pages = put(step.pages);
-  const uint64_t tasks = put(std::span(plan.tasks)), folds = put(std::span(plan.folds));
-  const uint64_t tiles = put(std::span(plan.tiles));
+  const uint64_t tasks = put(std::span(plan.tasks)), tiles = put(std::span(plan.tiles));
   const uint64_t list = put(std::span(plan.row_list)), picks = put(step.picks);
   const unsigned char* to = sent_.reserve((outbox_used_ + 65535) / 65536 * 65536, stream_, outcome_);
   if (!outcome_.ok()) return;
@@ -87,7 +88,6 @@ inline void DeviceEngine::send(const Step& step, const StepPlan& plan) {
   view_ = {reinterpret_cast<const Row*>(to + rows), reinterpret_cast<const Sequence*>(to + sequences),
            reinterpret_cast<const uint32_t*>(to + pages)};
   tasks_ = reinterpret_cast<const AttendTask*>(to + tasks);
-  folds_ = reinterpret_cast<const AttendTask*>(to + folds);
   tiles_ = reinterpret_cast<const AttendTile*>(to + tiles);
   row_list_ = reinterpret_cast<const uint32_t*>(to + list);
   wanted_ = reinterpret_cast<const uint32_t*>(to + picks);
@@ -111,20 +111,23 @@ inline DeviceEngine::StepPlan DeviceEngine::plan_of(const Step& step) const {
   const uint32_t warps = tile_warps();
   for (const auto& sequence : step.sequences) {
     const uint32_t end = sequence.first_row + sequence.rows, each = warps * kWarpQueries / group();
+    plan.alone = plan.alone && sequence.rows == 1;
     if (sequence.rows > kFewRows && warps > 0) {
       for (uint32_t i = sequence.first_row; i < end; i += each) plan.tiles.push_back({i, std::min(each, end - i)});
       continue;
     }
     for (uint32_t i = sequence.first_row; i < end; ++i) {
-      const uint32_t blocks = step.rows[i].position / kPagePositions + 1;
-      plan.folds.push_back({i, 0, blocks, plan.parts});
-      for (uint32_t b = 0; b < blocks; ++b) plan.tasks.push_back({i, b, blocks, plan.parts});
+      const uint32_t position = step.rows[i].position, blocks = position / kPagePositions + 1;
+      for (uint32_t b = 0; b < blocks; ++b)
+        plan.tasks.push_back({i, b, blocks, plan.parts, position, step.pages[sequence.first_page + b], {}});
       plan.parts += blocks;
     }
   }
   // In steps, so that the launches of one step of a batch serve the next ones, too.
   const size_t granule = std::max<size_t>(32, std::bit_floor(plan.tasks.size()) / 8);
-  if (!plan.tasks.empty()) plan.tasks.resize((plan.tasks.size() + granule - 1) / granule * granule, {kNoRow, 0, 0, 0});
+  AttendTask none{};
+  none.row = kNoRow;
+  if (!plan.tasks.empty()) plan.tasks.resize((plan.tasks.size() + granule - 1) / granule * granule, none);
   // The longest first: those that come last should not be waited for.
   std::reverse(plan.tiles.begin(), plan.tiles.end());
   return plan;
@@ -169,6 +172,10 @@ void DeviceEngine::norm(const NormInput& in, const float* weight, uint32_t row_b
   args.row_list = row_list;
   args.y = y;
   args.problems = check ? problems_ : nullptr;
+  if (in.cleared != nullptr) {
+    args.clear = in.cleared->sums;
+    args.clear_stride = in.cleared->stride;
+  }
   const auto go = [&](auto each) {
     const auto kernel = &norm_rows<kCode, each.value>;
     const uint64_t shared = sizeof(RowScratch) + args.row_bytes + (each.value == 0 ? uint64_t{in.n} * 8 : 0);
@@ -296,31 +303,28 @@ void DeviceEngine::attention_of(uint32_t i, const Step& step, const StepPlan& pl
     if (shared > (48 << 10)) allow_shared(kernel, shared, outcome_);
     launch(kernel, {(rows + each.value - 1) / each.value, kRowThreads, shared, false, true}, stream_, outcome_, place);
   };
-  if (rows > kFewTokens && uint64_t{8} * c.kv_heads * c.head_dim * 4 <= device_.shared_bytes)
+  if (plan.alone) {  // attention does it
+  } else if (rows > kFewTokens && uint64_t{8} * c.kv_heads * c.head_dim * 4 <= device_.shared_bytes) {
     place_by(std::integral_constant<uint32_t, 4>{});
-  else
+  } else {
     place_by(std::integral_constant<uint32_t, 1>{});
+  }
   if (!plan.tiles.empty()) {
     const uint32_t warps = tile_warps(), bytes = tile_layout_for(warps).bytes;
-    if (bytes > (48 << 10)) allow_shared(&attend_tiles<kFormat>, bytes, outcome_);
-    launch(&attend_tiles<kFormat>,
-           {static_cast<uint32_t>(plan.tiles.size()) * c.kv_heads, warps * kWarp, bytes, false, true}, stream_,
+    const auto kernel = c.head_dim == kTileDims ? &attend_tiles<kFormat, kTileDims> : &attend_tiles<kFormat, 0>;
+    if (bytes > (48 << 10)) allow_shared(kernel, bytes, outcome_);
+    launch(kernel, {static_cast<uint32_t>(plan.tiles.size()) * c.kv_heads, warps * kWarp, bytes, false, true}, stream_,
            outcome_, TileArgs{c, model_.kv, view_, qkv_rows_, i, tiles_, attended_});
   }
   if (plan.tasks.empty()) return;
-  const uint64_t floats = attend_shared_floats(group(), c.head_dim);
-  const bool stage = stages_kv(floats);
-  const auto kv_offset = static_cast<uint32_t>((floats * 4 + 127) / 128 * 128);
-  const uint64_t shared = kv_offset + (stage ? model_.kv.block_bytes : 0);
-  if (shared > (48 << 10)) allow_shared(&attend_rows<kFormat>, shared, outcome_);
-  launch(&attend_rows<kFormat>,
-         {static_cast<uint32_t>(plan.tasks.size()) * c.kv_heads, kRowThreads, shared, false, true}, stream_, outcome_,
-         AttendArgs{c, model_.kv, view_, qkv_rows_, i, tasks_, parts_, stage ? 1u : 0u, kv_offset});
-  const uint64_t supers = (shape_.context / kPagePositions + kSuperBlock) / kSuperBlock;
-  launch(&fold_rows,
-         {static_cast<uint32_t>(plan.folds.size()) * c.kv_heads, kRowThreads,
-          std::max<uint64_t>(kSuperBlock, supers) * group() * 2 * 4, false, true},
-         stream_, outcome_, FoldArgs{c, folds_, parts_, supers_, attended_});
+  constexpr uint64_t kMostStaged = 100 << 10;
+  const uint32_t staged = attend_layout(options_.kv == KvFormat::kQ8, group(), c.head_dim, model_.kv.block_bytes).bytes;
+  const bool stage = staged <= std::min<uint64_t>(device_.shared_bytes, kMostStaged);
+  const uint32_t bytes = stage ? staged : attend_layout(options_.kv == KvFormat::kQ8, group(), c.head_dim, 0).bytes;
+  const auto kernel = stage && c.head_dim == kTileDims ? &attend_rows<kFormat, kTileDims> : &attend_rows<kFormat, 0>;
+  if (bytes > (48 << 10)) allow_shared(kernel, bytes, outcome_);
+  launch(kernel, {static_cast<uint32_t>(plan.tasks.size()) * c.kv_heads, kAttendThreads, bytes, false, true}, stream_,
+         outcome_, AttendArgs{place, tasks_, parts_, arrived_, attended_, plan.alone ? 1u : 0u, stage ? 1u : 0u});
 }
 
 template <Code kCode>
@@ -333,7 +337,9 @@ void DeviceEngine::layer_of(uint32_t i, const Step& step, const StepPlan& plan) 
               w.attn_q.blocks, rows, nullptr, nullptr, false);
   multiply<kCode, Finish::kSums>({&w.attn_q, &w.attn_k, &w.attn_v}, rows, {.buffer = &qkv_sums_});
   with_format([&](auto format) { attention_of<format.value>(i, step, plan); });
-  norm<kCode>({attended_, c.heads * c.head_dim}, w.attn_sub_norm, w.attn_output.blocks, rows, nullptr, nullptr, false);
+  const bool clears = plan.alone && qkv_sums_.splits > 1;
+  norm<kCode>({attended_, c.heads * c.head_dim, nullptr, nullptr, clears ? &qkv_sums_ : nullptr}, w.attn_sub_norm,
+              w.attn_output.blocks, rows, nullptr, nullptr, false);
   multiply<kCode, Finish::kSums>({&w.attn_output}, rows, {.buffer = &output_sums_});
   norm<kCode>({x_, c.hidden, &output_sums_, &w.attn_output}, w.ffn_norm, w.ffn_gate.blocks, rows, nullptr, nullptr,
               false);
@@ -347,17 +353,11 @@ inline void DeviceEngine::run_batch(const Step& step) {
   const auto& c = shape_;
   // Of padded tasks, as the step's key has them: where l begins must not change while a graph is used again.
   const uint64_t slots = std::max<uint64_t>(plan.parts, plan.tasks.size()) * c.heads;
-  const auto results = [&](Growing<float>& o, Growing<float>& ml, uint64_t n) {
-    float* both = ml.reserve(2 * n, stream_, outcome_);
-    return Results{o.reserve(n * c.head_dim, stream_, outcome_), both, both + n};
-  };
-  parts_ = results(part_o_, part_ml_, slots);
-  supers_ = results(super_o_, super_ml_, slots);
+  float* both = part_ml_.reserve(2 * slots, stream_, outcome_);
+  parts_ = {part_o_.reserve(slots * c.head_dim, stream_, outcome_), both, both + slots};
   send(step, plan);
-  const StepKey key{
-      step.rows.size(), step.logits_rows, plan.tasks.size(), plan.folds.size(), plan.tiles.size(), view_,    tasks_,
-      folds_,           tiles_,           row_list_,         wanted_,           parts_.o,          parts_.l, supers_.o,
-      supers_.l};
+  const StepKey key{step.rows.size(), step.logits_rows, plan.tasks.size(), plan.tiles.size(), plan.alone, view_,
+                    tasks_,           tiles_,           row_list_,         wanted_,           parts_.o,   parts_.l};
   const bool known = graph_ != nullptr && key == graph_key_, again = key == last_key_;
   last_key_ = key;
   if (known) return launch_graph(graph_, stream_, outcome_);

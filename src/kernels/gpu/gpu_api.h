@@ -17,7 +17,7 @@
 //   atomic_max(p, v)                          uint32 and uint64
 //   atomic_add_release(p, v), load_flag(p)    a block that reads the flag which another raised finds by load_fresh
 //   pause()                                   all that the other wrote before; while it waits for that
-//   load_fresh(p)                             float or int32 that other blocks wrote before a barrier
+//   load_fresh(p)                             float, float4 or int32 that other blocks wrote before a barrier
 //   load_relaxed(p), store_relaxed(p, v)      64 bits at once, seen by other blocks, without any order beside that
 //   prefetch(p)                               a hint: the line's 128 bytes will be read
 //   load_stream(p)                            16 bytes that are read once
@@ -38,7 +38,7 @@
 //                                             undefined. first: d = A B, whatever d was
 //   multiply_begin(), multiply_commit()       around some of them, whose end the threads do not wait for:
 //   multiply_wait<N>(), multiply_done(d)      at most N such groups are under way; none is, and d may be read
-//   kMultiplyLag                              groups that may be under way: what they read stays as it is,
+//   kMultiplyLag                              1 where any may be under way: what they read stays as it is,
 //                                             shared memory and the variables that a is made of
 //   multiply_sees_shared()                    between writing shared memory and the barrier before they read it
 //   wait_for_earlier(), let_next_begin()      of kernels launched `early`, see LaunchShape

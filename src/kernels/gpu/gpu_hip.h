@@ -148,6 +148,10 @@ GPU_DEVICE T load_fresh(const T* p) {
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, int32_t>);
   return __hip_atomic_load(p, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
 }
+GPU_DEVICE float4 load_fresh(const float4* p) {
+  const auto* each = reinterpret_cast<const float*>(p);
+  return {load_fresh(each), load_fresh(each + 1), load_fresh(each + 2), load_fresh(each + 3)};
+}
 GPU_DEVICE void prefetch(const void* /*p*/) {}
 GPU_DEVICE uint32_t load_flag(const uint32_t* p) {
   return __hip_atomic_load(p, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_AGENT);

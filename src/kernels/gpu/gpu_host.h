@@ -132,6 +132,9 @@ inline uint64_t atomic_max(uint64_t* p, uint64_t v, const Where& where = Where::
 inline float load_fresh(const float* p) {
   return *p;
 }
+inline float4 load_fresh(const float4* p) {
+  return *p;
+}
 inline int32_t load_fresh(const int32_t* p) {
   return *p;
 }

@@ -158,33 +158,50 @@ class ProductKernel {
     s_ = reinterpret_cast<float*>(shared_memory() + (kCode == Code::kT1_6 ? kTritTableBytes : 0));
     sum_ = reinterpret_cast<int32_t*>(s_ + kTokens);
     stages_ = shared_memory() + kBeforeStages<kCode, kTiles>;
+    constexpr uint32_t kRun = kChunkColumns<kCode> / 2;
+    const uint32_t first = thread() % (kProductThreads / kParts);
+    activations_ = a_.x.q + static_cast<uint64_t>(first_token_ / 8) * 8 * a_.x.stride;
+    if ((kProductThreads / kParts) % kRun == 0)
+      activations_ += static_cast<uint64_t>(first / kRun) * 8 * a_.x.stride + first % kRun * 16;
     GPU_UNROLL_ALL
     for (uint32_t m = 0; m < 2; ++m) find_rows(m);
   }
 
   GPU_DEVICE void run() {
-    const uint32_t ahead = a_.stages - 1 - kMultiplyLag, rounds = (end_ - begin_ + kParts - 1) / kParts;
+    // Chunks from one barrier to the next.
+    const uint32_t each = kTiles == 16 && a_.stages >= 4 + kMultiplyLag ? 2 : 1;
+    const uint32_t ahead = a_.stages - each - kMultiplyLag, rounds = (end_ - begin_ + kParts - 1) / kParts;
     // Weights do not depend on the kernels before this one.
-    for (uint32_t i = 0; i < ahead; ++i) fetch_weights(i);
+    for (uint32_t i = 0; i < ahead; ++i) fetch_weights(i, i);
     if constexpr (kCode == Code::kT1_6) fill_trit_table(table_);
     wait_for_earlier();
     for (uint32_t i = 0; i < ahead; ++i) {
-      fetch_activations(i);
+      fetch_activations(i, i);
       copy_async_commit();
     }
     if (kFinish != Finish::kSums && thread() < kTokens && first_token_ + thread() < a_.tokens) {
       s_[thread()] = a_.x.s[first_token_ + thread()];
       sum_[thread()] = kCode == Code::kQ8 ? 0 : a_.x.sum[first_token_ + thread()];
     }
-    for (uint32_t i = 0; i < rounds; ++i) {
-      wait_for_copies(ahead - 1);
+    uint32_t stage = 0, free = ahead;
+    const auto advance = [&](uint32_t& which) { which = which + 1 == a_.stages ? 0 : which + 1; };
+    for (uint32_t i = 0; i < rounds; i += each) {
+      wait_for_copies(ahead - each);
       multiply_sees_shared();
       sync_block();
-      // Where the round before last was: nobody reads it any more.
-      fetch_weights(i + ahead);
-      fetch_activations(i + ahead);
-      copy_async_commit();
-      multiply(i);
+      GPU_UNROLL(1)
+      for (uint32_t k = i; k < i + each; ++k) {
+        if (k < rounds) multiply(k, stage);
+        advance(stage);
+      }
+      // Where those before the last ones were: nobody reads them any more.
+      GPU_UNROLL(1)
+      for (uint32_t k = i; k < i + each; ++k) {
+        fetch_weights(k + ahead, free);
+        fetch_activations(k + ahead, free);
+        copy_async_commit();
+        advance(free);
+      }
     }
     let_next_begin();
     copy_async_wait<0>();
@@ -219,14 +236,14 @@ class ProductKernel {
     there_[m] = group < w.groups;
     from_[m] = w.data + static_cast<uint64_t>(there_[m] ? group : 0) * w.blocks * kBlockSize + thread() % kWarp * 16;
   }
-  GPU_DEVICE unsigned char* stage_of(uint32_t round) const {
-    return stages_ + round % a_.stages * kStageBytes<kCode, kTiles, kParts>;
+  GPU_DEVICE unsigned char* stage_of(uint32_t stage) const {
+    return stages_ + stage * kStageBytes<kCode, kTiles, kParts>;
   }
-  GPU_DEVICE unsigned char* activations_of(uint32_t round) const {
-    return stage_of(round) + part() * kChunkActivations<kCode, kTiles>;
+  GPU_DEVICE unsigned char* activations_of(uint32_t stage) const {
+    return stage_of(stage) + part() * kChunkActivations<kCode, kTiles>;
   }
-  GPU_DEVICE unsigned char* weights_of(uint32_t round, uint32_t m) const {
-    return stage_of(round) + kParts * kChunkActivations<kCode, kTiles> +
+  GPU_DEVICE unsigned char* weights_of(uint32_t stage, uint32_t m) const {
+    return stage_of(stage) + kParts * kChunkActivations<kCode, kTiles> +
            ((team() * 2 + m) * kTeamWarps + warp()) * kChunkRowBytes<kCode>;
   }
 
@@ -240,12 +257,12 @@ class ProductKernel {
   }
 
   /// Each warp its own rows'. What stands past a row's last block meets zeros.
-  GPU_DEVICE void fetch_weights(uint32_t round) {
+  GPU_DEVICE void fetch_weights(uint32_t round, uint32_t stage) {
     const uint32_t chunk = begin_ + round * kParts + part();
     if (chunk >= end_) return;
     GPU_UNROLL_ALL
     for (uint32_t m = 0; m < 2; ++m) {
-      unsigned char* to = weights_of(round, m) + thread() % kWarp * 16;
+      unsigned char* to = weights_of(stage, m) + thread() % kWarp * 16;
       GPU_UNROLL_ALL
       for (uint32_t unit = 0; unit < kChunkUnits<kCode>; ++unit) {
         const uint32_t at = chunk * kChunkUnits<kCode> + unit;
@@ -254,40 +271,56 @@ class ProductKernel {
       }
     }
   }
-  GPU_DEVICE void fetch_activations(uint32_t round) {
+  GPU_DEVICE void fetch_activations(uint32_t round, uint32_t stage) {
     const uint32_t chunk = begin_ + round * kParts + part();
     if (chunk >= end_) return;
     constexpr uint32_t kRun = kChunkColumns<kCode> / 2;  // pieces of 16 bytes of 8 rows
     constexpr uint32_t kThreads = kProductThreads / kParts;
-    const int8_t* from = quantized_at(a_.x, first_token_, chunk * kChunkColumns<kCode>);
-    unsigned char* to = activations_of(round);
-    GPU_UNROLL_ALL
-    for (uint32_t i = thread() % kThreads; i < kTiles * kRun; i += kThreads)
-      if (i / kRun < tiles_) copy_async(to + i * 16, from + i / kRun * 8 * a_.x.stride + i % kRun * 16);
+    const uint32_t first = thread() % kThreads, tile_bytes = 8 * a_.x.stride;
+    const int8_t* from = activations_ + static_cast<uint64_t>(chunk) * (kRun * 16);
+    unsigned char* to = activations_of(stage) + first * 16;
+    if constexpr (kThreads % kRun == 0) {
+      constexpr uint32_t kStep = kThreads / kRun;  // tiles between a thread's pieces
+      GPU_UNROLL_ALL
+      for (uint32_t k = 0; k < (kTiles + kStep - 1) / kStep; ++k)
+        if (first / kRun + k * kStep < tiles_) copy_async(to + k * kThreads * 16, from + k * kStep * tile_bytes);
+    } else {
+      GPU_UNROLL_ALL
+      for (uint32_t k = 0; k < (kTiles * kRun + kThreads - 1) / kThreads; ++k) {
+        const uint32_t i = first + k * kThreads;
+        if (i / kRun < tiles_)
+          copy_async(to + k * kThreads * 16, from + static_cast<uint64_t>(i / kRun) * tile_bytes + i % kRun * 16);
+      }
+    }
   }
 
-  GPU_DEVICE void multiply(uint32_t round) {
+  /// Some steps at a time: operands are unpacked while those before are multiplied. At most two such groups are under
+  /// way, both of this round, when it ends; so what the round before last read is free by the next barrier.
+  GPU_DEVICE void multiply(uint32_t round, uint32_t stage) {
+    constexpr uint32_t kSteps = kChunkSteps<kCode>, kEach = kTiles == 16 ? (kSteps + 1) / 2 : 1;
+    static_assert(kSteps > kEach);
     ChunkWeights<kCode> weights[2];
-    // What a product under way reads must not be written, and int8 weights are what it reads.
-    if constexpr (kCode == Code::kQ8) multiply_wait<0>();
     // Where the other part has a chunk more, there is nothing left here; the threads multiply all the same.
     const bool there = kParts == 1 || begin_ + round * kParts + part() < end_;
-    weights[0].load(weights_of(round, 0), table_, there);
-    weights[1].load(weights_of(round, 1), table_, there);
-    const unsigned char* x = activations_of(round);
+    weights[0].load(weights_of(stage, 0), table_, there);
+    weights[1].load(weights_of(stage, 1), table_, there);
+    const unsigned char* x = activations_of(stage);
+    // Fifth trits come first: what unpacks them is over then.
+    const auto field_of = [](uint32_t step) { return kCode == Code::kT1_6 ? (step + 4) % 5 : step; };
     GPU_UNROLL_ALL
-    for (uint32_t step = 0; step < kChunkSteps<kCode>; ++step) {
-      // So are fifth trits: they come first, and their product has ended when the next chunk's are unpacked.
-      const uint32_t field = kCode == Code::kT1_6 ? (step + 4) % 5 : step;
-      uint32_t first[4], second[4];
-      weights[0].operand(first, field);
-      weights[1].operand(second, field);
-      const bool begins = round == 0 && step == 0;
-      multiply_begin();
-      multiply_shared<kCode == Code::kQ8>(d_[0], first, x + field * 256, kChunkColumns<kCode> * 8, tiles_, begins);
-      multiply_shared<kCode == Code::kQ8>(d_[1], second, x + field * 256, kChunkColumns<kCode> * 8, tiles_, begins);
-      multiply_commit();
+    for (uint32_t first = 0; first < kSteps; first += kEach) {
       multiply_wait<1>();
+      uint32_t operand[kEach][2][4];
+      GPU_UNROLL_ALL
+      for (uint32_t i = 0; i < kEach * 2; ++i)
+        if (first + i / 2 < kSteps) weights[i % 2].operand(operand[i / 2][i % 2], field_of(first + i / 2));
+      multiply_begin();
+      GPU_UNROLL_ALL
+      for (uint32_t i = 0; i < kEach * 2; ++i)
+        if (first + i / 2 < kSteps)
+          multiply_shared<kCode == Code::kQ8>(d_[i % 2], operand[i / 2][i % 2], x + field_of(first + i / 2) * 256,
+                                              kChunkColumns<kCode> * 8, tiles_, round == 0 && first + i / 2 == 0);
+      multiply_commit();
     }
   }
 
@@ -327,31 +360,42 @@ class ProductKernel {
       there[m][i % 2] = kFinish == Finish::kSums ? group < a_.groups : at[m][i % 2] < w.rows;
       scale[m][i % 2] = kFinish != Finish::kSums && there[m][i % 2] ? w.scale(at[m][i % 2]) : 0.0f;
     }
+    if (first_token_ + kTokens <= a_.tokens)
+      store<true>(d, first_tile, at, there, scale);
+    else
+      store<false>(d, first_tile, at, there, scale);
+  }
+
+  /// kWhole: all of the tile's tokens exist.
+  template <bool kWhole, uint32_t kMine>
+  GPU_DEVICE void store(const int32_t (&d)[2][kMine][4], uint32_t first_tile, const uint32_t (&at)[2][2],
+                        const bool (&there)[2][2], const float (&scale)[2][2]) const {
+    const uint32_t first = first_tile * 8 + thread() % kWarp % 4 * 2, stride = static_cast<uint32_t>(a_.y_stride);
     GPU_UNROLL_ALL
     for (uint32_t i = 0; i < kMine * 4; ++i) {
-      const uint32_t r = i % 4 / 2, in_tile = (first_tile + i / 4) * 8 + lane % 4 * 2 + i % 2;
-      const uint32_t token = first_token_ + in_tile;
-      if (token >= a_.tokens) continue;
-      const int32_t first = d[0][i / 4][i % 4], second = d[1][i / 4][i % 4];
+      const uint32_t r = i % 4 / 2, in_tile = first + i / 4 * 8 + i % 2, token = first_token_ + in_tile;
+      if (!kWhole && token >= a_.tokens) continue;
+      const int32_t one = d[0][i / 4][i % 4], other = d[1][i / 4][i % 4];
+      const uint32_t row = token * stride;  // what is written has fewer than 2^32 elements
       if constexpr (kFinish == Finish::kSums) {
-        int32_t* to = a_.sums + token * a_.y_stride;
-        if (a_.splits == 1) {
-          if (there[0][r]) to[at[0][r]] = first;
-          if (there[1][r]) to[at[1][r]] = second;
-        } else {
-          if (there[0][r]) atomic_add(to + at[0][r], first);
-          if (there[1][r]) atomic_add(to + at[1][r], second);
-        }
+        const auto put = [&](uint32_t m, int32_t sum) {
+          if (!there[m][r]) return;
+          if (a_.splits == 1)
+            a_.sums[row + at[m][r]] = sum;
+          else
+            atomic_add(a_.sums + (row + at[m][r]), sum);
+        };
+        put(0, one);
+        put(1, other);
       } else {
-        float* to = a_.y + token * a_.y_stride;
         const float s = s_[in_tile];
-        const float x = product_value(first, sum_[in_tile], scale[0][r], s);
-        const float y = product_value(second, sum_[in_tile], scale[1][r], s);
+        const float x = product_value(one, sum_[in_tile], scale[0][r], s);
+        const float y = product_value(other, sum_[in_tile], scale[1][r], s);
         if constexpr (kFinish == Finish::kGate) {
-          if (there[0][r]) to[at[0][r]] = squared_relu_gate(x, y);
+          if (there[0][r]) a_.y[row + at[0][r]] = squared_relu_gate(x, y);
         } else {
-          if (there[0][r]) to[at[0][r]] = x;
-          if (there[1][r]) to[at[1][r]] = y;
+          if (there[0][r]) a_.y[row + at[0][r]] = x;
+          if (there[1][r]) a_.y[row + at[1][r]] = y;
         }
       }
     }
@@ -363,6 +407,8 @@ class ProductKernel {
   float* s_;      // [kTokens]; not of kSums
   int32_t* sum_;  // [kTokens]
   unsigned char* stages_;
+  const int8_t*
+      activations_;  // of the tile's tokens; from this thread's first piece on where its pieces are a step apart
   const unsigned char* from_[2];
   bool there_[2];
   int32_t d_[2][kTiles][4];
