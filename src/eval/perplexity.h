@@ -19,7 +19,7 @@ struct PerplexityOptions {
   uint32_t stride = 0;         // tokens by which windows advance, the rest of each being context; 0: the whole window
   std::optional<TokenId> bos;  // absent: the first token of a window that begins without context is not scored
   uint32_t max_windows = 0;    // 0: the whole text
-  Share share;                 // which of these windows this process scores; results hold only them
+  Share share{};               // which of these windows this process scores; results hold only them
 };
 
 struct PerplexityWindow {
