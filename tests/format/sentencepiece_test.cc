@@ -28,13 +28,13 @@ Pieces make_pieces(const std::vector<std::string>& normal) {
   return pieces;
 }
 
-constexpr uint32_t kVocabulary = 400;
+constexpr uint32_t kPieceVocabulary = 400;
 
 TEST(SentencePiece, MakesTokensOfEachType) {
   auto pieces = make_pieces({"\u2581a", "a", "\u2581"});
   pieces.push_back({"[INST]", 0, PieceType::kUserDefined});
   pieces.push_back({"x", 0, PieceType::kUnused});
-  const auto data = tokenizer_from_pieces(pieces, kVocabulary, SpacePrefix::kStretch);
+  const auto data = tokenizer_from_pieces(pieces, kPieceVocabulary, SpacePrefix::kStretch);
   ASSERT_TRUE(data.has_value()) << data.error().message;
   ASSERT_TRUE(validate(*data).has_value()) << validate(*data).error().message;
   EXPECT_TRUE(data->special[0] && data->special[1] && data->special[2] && !data->special[3]);
@@ -56,7 +56,7 @@ TEST(SentencePiece, RefusesPiecesThatMakeNoVocabulary) {
     auto pieces = make_pieces({"a", "b", "ab"});
     change(pieces);
     test::count_case(part);
-    const auto data = tokenizer_from_pieces(pieces, kVocabulary, SpacePrefix::kNone);
+    const auto data = tokenizer_from_pieces(pieces, kPieceVocabulary, SpacePrefix::kNone);
     ASSERT_FALSE(data.has_value()) << part;
     EXPECT_NE(data.error().message.find(part), std::string::npos) << data.error().message;
   };
@@ -68,7 +68,7 @@ TEST(SentencePiece, RefusesPiecesThatMakeNoVocabulary) {
   refuse([](Pieces& p) { p[20].text = "<0x00>"; }, "pieces 3 and 20: both");
   refuse([](Pieces& p) { p[20].type = PieceType::kUnused; }, "none for the byte 0x11");
   refuse([](Pieces& p) { p[260].text.assign(5000, 'a'); }, "more than 4096 bytes");
-  refuse([](Pieces& p) { p.resize(kVocabulary + 1); }, "401 pieces");
+  refuse([](Pieces& p) { p.resize(kPieceVocabulary + 1); }, "401 pieces");
 }
 
 /// SentencePiece's own definition, over pieces of one letter and more.
@@ -119,7 +119,7 @@ RC_GTEST_PROP(SentencePiece, MergesByRankAsByScore, ()) {
   for (const auto& word : *rc::gen::container<std::vector<std::string>>(rc::gen::container<std::string>(letter)))
     if (word.size() <= 6 && !word.empty() && known.insert(word).second) normal.push_back(word);
   const auto pieces = make_pieces(normal);
-  const auto data = tokenizer_from_pieces(pieces, kVocabulary, SpacePrefix::kNone);
+  const auto data = tokenizer_from_pieces(pieces, kPieceVocabulary, SpacePrefix::kNone);
   RC_ASSERT(data.has_value() && validate(*data).has_value());
   const auto text = *rc::gen::container<std::string>(letter);
   RC_ASSERT(merge_by_rank(*data, text) == merge_by_score(pieces, text));
@@ -157,17 +157,18 @@ std::string model_file(const Pieces& pieces, const std::string& trainer = kTrain
 
 void expect_refused(const std::string& file, const std::string& part) {
   test::count_case(file);
-  const auto data = read_sentencepiece_model(file, kVocabulary);
+  const auto data = read_sentencepiece_model(file, kPieceVocabulary);
   ASSERT_FALSE(data.has_value()) << part;
   EXPECT_NE(data.error().message.find(part), std::string::npos) << data.error().message;
 }
 
 TEST(SentencePieceModel, IsReadAsItsPieces) {
   const auto pieces = make_pieces({"a", "b", "ab", "\u2581"});
-  auto data = read_sentencepiece_model(model_file(pieces), kVocabulary);
+  auto data = read_sentencepiece_model(model_file(pieces), kPieceVocabulary);
   ASSERT_TRUE(data.has_value()) << data.error().message;
-  EXPECT_EQ(serialize(*data), serialize(*tokenizer_from_pieces(pieces, kVocabulary, SpacePrefix::kStretch)));
-  data = read_sentencepiece_model(model_file(pieces, kTrainer, number_field(3, 0) + number_field(4, 0)), kVocabulary);
+  EXPECT_EQ(serialize(*data), serialize(*tokenizer_from_pieces(pieces, kPieceVocabulary, SpacePrefix::kStretch)));
+  data =
+      read_sentencepiece_model(model_file(pieces, kTrainer, number_field(3, 0) + number_field(4, 0)), kPieceVocabulary);
   ASSERT_TRUE(data.has_value()) << data.error().message;
   EXPECT_EQ(data->space_prefix, SpacePrefix::kNone);
 }
@@ -189,7 +190,7 @@ TEST(SentencePieceModel, RefusesAFileCutShortAtAnyByte) {
   const auto file = model_file(make_pieces({"a", "ab", "b"}));
   for (size_t size = 0; size < file.size(); ++size) {
     test::count_case(std::string_view(file).substr(0, size));
-    const auto data = read_sentencepiece_model(std::string_view(file).substr(0, size), kVocabulary);
+    const auto data = read_sentencepiece_model(std::string_view(file).substr(0, size), kPieceVocabulary);
     // Cut after the settings, only what is of no account is gone.
     EXPECT_TRUE(!data || size + bytes_field(9, "of a later version").size() >= file.size()) << size;
   }
@@ -207,7 +208,7 @@ TEST(SentencePieceModel, RefusesNumbersAndLengthsBeyondTheFile) {
   expect_refused(bytes_field(1, number_field(2, 5)), "score: is of kind 0");
   expect_refused(bytes_field(2, bytes_field(3, "x")), "model_type: is of kind 2");
   std::string many;
-  for (uint32_t i = 0; i <= kVocabulary; ++i) many += bytes_field(1, "");
+  for (uint32_t i = 0; i <= kPieceVocabulary; ++i) many += bytes_field(1, "");
   expect_refused(many, "more than 400");
 }
 
@@ -219,7 +220,7 @@ RC_GTEST_PROP(SentencePieceModel, TakesAnyBytesAsAnErrorOrAsData, ()) {
       rc::gen::arbitrary<std::pair<uint16_t, uint8_t>>());
   for (const auto& [at, value] : edits) bytes[at % bytes.size()] = static_cast<char>(value);
   test::count_case(bytes);
-  const auto data = read_sentencepiece_model(bytes, kVocabulary);
+  const auto data = read_sentencepiece_model(bytes, kPieceVocabulary);
   if (data && validate(*data)) {
     const auto section = serialize(*data);
     RC_ASSERT(parse_tokenizer_data(std::as_bytes(std::span(section))).has_value());
@@ -233,7 +234,7 @@ TEST(SentencePieceModel, TakesBosStopsAndAddedTokensFromItsCompanions) {
   files.tokenizer_config_json = R"({"bos_token": "<s>", "eos_token": "</s>", "added_tokens_decoder": {
     "1": {"content": "<s>", "special": true}, "300": {"content": "<pad>", "special": true},
     "301": {"content": "</line>", "normalized": true, "special": false}}})";
-  auto data = import_hf_tokenizer(files, kVocabulary);
+  auto data = import_hf_tokenizer(files, kPieceVocabulary);
   ASSERT_TRUE(data.has_value()) << data.error().message;
   EXPECT_EQ(data->bos, 1);
   EXPECT_EQ(data->stop_tokens, (std::vector<TokenId>{2}));
@@ -242,13 +243,13 @@ TEST(SentencePieceModel, TakesBosStopsAndAddedTokensFromItsCompanions) {
   EXPECT_EQ(data->added, (std::vector<TokenId>{301}));
   test::hostile("tokenizer.json", "structure");
   files.tokenizer_config_json = R"({"added_tokens_decoder": {"400": {"content": "<pad>", "special": true}}})";
-  data = import_hf_tokenizer(files, kVocabulary);
+  data = import_hf_tokenizer(files, kPieceVocabulary);
   ASSERT_FALSE(data.has_value());
   EXPECT_NE(data.error().message.find("some/model/tokenizer_config.json: added_tokens_decoder.400"), std::string::npos)
       << data.error().message;
   files.tokenizer_model += "x";
   files.tokenizer_config_json.clear();
-  data = import_hf_tokenizer(files, kVocabulary);
+  data = import_hf_tokenizer(files, kPieceVocabulary);
   ASSERT_FALSE(data.has_value());
   EXPECT_EQ(data.error().message.find("some/model/tokenizer.model: "), 0u) << data.error().message;
 }

@@ -16,14 +16,14 @@ using test::small_sentencepiece_data;
 using test::small_tokenizer_data;
 using Ids = std::vector<TokenId>;
 
-Tokenizer make_tokenizer(TokenizerData data) {
+Tokenizer tokenizer_of_kind(TokenizerData data) {
   EXPECT_TRUE(validate(data).has_value());
   auto tokenizer = Tokenizer::create(std::move(data));
   EXPECT_TRUE(tokenizer.has_value());
   return *std::move(tokenizer);
 }
 
-rc::Gen<std::string> any_text() {
+rc::Gen<std::string> any_text_of_kind() {
   return rc::gen::oneOf(test::arbitrary_bytes(), test::arbitrary_text(), test::arbitrary_mixture());
 }
 
@@ -48,7 +48,7 @@ TEST(Nfc, LeavesInvalidBytesWhereTheyAre) {
 }
 
 RC_GTEST_PROP(Nfc, ChangesNothingTwice, ()) {
-  const auto once = nfc(*any_text());
+  const auto once = nfc(*any_text_of_kind());
   RC_ASSERT(nfc(once) == once);
 }
 
@@ -71,8 +71,8 @@ TokenizerData neox_data() {
 
 RC_GTEST_PROP(TokenizerKinds, DecodeTheNfcOfWhatTheyEncoded, ()) {
   test::hostile("prompt", "bytes");
-  static const auto tokenizer = make_tokenizer(neox_data());
-  const auto text = *any_text();
+  static const auto tokenizer = tokenizer_of_kind(neox_data());
+  const auto text = *any_text_of_kind();
   test::count_case(text);
   const auto decoded = tokenizer.decode(tokenizer.encode(text, SpecialTokens::kAsText), false);
   // A name taken out of the text keeps its neighbours from composing over it.
@@ -81,7 +81,7 @@ RC_GTEST_PROP(TokenizerKinds, DecodeTheNfcOfWhatTheyEncoded, ()) {
 
 TEST(TokenizerKinds, FindAddedTokensInAnyText) {
   const auto data = neox_data();
-  const auto tokenizer = make_tokenizer(data);
+  const auto tokenizer = tokenizer_of_kind(data);
   const TokenId think = data.added[0], spaces = data.added_after_nfc[0], twice = data.added_after_nfc[1];
   const auto ids = [&](std::string_view text) { return tokenizer.encode(text, SpecialTokens::kAsText); };
   EXPECT_EQ(ids("<think>    <think>"), (Ids{think, spaces, think}));
@@ -105,8 +105,8 @@ RC_GTEST_PROP(SentencePieceTokenizer, DecodesWhatItEncoded, ()) {
   test::hostile("prompt", "bytes");
   auto data = small_sentencepiece_data();
   data.space_prefix = *rc::gen::element(SpacePrefix::kNone, SpacePrefix::kText, SpacePrefix::kStretch);
-  const auto tokenizer = make_tokenizer(data);
-  const auto text = *any_text() + *rc::gen::element<std::string>("", "\u2581", "</s>", "</s> a", "[A] [A]  ");
+  const auto tokenizer = tokenizer_of_kind(data);
+  const auto text = *any_text_of_kind() + *rc::gen::element<std::string>("", "\u2581", "</s>", "</s> a", "[A] [A]  ");
   test::count_case(text);
   for (const auto special : {SpecialTokens::kAsText, SpecialTokens::kParse}) {
     const auto ids = tokenizer.encode(text, special);
@@ -130,8 +130,8 @@ RC_GTEST_PROP(SentencePieceTokenizer, MergesAsTheDefinitionSays, ()) {
     const TokenId crossing = test::add_token(data, "a t");
     data.merges.push_back({find("a"), find(" t"), crossing});
   }
-  const auto tokenizer = make_tokenizer(data);
-  const auto text = with_spaces(*any_text());
+  const auto tokenizer = tokenizer_of_kind(data);
+  const auto text = with_spaces(*any_text_of_kind());
   Ids first;
   std::string_view rest = text;
   const std::string spaced = " " + text;
@@ -157,7 +157,7 @@ TEST(SentencePieceTokenizer, PutsASpaceWhereTheDataSays) {
     return out;
   };
   const auto encoded = [&](std::string_view text) {
-    const auto tokenizer = make_tokenizer(data);
+    const auto tokenizer = tokenizer_of_kind(data);
     return shown(tokenizer, tokenizer.encode(text, SpecialTokens::kParse));
   };
   EXPECT_EQ(encoded("the</s>the"), "[ the][</s>][ the]");
@@ -170,7 +170,7 @@ TEST(SentencePieceTokenizer, PutsASpaceWhereTheDataSays) {
   data.space_prefix = SpacePrefix::kText;
   EXPECT_EQ(encoded("the</s>the"), "[ the][</s>][the]");
   EXPECT_EQ(encoded("</s>the"), "[</s>][the]");
-  const auto tokenizer = make_tokenizer(data);
+  const auto tokenizer = tokenizer_of_kind(data);
   Ids ids = {data.bos};
   tokenizer.encode("the", SpecialTokens::kAsText, ids);
   EXPECT_EQ(shown(tokenizer, ids), "[<s>][ the]") << "a BOS begins a text";
@@ -180,7 +180,7 @@ TEST(SentencePieceTokenizer, PutsASpaceWhereTheDataSays) {
 
 TEST(SentencePieceTokenizer, TakesItsOwnSpaceAwayAtTheBeginningOnly) {
   const auto data = small_sentencepiece_data();
-  const auto tokenizer = make_tokenizer(data);
+  const auto tokenizer = tokenizer_of_kind(data);
   const auto the = tokenizer.encode("the", SpecialTokens::kAsText);  // " the"
   const TokenId bos = data.bos;
   const auto streamed = [&](std::initializer_list<TokenId> before) {
@@ -198,7 +198,7 @@ TEST(SentencePieceTokenizer, TakesItsOwnSpaceAwayAtTheBeginningOnly) {
 
 TEST(SentencePieceTokenizer, MergesAMegabyteInOneWord) {
   test::hostile("prompt", "runs");
-  const auto tokenizer = make_tokenizer(small_sentencepiece_data());
+  const auto tokenizer = tokenizer_of_kind(small_sentencepiece_data());
   for (const std::string unit : {"a", " ", "\u65e5", "\u00e9\u65e5", "\xff", "a "}) {
     std::string text;
     while (text.size() < 1'000'000) text += unit;
