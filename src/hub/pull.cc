@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "format/import/json.h"
 #include "hub/folder_lock.h"
+#include "hub/keep_only.h"
 
 namespace onebit::hub {
 namespace {
@@ -164,8 +165,11 @@ Result<Pulled> Puller::run() {
   fs::create_directories(options_.folder, error);
   if (error) return fail("{}: cannot make the folder: {}", options_.folder, error.message());
   ASSIGN_OR_RETURN(const auto lock, FolderLock::take(options_.folder));
+  auto chosen = choice.files;
   Pulled pulled{.kind = choice.kind, .path = {}, .commit = listing.commit, .bytes = 0, .kept = 0, .unverified = {}};
   RETURN_IF_ERROR(add_shards(choice, listing, pulled));
+  chosen.insert(chosen.end(), choice.files.begin(), choice.files.end());  // `chosen` has the index, too
+  RETURN_IF_ERROR(keep_only(options_.folder, chosen));
   RETURN_IF_ERROR(check_space(choice.files));
   total_ = pulled.bytes;
   for (const auto& file : choice.files) total_ += file.size;

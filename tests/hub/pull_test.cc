@@ -93,6 +93,53 @@ TEST_F(Pull, OneFileByItsName) {
   expect_error(run(), {"--file", "small.gguf"});
 }
 
+/// The paths in `folder`, of all that is no folder.
+std::vector<std::string> paths_in(const std::string& folder) {
+  std::vector<std::string> paths;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    if (entry.symlink_status().type() != std::filesystem::file_type::directory)
+      paths.push_back(std::filesystem::relative(entry.path(), folder).string());
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+TEST_F(Pull, NothingOfAnEarlierCommitStays) {
+  const auto weights_now = repo.files.at("model.safetensors");
+  repo.files.erase("model.safetensors");
+  repo.add("model-00001-of-00001.safetensors", random_bytes(70'000, 2), true);
+  repo.add("model.safetensors.index.json", R"({"weight_map": {"a": "model-00001-of-00001.safetensors"}})");
+  repo.add("generation_config.json", "{}");
+  repo.add("1_Pooling/config.json", "{}");
+  host();
+  ASSERT_TRUE(run());
+  EXPECT_EQ(paths_in(folder()), (std::vector<std::string>{"1_Pooling/config.json", "config.json",
+                                                          "generation_config.json", "model-00001-of-00001.safetensors",
+                                                          "model.safetensors.index.json", "tokenizer.json"}));
+  // What others have put there goes too, but of links only the link.
+  std::filesystem::create_directories(temp.path("elsewhere"));
+  test::write_file(temp.path("elsewhere/config.json"), "{}");
+  std::filesystem::create_directory_symlink(temp.path("elsewhere"), folder() + "/2_Dense");
+  std::filesystem::create_symlink(temp.path("elsewhere/config.json"), folder() + "/vocab.json");
+  repo = small_repo();
+  repo.files.at("model.safetensors") = weights_now;
+  host();
+  expect_whole(run());
+  EXPECT_EQ(paths_in(folder()), (std::vector<std::string>{"config.json", "model.safetensors", "tokenizer.json"}));
+  EXPECT_FALSE(std::filesystem::exists(folder() + "/1_Pooling"));
+  EXPECT_EQ(read_file(temp.path("elsewhere/config.json")), "{}");
+}
+
+TEST_F(Pull, AFolderThatIsALinkIsNotWrittenThrough) {
+  repo.add("1_Pooling/config.json", R"({"word_embedding_dimension": 64})");
+  std::filesystem::create_directories(folder());
+  std::filesystem::create_directories(temp.path("elsewhere"));
+  std::filesystem::create_directory_symlink(temp.path("elsewhere"), folder() + "/1_Pooling");
+  host();
+  expect_whole(run());
+  EXPECT_TRUE(paths_in(temp.path("elsewhere")).empty());
+  EXPECT_EQ(read_file(folder() + "/1_Pooling/config.json"), repo.files.at("1_Pooling/config.json").bytes);
+}
+
 TEST_F(Pull, AHostThatBreaksOffIsAskedForTheRest) {
   host_of_weights([&](const HostRequest& request, HostConnection& connection) {
     const auto [head, body] = file_answer(weights(), request);
