@@ -26,7 +26,7 @@ Result<ChatChoice> read_chat_choice(const std::string& given) {
 
 }  // namespace
 
-Status convert(ConvertArguments& a) {
+Status resolve(ConvertArguments& a) {
   auto& o = a.options;
   ASSIGN_OR_RETURN(o.packings.ternary, packing_by_name(a.packing));
   ASSIGN_OR_RETURN(o.packings.head, packing_by_name(a.head));
@@ -35,6 +35,11 @@ Status convert(ConvertArguments& a) {
   }
   o.converter = converter_name();
   o.date = iso_date();
+  return {};
+}
+
+Status convert(ConvertArguments& a) {
+  const auto& o = a.options;
   ConvertSummary summary;
   {
     ProgressBar bar;
@@ -113,7 +118,9 @@ void add_convert(CLI::App& app, int& exit_code) {
       "and GGUF files of them with products in i2_s, tq1_0, tq2_0, q2_0 or unpacked:\n"
       "  halo convert ggml-model-i2_s.gguf -o bitnet-2b-4t.h1b");
   command->callback([a, &exit_code] {
-    if (auto status = convert(*a); !status) exit_code = report(status.error());
+    auto status = resolve(*a);
+    if (status) status = convert(*a);
+    if (!status) exit_code = report(status.error());
   });
 }
 
