@@ -189,7 +189,7 @@ Result<Pulled> Puller::run() {
   std::error_code error;
   fs::create_directories(options_.folder, error);
   if (error) return fail("{}: cannot make the folder: {}", options_.folder, error.message());
-  ASSIGN_OR_RETURN(const auto lock, FolderLock::take(options_.folder));
+  ASSIGN_OR_RETURN(auto lock, FolderLock::take(options_.folder));
   const EmptyFolderRemoval no_trace(options_.folder);
   auto chosen = choice.files;
   Pulled pulled{.kind = choice.kind, .path = {}, .commit = listing.commit, .bytes = 0, .kept = 0, .unverified = {}};
@@ -201,6 +201,7 @@ Result<Pulled> Puller::run() {
   for (const auto& file : choice.files) total_ += file.size;
   for (const auto& file : choice.files) RETURN_IF_ERROR(fetch(file, pulled));
   pulled.path = choice.kind == Choice::Kind::kSafetensors ? options_.folder : path_of(choice.files.front());
+  pulled.lock.emplace(std::move(lock));
   return pulled;
 }
 

@@ -309,6 +309,11 @@ TEST_F(Pull, OnePullAtATime) {
     ASSERT_TRUE(lock.has_value());
     expect_none(run(), {"at work there"});
   }
+  {
+    const auto first = pull(options(), {});  // whose files are still in use
+    ASSERT_TRUE(first.has_value()) << first.error().message;
+    expect_error(run(), {"at work there"});
+  }
   expect_whole(run());
 }
 
