@@ -24,10 +24,8 @@ Result<ChatChoice> read_chat_choice(const std::string& given) {
   return ChatChoice{ChatLayout::kDescribed, std::move(format)};
 }
 
-}  // namespace
-
 /// That what is written does not take the place of what is read.
-static Status check_output(const ConvertOptions& o) {
+Status check_output(const ConvertOptions& o) {
   if (o.output.empty()) return fail("-o: no file is named");
   std::error_code none;
   if (!std::filesystem::exists(o.folder, none)) return fail("{}: is not there", o.folder);
@@ -42,9 +40,10 @@ static Status check_output(const ConvertOptions& o) {
   return {};
 }
 
-Status convert(ConvertArguments& a) {
+}  // namespace
+
+Status resolve(ConvertArguments& a) {
   auto& o = a.options;
-  RETURN_IF_ERROR(check_output(o));
   ASSIGN_OR_RETURN(o.packings.ternary, packing_by_name(a.packing));
   ASSIGN_OR_RETURN(o.packings.head, packing_by_name(a.head));
   if (!a.chat_layout.empty()) {
@@ -52,6 +51,12 @@ Status convert(ConvertArguments& a) {
   }
   o.converter = converter_name();
   o.date = iso_date();
+  return {};
+}
+
+Status convert(ConvertArguments& a) {
+  const auto& o = a.options;
+  RETURN_IF_ERROR(check_output(o));
   ConvertSummary summary;
   {
     ProgressBar bar;
@@ -130,7 +135,9 @@ void add_convert(CLI::App& app, int& exit_code) {
       "and GGUF files of them with products in i2_s, tq1_0, tq2_0, q2_0 or unpacked:\n"
       "  halo convert ggml-model-i2_s.gguf -o bitnet-2b-4t.h1b");
   command->callback([a, &exit_code] {
-    if (auto status = convert(*a); !status) exit_code = report(status.error());
+    auto status = resolve(*a);
+    if (status) status = convert(*a);
+    if (!status) exit_code = report(status.error());
   });
 }
 

@@ -20,7 +20,10 @@ struct ConvertArguments {
   void add_to(CLI::App& command);
 };
 
-/// Converts `arguments.options.folder`, with a progress bar, and prints what came of it.
+/// Reads what the options say into `arguments.options`: errors that need not wait for a source.
+Status resolve(ConvertArguments& arguments);
+
+/// After resolve(): converts `arguments.options.folder`, with a progress bar, and prints what came of it.
 Status convert(ConvertArguments& arguments);
 
 }  // namespace onebit::halo

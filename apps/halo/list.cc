@@ -5,6 +5,7 @@
 #include "halo/commands.h"
 #include "halo/common.h"
 #include "halo/models.h"
+#include "hub/space.h"
 
 namespace onebit::halo {
 namespace {
@@ -27,20 +28,24 @@ void print_json(const std::vector<FoundModel>& models) {
     }
     list.push_back(std::move(entry));
   }
-  for (const auto& pull : find_unfinished_pulls())
-    list.push_back({{"name", pull.name}, {"path", pull.path}, {"bytes", pull.bytes}, {"unfinished", true}});
+  for (const auto& pull : find_pull_folders())
+    list.push_back(
+        {{"name", pull.name}, {"path", pull.path}, {"bytes", pull.bytes}, {pull.kept ? "kept" : "unfinished", true}});
   fmt::print("{}\n", list.dump(2));
 }
 
 void print_table(const std::vector<FoundModel>& models) {
   for (const auto& model : models) {
     const auto file = H1bFile::open(model.path);
-    const auto size = file ? fmt::format("{:.1f} MB", static_cast<double>(file->file_bytes()) / 1e6) : "unreadable";
+    const auto size = file ? hub::size_text(file->file_bytes()) : "unreadable";
     fmt::print("{:<24} {:>12}  {}\n", model.name, size, model.path);
   }
-  for (const auto& pull : find_unfinished_pulls())
-    fmt::print("{:<24} {:>12}  {} (unfinished: 'halo pull {}' goes on, 'halo rm {}' removes it)\n", pull.name,
-               fmt::format("{:.1f} MB", static_cast<double>(pull.bytes) / 1e6), pull.path, pull.name, pull.name);
+  for (const auto& pull : find_pull_folders()) {
+    const auto state = pull.kept
+                           ? fmt::format("kept: what a model was made of, 'halo rm {}' removes it", pull.name)
+                           : fmt::format("unfinished: 'halo pull {0}' goes on, 'halo rm {0}' removes it", pull.name);
+    fmt::print("{:<24} {:>12}  {} ({})\n", pull.name, hub::size_text(pull.bytes), pull.path, state);
+  }
   fmt::print(stderr, "sought in: {}\n", fmt::join(model_folders(), ", "));
 }
 
@@ -48,8 +53,8 @@ void print_table(const std::vector<FoundModel>& models) {
 
 void add_list(CLI::App& app) {
   auto a = std::make_shared<ListArguments>();
-  auto* command = app.add_subcommand("list", "The models that can be named, and pulls that were not finished");
-  command->add_flag("--json", a->json, "One JSON array; what is not finished is marked so");
+  auto* command = app.add_subcommand("list", "The models that can be named, and what pulls have left");
+  command->add_flag("--json", a->json, "One JSON array; what pulls have left is marked as unfinished or kept");
   command->add_flag("--names", a->names, "Names of models only, one a line");
   command->footer(
       "Models are sought in $HALO_MODELS (folders separated by colons), $XDG_DATA_HOME/1bit/models,\n"

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 
+#include "base/atomic_file.h"
 #include "halo/suggest.h"
 #include "hub/part_record.h"
 
@@ -15,6 +16,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kExtension = ".h1b";
 constexpr const char* kDownloads = ".downloads";
 constexpr std::string_view kBetween = "--";  // owner and name, neither of which can hold it
+constexpr const char* kKeptMark = ".kept";   // in a download folder
 constexpr const char* kBundled = "tiny-bitnet";
 
 std::string environment(const char* name, const std::string& fallback) {
@@ -28,6 +30,20 @@ void add_split(std::vector<std::string>& folders, const std::string& list, const
     if (end > begin) folders.push_back(list.substr(begin, end - begin) + suffix);
     begin = end + 1;
   }
+}
+
+/// True where a file in the folder has a size: an unfinished one as soon as its space is reserved.
+bool takes_space(const fs::path& folder) {
+  std::error_code error;
+  for (auto it = fs::recursive_directory_iterator(folder, error); !error && it != fs::recursive_directory_iterator();
+       it.increment(error)) {
+    std::error_code none;
+    const auto path = it->path().string();
+    if (it->symlink_status(none).type() == fs::file_type::regular && !path.ends_with(hub::record_path("")) &&
+        it->file_size(none) > 0 && !none)
+      return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -68,8 +84,13 @@ std::string download_folder(const std::string& models_folder, const hub::RepoNam
   return fmt::format("{}/{}/{}{}{}", models_folder, kDownloads, repo.owner, kBetween, repo.name);
 }
 
-std::vector<UnfinishedPull> find_unfinished_pulls() {
-  std::vector<UnfinishedPull> found;
+Status mark_kept(const std::string& folder) {
+  ASSIGN_OR_RETURN(auto mark, AtomicFile::create((fs::path(folder) / kKeptMark).string()));
+  return mark.commit();
+}
+
+std::vector<PullFolder> find_pull_folders() {
+  std::vector<PullFolder> found;
   for (const auto& models : own_model_folders()) {
     std::error_code error;
     const auto downloads = fs::path(models) / kDownloads;
@@ -79,8 +100,10 @@ std::vector<UnfinishedPull> find_unfinished_pulls() {
       const size_t between = name.find(kBetween);
       if (between == std::string::npos || it->symlink_status(error).type() != fs::file_type::directory) continue;
       name.replace(between, kBetween.size(), "/");
-      if (hub::parse_repo_name(name))
-        found.push_back({std::move(name), it->path().string(), hub::fetched_bytes(it->path().string())});
+      if (!hub::parse_repo_name(name) || !takes_space(it->path())) continue;
+      std::error_code none;
+      const bool kept = fs::exists(it->path() / kKeptMark, none);
+      found.push_back({std::move(name), it->path().string(), hub::fetched_bytes(it->path().string()), kept});
     }
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.name < b.name; });

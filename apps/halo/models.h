@@ -33,12 +33,17 @@ Result<std::string> model_path(const std::string& given);
 /// Where `halo pull OWNER/NAME` keeps what it has fetched until that is converted: FOLDER/.downloads/OWNER--NAME.
 std::string download_folder(const std::string& models_folder, const hub::RepoName& repo);
 
-struct UnfinishedPull {
+/// What a pull has left: that it was not finished, or was told to keep.
+struct PullFolder {
   std::string name;    // OWNER/NAME
   std::string path;    // its download_folder()
   uint64_t bytes = 0;  // that have been fetched
+  bool kept = false;   // the model was made of it
 };
-/// In the user's own folders, sorted by name.
-std::vector<UnfinishedPull> find_unfinished_pulls();
+/// In the user's own folders, sorted by name; none that takes no space.
+std::vector<PullFolder> find_pull_folders();
+
+/// Says in a download folder that the model was made of what is there. The next pull into it takes that back.
+Status mark_kept(const std::string& folder);
 
 }  // namespace onebit::halo

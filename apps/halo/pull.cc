@@ -1,5 +1,7 @@
 #include "hub/pull.h"
 
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -12,6 +14,7 @@
 #include "halo/convert.h"
 #include "halo/models.h"
 #include "halo/progress.h"
+#include "hub/space.h"
 
 namespace onebit::halo {
 namespace {
@@ -34,9 +37,30 @@ std::string environment(const char* name) {
   return value == nullptr ? "" : std::string(trim_white_space(value));
 }
 
+/// For provenance: "https://huggingface.co/OWNER/NAME, commit 0123…, model.gguf".
+std::string source_of(const PullArguments& a, const hub::Pulled& pulled) {
+  auto endpoint = a.pull.host.endpoint;
+  while (endpoint.ends_with('/')) endpoint.pop_back();
+  auto source = fmt::format("{}/{}, ", endpoint, a.pull.repo.text());
+  source += pulled.commit.empty() ? "revision " + a.pull.revision : "commit " + pulled.commit;
+  if (pulled.kind != Kind::kSafetensors)
+    source += ", " + fs::path(pulled.path).lexically_relative(a.pull.folder).string();
+  return source;
+}
+
+/// What SIGINT says while files are converted, which nothing else ends.
+std::string g_interrupt_message;
+
+extern "C" void on_interrupted_conversion(int signal) {
+  static_cast<void>(!::write(STDERR_FILENO, g_interrupt_message.data(), g_interrupt_message.size()));
+  std::signal(signal, SIG_DFL);
+  ::raise(signal);  // comes once this handler has returned
+}
+
 /// Where the model will be; an error where one is there already.
 Result<std::string> target_of(const PullArguments& a) {
-  const auto name = a.as.empty() ? a.pull.repo.name : a.as;
+  auto name = a.as.empty() ? a.pull.repo.name : a.as;
+  while (name.ends_with(".h1b")) name.erase(name.rfind('.'));  // else a path for all that take names
   if (!hub::parse_repo_name("x/" + name))
     return fail("--as: '{}' is no name for a model: letters, digits, '.', '_' and '-'", printable(name, 80));
   auto target = fmt::format("{}/{}.h1b", a.folder, name);
@@ -61,7 +85,7 @@ Status place_h1b(const std::string& fetched, const std::string& target, bool as_
   if (as_json) {
     fmt::print("{}\n", nlohmann::json{{"file", target}, {"bytes", bytes}}.dump());
   } else {
-    fmt::print("{}: {:.1f} MB\n", target, static_cast<double>(bytes) / 1e6);
+    fmt::print("{}: {}\n", target, hub::size_text(bytes));
   }
   return {};
 }
@@ -71,6 +95,7 @@ Status finish(PullArguments& a, const hub::Pulled& pulled, const std::string& ta
   a.convert.options.folder = pulled.path;
   a.convert.options.output = target;
   a.convert.options.name = a.pull.repo.text();
+  a.convert.options.source = source_of(a, pulled);
   return convert(a.convert);
 }
 
@@ -80,9 +105,16 @@ Result<hub::Pulled> fetch(const PullArguments& a) {
   auto pulled = hub::pull(a.pull, [&](const hub::PullState& state) {
     bar.update(state.done, state.total, state.phase, printable(state.file, 60));
   });
-  std::signal(SIGINT, SIG_DFL);  // a conversion may be ended at any time
-  if (!pulled && interrupted())
-    return fail("interrupted: what was fetched is kept in {}, and the same command goes on there", a.pull.folder);
+  std::error_code ignored;
+  if (!pulled) fs::remove(fs::path(a.pull.folder).parent_path(), ignored);  // where nothing is in it
+  const auto message =
+      fs::exists(a.pull.folder, ignored)
+          ? fmt::format("interrupted: what was fetched is kept in {}, and the same command goes on there",
+                        a.pull.folder)
+          : "interrupted: nothing had been fetched";
+  g_interrupt_message = fmt::format("\nhalo: {}\n", message);
+  std::signal(SIGINT, on_interrupted_conversion);  // a conversion may be ended at any time
+  if (interrupted()) return fail("{}", message);
   return pulled;
 }
 
@@ -100,18 +132,21 @@ Status pull(PullArguments& a) {
   a.pull.host.certificates = environment("SSL_CERT_FILE");
   a.pull.host.stop = [] { return interrupted(); };
   ASSIGN_OR_RETURN(const auto target, target_of(a));
+  RETURN_IF_ERROR(resolve(a.convert));
   ASSIGN_OR_RETURN(const auto pulled, fetch(a));
-  fmt::print(
-      stderr, "{} at {}: {:.1f} MB{}\n", a.repo, pulled.commit.empty() ? a.pull.revision : pulled.commit.substr(0, 12),
-      static_cast<double>(pulled.bytes) / 1e6,
-      pulled.kept == 0 ? "" : fmt::format(", of which {:.1f} were here", static_cast<double>(pulled.kept) / 1e6));
+  fmt::print(stderr, "{} at {}: {}{}\n", a.repo, pulled.commit.empty() ? a.pull.revision : pulled.commit.substr(0, 12),
+             hub::size_text(pulled.bytes),
+             pulled.kept == 0 ? "" : fmt::format(", of which {} were here", hub::size_text(pulled.kept)));
   if (!pulled.unverified.empty())
     fmt::print(stderr, "halo: the host tells no hash of {} files ({}, …): only their sizes were checked\n",
                pulled.unverified.size(), printable(pulled.unverified.front()));
   if (auto status = finish(a, pulled, target); !status)
     return fail("{}; what was fetched is kept in {}", status.error().message, a.pull.folder);
+  std::signal(SIGINT, SIG_DFL);
   std::error_code ignored;
-  if (!a.keep) {
+  if (a.keep && pulled.kind != Kind::kH1b) {  // an .h1b file was moved: the folder has nothing to keep
+    RETURN_IF_ERROR(mark_kept(a.pull.folder));
+  } else {
     fs::remove_all(a.pull.folder, ignored);
     fs::remove(fs::path(a.pull.folder).parent_path(), ignored);  // where it was the last one
   }
@@ -144,7 +179,8 @@ void add_pull(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(1U, 32U))
       ->capture_default_str();
   command->add_flag("--replace", a->replace, "Where there is a model of this name already");
-  command->add_flag("--keep", a->keep, "Keep the fetched files after the conversion");
+  command->add_flag("--keep", a->keep,
+                    "Keep the fetched files after the conversion, until the next pull of this repository");
   a->convert.add_to(*command);
   command->add_flag("--json", a->convert.json, "Print one JSON object, as 'halo convert' does");
   command->footer(

@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -9,6 +10,7 @@
 #include "halo/models.h"
 #include "halo/suggest.h"
 #include "hub/folder_lock.h"
+#include "hub/space.h"
 
 namespace onebit::halo {
 namespace {
@@ -20,22 +22,23 @@ struct RemoveArguments {
   bool yes = false;
 };
 
-/// What a name stands for: a model's file, or the folder of a pull that was not finished.
+/// What a name stands for: a model's file, or the folder of a pull that was not finished or kept.
 struct Removal {
   std::string path;
   uint64_t bytes = 0;
-  bool unfinished = false;
+  bool folder = false;
 };
 
-Result<Removal> find_unfinished(const std::string& name) {
-  for (const auto& pull : find_unfinished_pulls())
+Result<Removal> find_pull(const std::string& name) {
+  for (const auto& pull : find_pull_folders())
     if (pull.name == name) return Removal{pull.path, pull.bytes, true};
-  return fail("{}: no unfinished pull of this name; models are removed by name, never by path (halo list shows both)",
-              printable(name, 80));
+  return fail(
+      "{}: no unfinished or kept pull of this name; models are removed by name, never by path (halo list shows both)",
+      printable(name, 80));
 }
 
 Result<Removal> find_removal(const std::string& name) {
-  if (name.find('/') != std::string::npos) return find_unfinished(name);
+  if (name.find('/') != std::string::npos) return find_pull(name);
   for (const auto& folder : own_model_folders()) {
     auto path = fmt::format("{}/{}.h1b", folder, name);
     std::error_code error;
@@ -62,7 +65,7 @@ Result<Removal> find_removal(const std::string& name) {
 Result<bool> confirmed(const Removal& removal) {
   if (::isatty(STDIN_FILENO) == 0)
     return fail("{}: nobody to ask whether it shall go: say so with --yes", removal.path);
-  fmt::print(stderr, "remove {} ({:.1f} MB)? [y/N] ", removal.path, static_cast<double>(removal.bytes) / 1e6);
+  fmt::print(stderr, "remove {} ({})? [y/N] ", removal.path, hub::size_text(removal.bytes));
   std::string answer;
   std::getline(std::cin, answer);
   return answer == "y" || answer == "Y" || answer == "yes";
@@ -70,7 +73,7 @@ Result<bool> confirmed(const Removal& removal) {
 
 Status remove(const Removal& removal) {
   std::error_code error;
-  if (removal.unfinished) {
+  if (removal.folder) {
     ASSIGN_OR_RETURN(const auto lock, hub::FolderLock::take(removal.path));
     fs::remove_all(removal.path, error);
     std::error_code ignored;
@@ -87,7 +90,9 @@ Status remove_all(const RemoveArguments& a) {
   std::vector<Removal> removals;
   for (const auto& name : a.names) {  // all are known to be there before one goes
     ASSIGN_OR_RETURN(auto removal, find_removal(name));
-    removals.push_back(std::move(removal));
+    const bool again =
+        std::any_of(removals.begin(), removals.end(), [&](const Removal& r) { return r.path == removal.path; });
+    if (!again) removals.push_back(std::move(removal));
   }
   for (const auto& removal : removals) {
     bool go = a.yes;
@@ -103,9 +108,11 @@ Status remove_all(const RemoveArguments& a) {
 
 void add_rm(CLI::App& app, int& exit_code) {
   auto a = std::make_shared<RemoveArguments>();
-  auto* command = app.add_subcommand("rm", "Remove models, or pulls that were not finished");
-  command->add_option("names", a->names, "Models' names, or OWNER/NAME of an unfinished pull, as halo list shows them")
+  auto* command = app.add_subcommand("rm", "Remove models, or what pulls have left");
+  command
+      ->add_option("names", a->names, "Models' names, or OWNER/NAME of an unfinished or kept pull, as halo list shows")
       ->required()
+      ->check([](const std::string& name) { return name.empty() ? "expected a name" : ""; })
       ->type_name("NAME");
   command->add_flag("-y,--yes", a->yes, "Do not ask");
   command->footer(

@@ -12,6 +12,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// After what a host lists and what comes are not the same.
+constexpr std::string_view kAdvice =
+    "try again; if it stays so, the host or a proxy before it is at fault: take another with --endpoint";
+
 bool is_strong(const std::string& etag) {
   return etag.size() > 2 && etag.starts_with('"') && etag.ends_with('"');
 }
@@ -31,7 +35,7 @@ class Job {
       : fetcher_(fetcher),
         options_(options),
         what_(what),
-        name_(printable(what.file.path, 80)),
+        name_(fmt::format("{}: {}", what.repo, printable(what.file.path, 80))),
         progress_(progress),
         part_(std::move(part)) {}
   ~Job() { cancel_all(); }
@@ -57,7 +61,8 @@ class Job {
   Fetcher& fetcher_;
   const HostOptions& options_;
   const Download& what_;
-  std::string name_;
+  std::string name_;    // begins errors
+  std::string sender_;  // the host of the last answer; others may send what the endpoint lists
   const DownloadProgress& progress_;
   PartFile part_;
 
@@ -86,7 +91,8 @@ void Job::start(size_t index) {
   get.on_head = [this, from, end, ranged](const ReplyHead& head) { return take_head(head, from, end, ranged); };
   get.on_body = [this, index](std::string_view piece) -> Status {
     if (piece.size() > part_.chunks()[index].left())
-      return fail("{}: the host sends more than it said: {} bytes are listed", name_, what_.file.size);
+      return fail("{}: {} sends more than it said: {} bytes are listed by {}: {}", name_, sender_, what_.file.size,
+                  fetcher_.endpoint(), kAdvice);
     return part_.append(index, piece);
   };
   running_[fetcher_.start(std::move(get))] = index;
@@ -103,19 +109,21 @@ void Job::start_more() {
 
 Status Job::check_range(const ReplyHead& head, uint64_t from, uint64_t end) const {
   if (head.range_total && *head.range_total != what_.file.size)
-    return fail("{}: the host lists {} bytes, but its file has {}", name_, what_.file.size, *head.range_total);
+    return fail("{}: {} lists {} bytes, but its file has {} at {}: {}", name_, fetcher_.endpoint(), what_.file.size,
+                *head.range_total, sender_, kAdvice);
   if (head.range_begin != from || head.range_last != end - 1)
-    return fail("{}: the host answers with another range than bytes {} to {}", name_, from, end - 1);
+    return fail("{}: {} answers with another range than bytes {} to {}: {}", name_, sender_, from, end - 1, kAdvice);
   return {};
 }
 
 Status Job::take_head(const ReplyHead& head, uint64_t from, uint64_t end, bool ranged) {
+  sender_ = head.origin;
   const auto& file = what_.file;
   const auto& listed = file.sha256.empty() ? file.git_sha1 : file.sha256;
   if (!head.linked_etag.empty() && !listed.empty() && head.linked_etag.size() == listed.size() &&
       head.linked_etag != listed)
-    return fail("{}: the host lists the hash {} and now names {}: try again, it may have changed", name_, listed,
-                printable(head.linked_etag, 64));
+    return fail("{}: {} lists the hash {} and now names {}: try again, it may have changed", name_, fetcher_.endpoint(),
+                listed, printable(head.linked_etag, 64));
   const auto etag = fit_etag(head.etag);
   if (!etag.empty() && !part_.etag().empty() && etag != part_.etag()) {
     turn_ = Turn::kChanged;
@@ -125,10 +133,12 @@ Status Job::take_head(const ReplyHead& head, uint64_t from, uint64_t end, bool r
     turn_ = Turn::kRangesIgnored;
     return fail("{}: ranges are ignored", name_);
   }
-  if (head.status == 206 && !ranged) return fail("{}: the host answers with a part where all was asked for", name_);
+  if (head.status == 206 && !ranged)
+    return fail("{}: {} answers with a part where all was asked for: {}", name_, sender_, kAdvice);
   if (head.status == 206) RETURN_IF_ERROR(check_range(head, from, end));
   if (head.status == 200 && head.length && *head.length != file.size)
-    return fail("{}: the host lists {} bytes, but would send {}", name_, file.size, *head.length);
+    return fail("{}: {} lists {} bytes, but {} would send {}: {}", name_, fetcher_.endpoint(), file.size, sender_,
+                *head.length, kAdvice);
   if (part_.etag().empty()) part_.set_etag(etag);
   return {};
 }
@@ -151,7 +161,8 @@ Status Job::take_turn() {
     ranges_ignored_ = true;
     part_.forget(true);
   } else {
-    if (++changes_ > 1) return fail("{}: changes on the host while it is fetched: try again later", name_);
+    if (++changes_ > 1)
+      return fail("{}: changes on the host ({}) while it is fetched: try again later", name_, sender_);
     part_.forget(ranges_ignored_);
   }
   credited_.clear();
@@ -222,8 +233,9 @@ Result<Downloaded> Job::run() {
     result.kept = 0;
   }
   part_.remove();
-  return fail("{}: what the host sent has not the hash that it lists ({}); it was thrown away", name_,
-              file.sha256.empty() ? "git " + file.git_sha1 : "sha256 " + file.sha256);
+  return fail("{}: what {} sent has not the hash that {} lists ({}), and was thrown away: {}", name_,
+              sender_.empty() ? fetcher_.endpoint() : sender_, fetcher_.endpoint(),
+              file.sha256.empty() ? "git " + file.git_sha1 : "sha256 " + file.sha256, kAdvice);
 }
 
 }  // namespace

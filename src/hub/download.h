@@ -22,6 +22,7 @@ struct Download {
   std::string url;
   std::string path;  // where the file will be
   RepoFile file;
+  std::string repo;  // OWNER/NAME, for errors
   DownloadSizes sizes{};
 };
 

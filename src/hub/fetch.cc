@@ -172,7 +172,10 @@ size_t on_piece(char* data, size_t size, size_t count, void* get) {
 }  // namespace
 
 Status Get::go_to(std::string target) {
-  ASSIGN_OR_RETURN(auto next, origin_of(target));
+  auto parsed = origin_of(target);
+  if (!parsed && hops > 0)
+    return fail("{}: {} redirects to what is not followed: {}", request.what, origin, parsed.error().message);
+  ASSIGN_OR_RETURN(auto next, std::move(parsed));
   if (origin.starts_with("https:") && !next.starts_with("https:"))
     return fail("{}: {} redirects to {}, which is not encrypted: refused", request.what, origin, next);
   if (next != endpoint_origin) left_endpoint = true;
@@ -211,6 +214,7 @@ size_t Get::take_header(std::string_view line) {
 Status Get::tell_head() {
   if (head_told) return {};
   head_told = true;
+  head.origin = origin;
   return request.on_head ? request.on_head(head) : Status{};
 }
 

@@ -33,6 +33,7 @@ struct HostOptions {
 /// What the headers of an answer say; of redirects, what the endpoint itself said in them.
 struct ReplyHead {
   int status = 0;
+  std::string origin;                   // scheme, host and port that answer; set for on_head
   std::string etag;                     // as it stands, with quotes
   std::string linked_etag;              // X-Linked-ETag, without quotes: of the endpoint only
   std::optional<uint64_t> length;       // Content-Length

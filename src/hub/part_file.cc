@@ -79,6 +79,10 @@ PartFile::PartFile(PartFile&& other) noexcept
 
 PartFile::~PartFile() {
   if (fd_ < 0) return;
+  if (done() == 0) {
+    remove();
+    return;
+  }
   static_cast<void>(save());  // without it, the next try fetches more than it must
   ::close(fd_);
 }

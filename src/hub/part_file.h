@@ -24,7 +24,7 @@ class PartFile {
   static Result<PartFile> open(const std::string& path, const RepoFile& file, uint64_t chunk);
   PartFile(PartFile&& other) noexcept;
   PartFile& operator=(PartFile&&) = delete;
-  ~PartFile();  // saves
+  ~PartFile();  // saves, or removes what has nothing yet
 
   struct Chunk {
     uint64_t begin = 0, end = 0;

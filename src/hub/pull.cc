@@ -8,6 +8,8 @@
 #include "base/utf8.h"
 #include "format/import/json.h"
 #include "hub/folder_lock.h"
+#include "hub/keep_only.h"
+#include "hub/space.h"
 
 namespace onebit::hub {
 namespace {
@@ -33,6 +35,18 @@ std::string next_page(const std::string& link) {
   return end == std::string::npos || end > rel ? std::string() : link.substr(begin + 1, end - begin - 1);
 }
 
+/// A pull that ended before it fetched anything leaves no folder. To be destroyed before the folder's lock.
+class EmptyFolderRemoval {
+ public:
+  explicit EmptyFolderRemoval(const std::string& folder) : folder_(folder) {}
+  EmptyFolderRemoval(const EmptyFolderRemoval&) = delete;
+  EmptyFolderRemoval& operator=(const EmptyFolderRemoval&) = delete;
+  ~EmptyFolderRemoval() { remove_if_empty(folder_); }
+
+ private:
+  const std::string& folder_;
+};
+
 class Puller {
  public:
   Puller(const PullOptions& options, const PullProgress& progress, Fetcher fetcher)
@@ -44,6 +58,7 @@ class Puller {
   std::string api(std::string_view rest) const {
     return fmt::format("{}/api/models/{}/{}", fetcher_.endpoint(), options_.repo.text(), rest);
   }
+  Status check_is_api(std::string_view answer) const;
   Result<Listing> list();
   Result<Listing> list_tree(const std::string& revision);
   Status fetch(const RepoFile& file, Pulled& pulled);
@@ -59,6 +74,15 @@ class Puller {
   uint64_t total_ = 0;
 };
 
+/// Of another kind of host, or of a proxy that wants a login, one gets a page.
+Status Puller::check_is_api(std::string_view answer) const {
+  if (!trim_white_space(answer).starts_with('<')) return {};
+  return fail(
+      "{}: {} answers with a page (HTML): this is not the API of a Hugging Face host; look at --endpoint and "
+      "$HF_ENDPOINT, and whether a proxy wants a login first",
+      what_, fetcher_.endpoint());
+}
+
 Result<Listing> Puller::list_tree(const std::string& revision) {
   ASSIGN_OR_RETURN(const auto origin, origin_of(fetcher_.endpoint()));
   auto url = api(fmt::format("tree/{}?recursive=true", revision_path(revision)));
@@ -69,6 +93,7 @@ Result<Listing> Puller::list_tree(const std::string& revision) {
       return fail(
           "{}: {} has no such repository or revision '{}' (404): look at both, and at $HF_TOKEN if it is private",
           what_, fetcher_.endpoint(), options_.revision);
+    RETURN_IF_ERROR(check_is_api(text->body));
     ASSIGN_OR_RETURN(auto files, parse_tree(text->body, what_));
     RETURN_IF_ERROR(append_page(listing, std::move(files), what_));
     url = next_page(text->head.link);
@@ -89,6 +114,7 @@ Result<Listing> Puller::list() {
   revision_ = options_.revision;
   Listing listing;
   if (info) {
+    RETURN_IF_ERROR(check_is_api(info->body));
     ASSIGN_OR_RETURN(listing, parse_model_info(info->body, what_));
     if (!listing.commit.empty()) revision_ = listing.commit;
     if (listing.has_sizes) return listing;
@@ -98,7 +124,7 @@ Result<Listing> Puller::list() {
   return tree;
 }
 
-/// Space for what is still to come and, beside it, the converted model, which is no larger than its source.
+/// Space for what is still to come and, beside it, the converted model.
 Status Puller::check_space(const std::vector<RepoFile>& files) const {
   uint64_t missing = 0, all = 0;
   for (const auto& file : files) {
@@ -106,15 +132,14 @@ Status Puller::check_space(const std::vector<RepoFile>& files) const {
     all += file.size;
   }
   const bool converted = !files.back().path.ends_with(".h1b");
-  const uint64_t needed = missing + (converted ? all : 0);
+  const uint64_t needed = missing + (converted ? most_converted_bytes(all) : 0);
   ASSIGN_OR_RETURN(const uint64_t available, free_space(options_.folder));
   if (needed <= available) return {};
-  constexpr double kGigabyte = 1e9;
   return fail(
-      "{}: needs {:.2f} GB ({:.2f} to fetch, {:.2f} to convert), and {} has {:.2f} free: make room, or choose "
-      "another folder",
-      what_, static_cast<double>(needed) / kGigabyte, static_cast<double>(missing) / kGigabyte,
-      static_cast<double>(needed - missing) / kGigabyte, options_.folder, static_cast<double>(available) / kGigabyte);
+      "{}: needs {} ({} to fetch, at most {} for the converted model), and {} has {} free: make room, or choose "
+      "another "
+      "folder",
+      what_, size_text(needed), size_text(missing), size_text(needed - missing), options_.folder, size_text(available));
 }
 
 Status Puller::fetch(const RepoFile& file, Pulled& pulled) {
@@ -128,6 +153,7 @@ Status Puller::fetch(const RepoFile& file, Pulled& pulled) {
                                           revision_path(revision_), url_path(file.path)),
                        .path = path,
                        .file = file,
+                       .repo = what_,
                        .sizes = options_.sizes};
   const DownloadProgress progress = [&](uint64_t done, std::string_view phase) {
     if (progress_) progress_({pulled.bytes + done, total_, phase, file.path});
@@ -163,14 +189,19 @@ Result<Pulled> Puller::run() {
   std::error_code error;
   fs::create_directories(options_.folder, error);
   if (error) return fail("{}: cannot make the folder: {}", options_.folder, error.message());
-  ASSIGN_OR_RETURN(const auto lock, FolderLock::take(options_.folder));
+  ASSIGN_OR_RETURN(auto lock, FolderLock::take(options_.folder));
+  const EmptyFolderRemoval no_trace(options_.folder);
+  auto chosen = choice.files;
   Pulled pulled{.kind = choice.kind, .path = {}, .commit = listing.commit, .bytes = 0, .kept = 0, .unverified = {}};
   RETURN_IF_ERROR(add_shards(choice, listing, pulled));
+  chosen.insert(chosen.end(), choice.files.begin(), choice.files.end());  // `chosen` has the index, too
+  RETURN_IF_ERROR(keep_only(options_.folder, chosen));
   RETURN_IF_ERROR(check_space(choice.files));
   total_ = pulled.bytes;
   for (const auto& file : choice.files) total_ += file.size;
   for (const auto& file : choice.files) RETURN_IF_ERROR(fetch(file, pulled));
   pulled.path = choice.kind == Choice::Kind::kSafetensors ? options_.folder : path_of(choice.files.front());
+  pulled.lock.emplace(std::move(lock));
   return pulled;
 }
 

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "hub/download.h"
 #include "hub/fetch.h"
+#include "hub/folder_lock.h"
 #include "hub/repo.h"
 
 namespace onebit::hub {
@@ -32,6 +35,7 @@ struct Pulled {
   std::string commit;                   // empty where the host does not say it
   uint64_t bytes = 0, kept = 0;         // in all; that were there before
   std::vector<std::string> unverified;  // files of which the host told no hash
+  std::optional<FolderLock> lock{};     // of the folder: to be kept while the files are used
 };
 
 /// True in a program that was built with libcurl and OpenSSL; pull() fails in others.

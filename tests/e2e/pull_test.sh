@@ -39,7 +39,9 @@ expect_err '^tester/tiny at [0-9a-f]{12}: [0-9.]+ MB$'
 if grep -q hf_not "$out" "$err"; then wrong 'the token should not be shown'; fi
 expect_same "$(ls -A models)" tiny.h1b
 halo inspect --json tiny
-expect_json '.provenance | map(tostring) | join(" ") | test("tester/tiny")'
+# shellcheck disable=SC2016 # jq's variable
+expect_json --arg host "$HF_ENDPOINT" '.provenance | .name == "tester/tiny" and
+  (.source | startswith($host + "/tester/tiny, commit ") and test("commit [0-9a-f]{40}$"))'
 halo run -m tiny -n 4 --json Hello
 expect_status 0
 answer=$(jq -c .text "$out")
@@ -60,16 +62,52 @@ halo pull tiny
 expect_refusal 'expected OWNER/NAME'
 halo pull tester/tiny --as ../x
 expect_refusal 'is no name for a model'
+for name in .h1b ..h1b; do
+  halo pull tester/tiny --as $name
+  expect_refusal 'is no name for a model'
+done
+halo pull tester/tiny --as tiny.h1b
+expect_refusal 'models/tiny\.h1b: is there already'
+echo '{' >layout.json
+for layout in nonsense layout.json none.json; do # known before anything is fetched
+  halo pull tester/tiny --as x --chat-layout $layout
+  expect_refusal "${layout%.json}"
+  if grep -q 'is kept in' "$err"; then wrong 'nothing should be fetched'; fi
+done
 halo pull tester/tiny --as x --endpoint http://127.0.0.1:1x
 expect_refusal 'expected a host'
 expect_same "$(names_in models)" 'other.h1b tiny.h1b '
+
+# What is kept is listed as kept, until the next pull; what takes no space is not listed.
+halo pull tester/tiny --as x.h1b.h1b --keep
+expect_status 0
+expect_out "^$work/models/x\.h1b: "
+halo list
+expect_out '^tester/tiny .* \(kept: .*halo rm tester/tiny'
+halo list --json
+expect_json 'map(select(.name == "tester/tiny")) | .[0] | .kept and .bytes > 0 and (has("unfinished") | not)'
+halo pull tester/tiny --as y
+expect_status 0
+[ ! -e models/.downloads ] || wrong 'not to be kept this time'
+halo rm -y x x y
+expect_status 0
+expect_same "$(cat "$out")" "removed $work/models/x.h1b
+removed $work/models/y.h1b"
+halo rm -y ''
+expect_usage_error 'expected a name'
+mkdir -p models/.downloads/tester--left/sub
+: >models/.downloads/tester--left/model.safetensors.part
+halo list
+if grep -q tester/left "$out"; then wrong 'there is nothing of it'; fi
+rm -r models/.downloads
 
 # A model file of our own is checked and put there; one that is none is kept out.
 mkdir files
 cp models/tiny.h1b files/model.h1b
 serve_as files tester/file
-halo pull tester/file
+halo pull tester/file --keep
 expect_status 0
+[ ! -e models/.downloads ] || wrong 'there is nothing to keep'
 halo verify file
 expect_status 0
 head -c 5000 models/tiny.h1b >files/model.h1b
@@ -108,9 +146,38 @@ expect_same "$(grep -c / "$out")" 0
 serve_as source tester/slow
 halo pull tester/slow
 expect_status 0
-expect_err 'of which [0-9.]+ were here'
+expect_err 'of which [0-9.]+ MB were here'
 halo run -m slow -n 4 --json Hello
 expect_same "$(jq -c .text "$out")" "$answer"
+
+# Ctrl-C while it is converted: the program says what stays. It is held up by a pipe that is full.
+serve_as source tester/held
+mkfifo pipe
+exec 7<>pipe
+timeout 1 cat /dev/zero >&7 || true
+"${halo_command[@]}" pull tester/held >"$out" 2>&7 &
+pid=$!
+for ((i = 0; i < 300; ++i)); do
+  if [ -e models/.downloads/tester--held/model.safetensors ]; then break; fi
+  sleep 0.1
+done
+sleep 0.3
+kill -INT $pid
+timeout 10 cat pipe 7>&- | tr -d '\0' >"$err" 7>&- &
+reader=$!
+sleep 0.1
+exec 7>&-
+status=0
+{ wait $pid || status=$?; } 2>/dev/null
+wait $reader || true
+last=(pull tester/held)
+expect_different $status 0
+expect_err 'interrupted: what was fetched is kept in .*/tester--held, and the same command goes on there'
+[ ! -e models/held.h1b ] || wrong 'no model yet'
+halo pull tester/held
+expect_status 0
+expect_err '([0-9.]+ MB), of which \1 were here'
+halo rm -y held
 
 # On a terminal: how fast, how long still; and a question before anything goes.
 serve_as source tester/slow $((size / 2))

@@ -93,10 +93,11 @@ class Pull : public ::testing::Test {
     o.sizes = {.chunk = kChunk, .progress = 1};
     return o;
   }
-  /// Nobody is at work at the host afterwards.
+  /// Nobody is at work at the host or in the folder afterwards.
   Result<Pulled> run(const PullOptions& o, const PullProgress& progress = {}) {
     auto result = pull(o, progress);
     if (host_) host_->settle();
+    if (result) result->lock.reset();
     return result;
   }
   Result<Pulled> run() { return run(options()); }

@@ -96,7 +96,8 @@ TEST_F(HostilePull, AWholeFileOfAnotherLengthThanListedIsRefused) {
     repo.files.at("config.json").listed = listed;
     host();
     expect_error(run(), {"config.json", fmt::format("lists {} bytes", listed)});
-    EXPECT_FALSE(std::filesystem::exists(folder() + "/config.json"));
+    expect_error(run(), {"tester/tiny", host_->url(), "try again"});
+    EXPECT_FALSE(std::filesystem::exists(folder()));  // it was the first file, and nothing is left of it
   }
 }
 
@@ -109,7 +110,8 @@ TEST_F(HostilePull, AWrongHashIsThrownAway) {
     connection.send(head) && connection.send(body);
     return true;
   });
-  expect_none(run(), {"model.safetensors", "has not the hash", std::string(64, '0')});
+  expect_none(run(),
+              {"tester/tiny: model.safetensors", "has not the hash", std::string(64, '0'), host_->url(), "--endpoint"});
   EXPECT_FALSE(std::filesystem::exists(part_path(weights_path())));
   EXPECT_EQ(count(is_weights), 5u);  // once, and not again
   repo = small_repo();
@@ -224,7 +226,7 @@ TEST_F(HostilePull, NoTokenGoesToAnotherHost) {
 TEST_F(HostilePull, RedirectsEnd) {
   const std::vector<std::pair<std::string, std::string>> cases{
       {"/tester/tiny/resolve/main/model.safetensors", "more than 10 times"},
-      {"file:///etc/passwd", ""},
+      {"file:///etc/passwd", "file:///etc/passwd"},
       {"ftp://127.0.0.1/x", "neither http nor https"},
       {"http://user:word@127.0.0.1/x", ""}};
   for (const auto& [location, says] : cases) {
@@ -232,7 +234,7 @@ TEST_F(HostilePull, RedirectsEnd) {
       connection.send(http_answer("302 Found", "", fmt::format("Location: {}\r\n", to)));
       return true;
     });
-    expect_none(run(), {says});
+    expect_none(run(), {"tester/tiny: model.safetensors", host_->url(), says});
     EXPECT_LE(count(is_weights), 60u) << location;
   }
 }
@@ -286,6 +288,18 @@ TEST_F(HostilePull, EndlessListingsAreBounded) {
     return true;
   });
   expect_error(run(), {"more than 100 pages"});
+}
+
+TEST_F(HostilePull, AHostOfPagesIsNamedAsOne) {
+  for (const bool tree_only : {false, true}) {
+    host([&](const HostRequest& request, HostConnection& connection) {
+      const bool missing = tree_only && request.target.find("/tree/") == std::string::npos;
+      connection.send(missing ? http_answer("404 Not Found", "")
+                              : http_answer("200 OK", "\n<!DOCTYPE html><html>Log in</html>"));
+      return true;
+    });
+    expect_error(run(), {"tester/tiny", host_->url(), "not the API of a Hugging Face host", "--endpoint"});
+  }
 }
 
 TEST_F(HostilePull, AListingThatGoesOnElsewhereIsRefused) {

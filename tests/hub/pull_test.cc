@@ -1,5 +1,6 @@
 // `pull` and a host that does its best: what is fetched, what goes on after an end, what is refused before anything is.
 #include "hub/folder_lock.h"
+#include "hub/space.h"
 #include "tests/hub/pull_fixture.h"
 
 namespace onebit::hub {
@@ -91,6 +92,53 @@ TEST_F(Pull, OneFileByItsName) {
   expect_error(run(o), {"none.gguf", "small.gguf", "sub/large.gguf"});
   repo.files.erase("model.safetensors");
   expect_error(run(), {"--file", "small.gguf"});
+}
+
+/// The paths in `folder`, of all that is no folder.
+std::vector<std::string> paths_in(const std::string& folder) {
+  std::vector<std::string> paths;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    if (entry.symlink_status().type() != std::filesystem::file_type::directory)
+      paths.push_back(std::filesystem::relative(entry.path(), folder).string());
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+TEST_F(Pull, NothingOfAnEarlierCommitStays) {
+  const auto weights_now = repo.files.at("model.safetensors");
+  repo.files.erase("model.safetensors");
+  repo.add("model-00001-of-00001.safetensors", random_bytes(70'000, 2), true);
+  repo.add("model.safetensors.index.json", R"({"weight_map": {"a": "model-00001-of-00001.safetensors"}})");
+  repo.add("generation_config.json", "{}");
+  repo.add("1_Pooling/config.json", "{}");
+  host();
+  ASSERT_TRUE(run());
+  EXPECT_EQ(paths_in(folder()), (std::vector<std::string>{"1_Pooling/config.json", "config.json",
+                                                          "generation_config.json", "model-00001-of-00001.safetensors",
+                                                          "model.safetensors.index.json", "tokenizer.json"}));
+  // What others have put there goes too, but of links only the link.
+  std::filesystem::create_directories(temp.path("elsewhere"));
+  test::write_file(temp.path("elsewhere/config.json"), "{}");
+  std::filesystem::create_directory_symlink(temp.path("elsewhere"), folder() + "/2_Dense");
+  std::filesystem::create_symlink(temp.path("elsewhere/config.json"), folder() + "/vocab.json");
+  repo = small_repo();
+  repo.files.at("model.safetensors") = weights_now;
+  host();
+  expect_whole(run());
+  EXPECT_EQ(paths_in(folder()), (std::vector<std::string>{"config.json", "model.safetensors", "tokenizer.json"}));
+  EXPECT_FALSE(std::filesystem::exists(folder() + "/1_Pooling"));
+  EXPECT_EQ(read_file(temp.path("elsewhere/config.json")), "{}");
+}
+
+TEST_F(Pull, AFolderThatIsALinkIsNotWrittenThrough) {
+  repo.add("1_Pooling/config.json", R"({"word_embedding_dimension": 64})");
+  std::filesystem::create_directories(folder());
+  std::filesystem::create_directories(temp.path("elsewhere"));
+  std::filesystem::create_directory_symlink(temp.path("elsewhere"), folder() + "/1_Pooling");
+  host();
+  expect_whole(run());
+  EXPECT_TRUE(paths_in(temp.path("elsewhere")).empty());
+  EXPECT_EQ(read_file(folder() + "/1_Pooling/config.json"), repo.files.at("1_Pooling/config.json").bytes);
 }
 
 TEST_F(Pull, AHostThatBreaksOffIsAskedForTheRest) {
@@ -218,9 +266,39 @@ TEST_F(Pull, ModelsThatDoNotFitAreRefusedBeforeAnythingIsFetched) {
   host();
   expect_none(run(), {"GB", "make room"});
   EXPECT_EQ(count([](const auto& r) { return r.target.find("/resolve/") != std::string::npos; }), 0u);
+  EXPECT_FALSE(std::filesystem::exists(folder()));
   repo.files.at("model.safetensors").listed.reset();
   repo.files.at("config.json").listed = uint64_t{1} << 40;
   expect_none(run(), {"config.json", "more than any such file"});
+}
+
+// One whose files fit, but not with the model that they become.
+TEST_F(Pull, SpaceIsWantedForTheConvertedModelToo) {
+  const auto available = free_space(temp.path(""));
+  ASSERT_TRUE(available.has_value()) << available.error().message;
+  if (*available > uint64_t{1} << 49) GTEST_SKIP() << "too much is free here for a size that a host may list";
+  repo.files.at("model.safetensors").listed = *available / 100 * 47;
+  host();
+  expect_none(run(), {"to fetch", "for the converted model", "free: make room"});
+  EXPECT_EQ(count([](const auto& r) { return r.target.find("/resolve/") != std::string::npos; }), 0u);
+}
+
+TEST(Space, HoldsWhatAConversionMayAdd) {
+  // Of 128256 tokens, 4096 wide, 7e9 ternary weights: a GGUF file in tq1_0 with q4_0 and q6_k, then t2, bf16 and f16.
+  constexpr uint64_t kTokens = uint64_t{128'256} * 4096, kTernary = 7'000'000'000,
+                     kTables = uint64_t{131'072} * 128 * 4;
+  EXPECT_GE(most_converted_bytes(kTernary * 27 / 128 + kTokens * 9 / 16 + kTokens * 105 / 128),
+            kTernary / 4 + kTokens * 4 + kTables);
+  // bitnet-b1.58-2B-4T, packed, its embedding in bf16 and tied to the head.
+  constexpr uint64_t kSmall = uint64_t{128'256} * 2560;
+  EXPECT_GE(most_converted_bytes(kSmall * 2 + 520'000'000), kSmall * 4 + 520'000'000 + 4096 * 128 * 4);
+  EXPECT_LT(most_converted_bytes(1'000'000), uint64_t{110'000'000});  // a small model wants little
+}
+
+TEST(Space, SizesHaveASensibleUnit) {
+  EXPECT_EQ(size_text(0), "0.0 MB");
+  EXPECT_EQ(size_text(12'340'000), "12.3 MB");
+  EXPECT_EQ(size_text(1'234'000'000), "1.23 GB");
 }
 
 TEST_F(Pull, OnePullAtATime) {
@@ -230,6 +308,11 @@ TEST_F(Pull, OnePullAtATime) {
     const auto lock = FolderLock::take(folder());
     ASSERT_TRUE(lock.has_value());
     expect_none(run(), {"at work there"});
+  }
+  {
+    const auto first = pull(options(), {});  // whose files are still in use
+    ASSERT_TRUE(first.has_value()) << first.error().message;
+    expect_error(run(), {"at work there"});
   }
   expect_whole(run());
 }

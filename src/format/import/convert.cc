@@ -52,7 +52,7 @@ Provenance provenance_of(const ConvertOptions& options, TernaryStorage storage) 
   const auto folder_name = (folder.has_filename() ? folder : folder.parent_path()).filename().string();
   Provenance p;
   p.emplace_back("name", options.name.empty() ? folder_name : options.name);
-  p.emplace_back("source", folder_name);
+  p.emplace_back("source", options.source.empty() ? folder_name : options.source);
   p.emplace_back("source_format", storage == TernaryStorage::kMaster     ? "safetensors, full-precision masters"
                                   : storage == TernaryStorage::kUnpacked ? "safetensors, unpacked ternary"
                                                                          : "safetensors, packed ternary");

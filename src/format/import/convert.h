@@ -15,6 +15,7 @@ struct ConvertOptions {
   ModelPackings packings;
   std::optional<ChatChoice> chat;  // otherwise recognised from the folder's chat template
   std::string name;                // for provenance; the folder's name where empty
+  std::string source;              // for provenance: where it came from; the folder's name where empty
   std::string licence;
   std::string converter;  // program, version and commit, for provenance
   std::string date;       // ISO 8601, for provenance
