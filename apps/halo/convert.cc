@@ -26,6 +26,22 @@ Result<ChatChoice> read_chat_choice(const std::string& given) {
 
 }  // namespace
 
+/// That what is written does not take the place of what is read.
+static Status check_output(const ConvertOptions& o) {
+  if (o.output.empty()) return fail("-o: no file is named");
+  std::error_code none;
+  if (!std::filesystem::exists(o.folder, none)) return fail("{}: is not there", o.folder);
+  const auto same = [&](const std::filesystem::path& path) {
+    std::error_code ignored;
+    return std::filesystem::equivalent(path, o.output, ignored);
+  };
+  bool taken = same(o.folder);
+  if (std::filesystem::is_directory(o.folder, none))
+    for (const auto& entry : std::filesystem::directory_iterator(o.folder, none)) taken = taken || same(entry.path());
+  if (taken) return fail("{}: is what would be converted; name another file with -o", o.output);
+  return {};
+}
+
 Status resolve(ConvertArguments& a) {
   auto& o = a.options;
   ASSIGN_OR_RETURN(o.packings.ternary, packing_by_name(a.packing));
@@ -40,6 +56,7 @@ Status resolve(ConvertArguments& a) {
 
 Status convert(ConvertArguments& a) {
   const auto& o = a.options;
+  RETURN_IF_ERROR(check_output(o));
   ConvertSummary summary;
   {
     ProgressBar bar;

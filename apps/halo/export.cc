@@ -24,6 +24,9 @@ gguf::Type type_by_name(std::string_view name) {
 
 Status export_model(const ExportArguments& a) {
   ASSIGN_OR_RETURN(const auto path, model_path(a.model));
+  std::error_code none;
+  if (std::filesystem::equivalent(path, a.output, none))
+    return fail("{}: is the model itself; name another file with -o", a.output);
   ASSIGN_OR_RETURN(const auto file, H1bFile::open(path));
   GgufOptions options;
   options.ternary = type_by_name(a.type);
@@ -37,6 +40,7 @@ Status export_model(const ExportArguments& a) {
                        bar.update(done, total, tensor);
                      }));
   }
+  if (!summary.caution.empty()) fmt::print(stderr, "halo: {}\n", summary.caution);
   for (const auto& note : summary.notes) fmt::print(stderr, "halo: {}\n", note);
   fmt::print("{}: {:.1f} MB\n", a.output, static_cast<double>(std::filesystem::file_size(a.output)) / 1e6);
   return {};

@@ -1,5 +1,6 @@
 #include <map>
 #include <nlohmann/json.hpp>
+#include "base/utf8.h"
 
 #include "halo/commands.h"
 #include "halo/common.h"
@@ -36,6 +37,10 @@ std::string shape_text(const Tensor& t) {
   return fmt::format("{} x {}", t.rows, t.columns);
 }
 
+const char* kind_of(const TokenizerData& tokenizer) {
+  return tokenizer.pre_tokenizer == PreTokenizer::kSentencePiece ? "SentencePiece BPE" : "byte-level BPE";
+}
+
 nlohmann::json to_json(const H1bFile& file, const TokenizerData& tokenizer) {
   const auto& c = file.config();
   nlohmann::json root{{"file", file.path()}, {"format", "h1b"}, {"version", 3}, {"bytes", file.file_bytes()}};
@@ -59,8 +64,10 @@ nlohmann::json to_json(const H1bFile& file, const TokenizerData& tokenizer) {
                                            {"weights", total.weights},
                                            {"bytes", total.bytes},
                                            {"bits_per_weight", total.bits_per_weight()}};
-  root["tokenizer"] = {{"kind", "byte-level BPE"},
-                       {"pre_tokenizer", "llama3"},
+  root["tokenizer"] = {{"kind", kind_of(tokenizer)},
+                       {"pre_tokenizer", name_of(tokenizer.pre_tokenizer)},
+                       {"nfc", tokenizer.nfc},
+                       {"added_tokens", tokenizer.added.size() + tokenizer.added_after_nfc.size()},
                        {"tokens", tokenizer.tokens.size()},
                        {"merges", tokenizer.merges.size()},
                        {"special_tokens", std::count(tokenizer.special.begin(), tokenizer.special.end(), true)},
@@ -84,7 +91,7 @@ void print_text(const H1bFile& file, const TokenizerData& tokenizer, bool tensor
   const auto& c = file.config();
   fmt::print("{}: .h1b version 3, {:.1f} MB, identity {:016x}\n", file.path(),
              static_cast<double>(file.file_bytes()) / 1e6, file.identity());
-  for (const auto& [key, value] : file.provenance()) fmt::print("  {:<14} {}\n", key, value);
+  for (const auto& [key, value] : file.provenance()) fmt::print("  {:<14} {}\n", printable(key), printable(value, 400));
   fmt::print("\nShape\n  {} layers, hidden {}, {} query heads over {} KV heads of {}, feed-forward {}\n", c.layers,
              c.hidden, c.heads, c.kv_heads, c.head_dim, c.ffn);
   fmt::print("  {}: {}{}{}{} gate\n", family_name(c), c.norms.sub ? "sub-norms, " : "",
@@ -99,9 +106,10 @@ void print_text(const H1bFile& file, const TokenizerData& tokenizer, bool tensor
   for (const auto& [name, total] : totals(file))
     fmt::print("  {:<6} {:>9} {:>13} {:>14} {:>13.3f}\n", name, total.tensors, total.weights, total.bytes,
                total.bits_per_weight());
-  fmt::print("\nTokenizer\n  byte-level BPE, {} tokens ({} special), {} merges, chat layout {}\n",
-             tokenizer.tokens.size(), std::count(tokenizer.special.begin(), tokenizer.special.end(), true),
-             tokenizer.merges.size(), name_of(tokenizer.chat.layout));
+  fmt::print("\nTokenizer\n  {} ({}{}), {} tokens ({} special), {} merges, chat layout {}\n", kind_of(tokenizer),
+             name_of(tokenizer.pre_tokenizer), tokenizer.nfc ? ", NFC" : "", tokenizer.tokens.size(),
+             std::count(tokenizer.special.begin(), tokenizer.special.end(), true), tokenizer.merges.size(),
+             name_of(tokenizer.chat.layout));
   if (!tensors) return;
   fmt::print("\nTensors\n");
   for (const auto& t : file.tensors())

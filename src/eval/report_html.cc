@@ -44,18 +44,18 @@ std::string link(const ReportSource& source) {
   return fmt::format("<a href=\"{}\">{}</a>", html_escaped(source.link), html_escaped(source.file));
 }
 
-std::string stale_mark(const ReportSource& source) {
+std::string html_stale_mark(const ReportSource& source) {
   return source.stale.empty() ? "" : fmt::format(" <span class=\"mark\">stale: {}</span>", html_escaped(source.stale));
 }
 
-std::string headline(const std::vector<ReportRow>& rows) {
+std::string html_headline(const std::vector<ReportRow>& rows) {
   std::string out =
       "<div class=\"scroll\"><table>\n<tr><th>metric</th><th>value</th><th>source</th><th>what it means</th></tr>\n";
   for (const auto& row : rows) {
     const auto value =
         row.source ? cell("td", row.value) : fmt::format("<td class=\"mark\">{}</td>", html_escaped(row.value));
     out += fmt::format("<tr>{}{}<td>{}</td>{}</tr>\n", cell("td", row.metric), value,
-                       row.source ? link(*row.source) + stale_mark(*row.source) : "none", cell("td", row.meaning));
+                       row.source ? link(*row.source) + html_stale_mark(*row.source) : "none", cell("td", row.meaning));
   }
   return out + "</table></div>\n";
 }
@@ -67,7 +67,7 @@ std::string plot_text(const Plot& plot) {
   return out + svg(plot);
 }
 
-std::string section_text(const ReportSection& s) {
+std::string section_html(const ReportSection& s) {
   auto out = fmt::format("<h2>{}</h2>\n<p><code>{}</code></p>\n", html_escaped(s.title), html_escaped(s.command));
   if (!s.source) return out + fmt::format("<p class=\"mark\">missing: run {}</p>\n", html_escaped(s.command));
   out += "<div class=\"scroll\"><table>\n<tr>";
@@ -79,7 +79,7 @@ std::string section_text(const ReportSection& s) {
     out += "</tr>\n";
   }
   out += fmt::format("</table></div>\n<p class=\"dim\">From {}: {}.{}</p>\n", link(*s.source),
-                     html_escaped(s.source->description), stale_mark(*s.source));
+                     html_escaped(s.source->description), html_stale_mark(*s.source));
   if (!s.note.empty()) out += fmt::format("<p>{}</p>\n", html_escaped(s.note));
   return out;
 }
@@ -96,9 +96,9 @@ std::string report_html(const Report& report) {
     out += fmt::format(" Records are compared with commit {}{}; others are marked stale.",
                        html_escaped(report.base.commit.substr(0, 12)),
                        report.base.cpu ? " on " + html_escaped(*report.base.cpu) : "");
-  out += "</p>\n" + headline(report.rows) + "<h2>Plots</h2>\n";
+  out += "</p>\n" + html_headline(report.rows) + "<h2>Plots</h2>\n";
   for (const auto& plot : report.plots) out += plot_text(plot);
-  for (const auto& section : report.sections) out += section_text(section);
+  for (const auto& section : report.sections) out += section_html(section);
   return out + "</body>\n</html>\n";
 }
 

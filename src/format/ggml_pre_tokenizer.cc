@@ -15,7 +15,7 @@ constexpr auto kGpt2 = PreTokenizer::kGpt2;
 constexpr auto kQwen2 = PreTokenizer::kQwen2;
 
 /// The first that says what a vocabulary needs is the one that it is written with.
-constexpr std::array<std::pair<std::string_view, GgmlPreTokenizer>, 14> kNames = {{
+constexpr std::array<std::pair<std::string_view, GgmlPreTokenizer>, 14> kGgmlNames = {{
     {"llama-bpe", {kLlama3, true, false}},
     {"llama3", {kLlama3, true, false}},
     {"llama-v3", {kLlama3, true, false}},
@@ -35,10 +35,10 @@ constexpr std::array<std::pair<std::string_view, GgmlPreTokenizer>, 14> kNames =
 }  // namespace
 
 Result<GgmlPreTokenizer> ggml_pre_tokenizer(std::string_view name) {
-  const auto known = std::find_if(kNames.begin(), kNames.end(), [&](const auto& one) { return one.first == name; });
-  if (known != kNames.end()) return known->second;
+  const auto known = std::find_if(kGgmlNames.begin(), kGgmlNames.end(), [&](const auto& one) { return one.first == name; });
+  if (known != kGgmlNames.end()) return known->second;
   std::string names;
-  for (const auto& one : kNames) names.append(names.empty() ? "" : ", ").append(one.first);
+  for (const auto& one : kGgmlNames) names.append(names.empty() ? "" : ", ").append(one.first);
   return fail("found '{}', this version knows {}", printable(name), names);
 }
 
@@ -48,8 +48,8 @@ std::string_view ggml_pre_tokenizer_name(const TokenizerData& data) {
            (data.pre_tokenizer != kLlama3 || one.second.ignore_merges == data.ignore_merges) &&
            (data.pre_tokenizer != kGpt2 || one.second.nfc == data.nfc);
   };
-  const auto known = std::find_if(kNames.begin(), kNames.end(), same);
-  return known == kNames.end() ? "default" : known->first;
+  const auto known = std::find_if(kGgmlNames.begin(), kGgmlNames.end(), same);
+  return known == kGgmlNames.end() ? "default" : known->first;
 }
 
 }  // namespace onebit

@@ -251,6 +251,15 @@ class Exporter {
     return std::move(entries_);
   }
 
+  /// What other programs make of the file; empty where it is what this model computes.
+  std::string caution() const {
+    if (architecture_.activation == model_.config().activation) return {};
+    return fmt::format(
+        "other programs gate the architecture {} with {}, where this model has {}: they compute another function, and "
+        "answer otherwise",
+        architecture_.name, name_of(architecture_.activation), name_of(model_.config().activation));
+  }
+
   /// Once everything is written.
   std::vector<std::string> notes() const {
     std::vector<std::string> out;
@@ -393,7 +402,7 @@ Result<GgufSummary> export_gguf(const H1bFile& model, const std::string& path, c
   Exporter exporter(model, options, *architecture, metadata);
   ASSIGN_OR_RETURN(const auto entries, exporter.entries());
   RETURN_IF_ERROR(write_gguf(path, metadata, entries, [&] { return model.check_readable(); }, progress));
-  return GgufSummary{exporter.notes()};
+  return GgufSummary{exporter.notes(), exporter.caution()};
 }
 
 }  // namespace onebit

@@ -20,6 +20,7 @@ struct GgufOptions {
 /// What does not come back from the file as it was, or means something else to other programs: sentences for a user.
 struct GgufSummary {
   std::vector<std::string> notes;
+  std::string caution;  // what other programs make of the file, where it is not what the model computes
 };
 
 /// Ternary products are exact but for their scales: "bitnet" has float32 scales in tensors of their own, beside blocks

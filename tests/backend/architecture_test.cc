@@ -340,6 +340,30 @@ TEST(Architecture, FloatsThatAreNotTernaryAreRefused) {
   EXPECT_NE(done.error().message.find("this is no ternary model"), std::string::npos) << done.error().message;
 }
 
+TEST(Architecture, TensorsAndSettingsThatChangeAnswersAreNeverIgnored) {
+  const auto refused = [](const char* what, const std::function<void(Checkpoint&)>& change, std::string_view words) {
+    auto checkpoint = make(families()[0]);  // Llama3-8B-1.58's layout
+    change(checkpoint);
+    test::TempFolder folder;
+    test::write_hf_folder(folder.path(), checkpoint.folder);
+    const auto done = convert_hf_folder(options(folder));
+    ASSERT_FALSE(done) << what;
+    EXPECT_NE(done.error().message.find(words), std::string::npos) << what << ": " << done.error().message;
+  };
+  for (const char* name : {"model.layers.0.self_attn.q_proj.bias", "model.layers.1.self_attn.q_norm.weight",
+                           "model.layers.0.self_attn.attn_sub_norm.weight", "model.layers.2.input_layernorm.weight"})
+    refused(name, [&](Checkpoint& c) { c.norm(name, 64); }, name);
+  refused("no head", [](Checkpoint& c) { c.folder.tensors.erase("lm_head.weight"); }, "lm_head.weight is missing");
+  refused(
+      "half rotary", [](Checkpoint& c) { c.folder.config["partial_rotary_factor"] = 0.5; }, "partial_rotary_factor");
+  refused(
+      "another class", [](Checkpoint& c) { c.folder.config["architectures"] = {"LlamaForSequenceClassification"}; },
+      "LlamaForSequenceClassification");
+  refused(
+      "norms that are not there", [](Checkpoint& c) { c.folder.config["quantization_config"]["use_rms_norm"] = true; },
+      "use_rms_norm");
+}
+
 TEST(Architecture, AnEmbeddingModelSaysHowItsStatesArePooled) {
   test::TempFolder folder;
   test::write_hf_folder(folder.path(), make(families().back()).folder);

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "format/gguf_architecture.h"
 #include "format/gguf_metadata.h"
 #include "tests/format/gguf_models.h"
 #include "tests/support/expect_error.h"
@@ -64,6 +65,7 @@ TEST_F(GgufImport, AModelOfAnyShapeAndScaleComesBackBitForBit) {
     options.embedding = config.tied_head ? any_of(random, {Type::kBf16, Type::kF32}) : Type::kF32;
     const auto summary = export_model(model, options);
     expect_same_model(model, back(packings));
+    EXPECT_EQ(summary.caution.empty(), config.activation == find_gguf_architecture(family.architecture)->activation);
     // f16 rounds a scale that was not chosen, and zeros do not show theirs.
     const bool tensor = granularity == ScaleGranularity::kTensor,
                beside = family.architecture == std::string("bitnet") && tensor;

@@ -225,6 +225,36 @@ TEST_F(GgufOfOthers, RopeMayBeScaledLinearly) {
   }
 }
 
+TEST_F(GgufOfOthers, AFactorWithoutATypeIsLinear) {
+  for (const auto* key : {"bitnet-b1.58.rope.scaling.factor", "bitnet-b1.58.rope.scale_linear"}) {
+    auto parts = parts_;
+    parts.set(key, gguf_value(kGF32, 4.0f));
+    put(parts);
+    const auto file = back();
+    for (size_t i = 0; i < 8; ++i) EXPECT_EQ(file.rope_cos()[8 * 8 + i], model_->rope_cos()[2 * 8 + i]) << key;
+  }
+}
+
+TEST_F(GgufOfOthers, KeysThatChangeAnswersAreNeverIgnored) {
+  hostile("gguf", "values");
+  const auto refuse = [&](const std::string& key, const std::string& value,
+                          std::initializer_list<std::string_view> words) {
+    auto parts = parts_;
+    parts.set("bitnet-b1.58." + key, value);
+    expect_refused(parts, words);
+  };
+  for (const auto* key : {"logit_scale", "embedding_scale", "final_logit_softcapping", "attention.clamp_kqv"})
+    refuse(key, gguf_value(kGF32, 2.0f), {key, "does not know what it changes"});
+  refuse("use_parallel_residual", gguf_value(kGBool, uint8_t{1}), {"use_parallel_residual"});
+  refuse("attention.causal", gguf_value(kGBool, uint8_t{0}), {"attention.causal", "earlier tokens only"});
+  refuse("attention.scale", gguf_value(kGF32, 1.0f), {"attention.scale", "1 / sqrt(16)"});
+  refuse("vocab_size", gguf_value(kGU32, 5u), {"vocab_size", "found 5"});
+  refuse("pooling_type", gguf_value(kGU32, 2u), {"pooling_type", "found 2"});
+  parts_.set("bitnet-b1.58.pooling_type", gguf_value(kGU32, 3u));
+  put(parts_);
+  EXPECT_EQ(back().config().pooling, Pooling::kLast);
+}
+
 TEST_F(GgufOfOthers, RopeFactorsOfOneChangeNothing) {
   parts_.tensors.push_back({"rope_freqs.weight", {8}, 0, std::string(32, '\0')});
   for (size_t i = 0; i < 8; ++i) std::memcpy(parts_.tensors.back().data.data() + 4 * i, "\0\0\x80\x3f", 4);
@@ -244,6 +274,7 @@ TEST_F(GgufOfOthers, AnyMissingKeyOrTensorThatIsNeededIsNamed) {
     expect_change_refused([&](GgufParts& p) { p.remove(key); }, {key, "missing"});
   for (const auto* key : {"tokenizer.ggml.tokens", "tokenizer.ggml.token_type"})
     expect_change_refused([&](GgufParts& p) { p.remove(key); }, {"tokenizer.ggml.token"});
+  expect_change_refused([](GgufParts& p) { p.remove("tokenizer.ggml.merges"); }, {"tokenizer.ggml.merges is missing"});
   for (const auto& t : parts_.tensors)
     if (t.name != "token_embd.weight")
       expect_change_refused([&](GgufParts& p) { p.remove(t.name); }, {t.name, "is missing"});

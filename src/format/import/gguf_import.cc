@@ -1,6 +1,8 @@
 #include "format/import/gguf_import.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <filesystem>
 
 #include "base/utf8.h"
@@ -40,18 +42,68 @@ class ArchitectureKeys {
   Result<RopeScaling> rope_scaling() const {
     RopeScaling scaling;
     ASSIGN_OR_RETURN(const auto type, file_.text(key("rope.scaling.type")));
-    if (!type || *type == "none") return scaling;
-    if (*type != "linear")
+    // A factor without a type is linear's; early files call it scale_linear.
+    ASSIGN_OR_RETURN(const auto told, file_.number(key("rope.scaling.factor")));
+    ASSIGN_OR_RETURN(const auto early, file_.number(key("rope.scale_linear")));
+    const double factor = told.value_or(early.value_or(type ? 0 : 1));
+    if (type ? *type == "none" : factor == 1) return scaling;
+    if (type && *type != "linear")
       return fail(
           "{}: metadata {}: found '{}', this version knows none and linear; convert the model's Hugging Face folder "
           "instead",
           file_.path(), key("rope.scaling.type"), printable(*type));
     scaling.kind = RopeScaling::Kind::kLinear;
-    ASSIGN_OR_RETURN(scaling.factor, number("rope.scaling.factor"));
+    scaling.factor = factor;
     if (!(scaling.factor >= 1 && scaling.factor <= 1e6))
       return fail("{}: metadata {}: found {}, expected 1 to 1000000", file_.path(), key("rope.scaling.factor"),
                   scaling.factor);
     return scaling;
+  }
+
+  /// A key of the architecture that nobody here has heard of may change the forward pass.
+  Status check_keys() const {
+    constexpr std::array<std::string_view, 25> kKnown{"block_count",
+                                                      "context_length",
+                                                      "embedding_length",
+                                                      "feed_forward_length",
+                                                      "attention.head_count",
+                                                      "attention.head_count_kv",
+                                                      "attention.key_length",
+                                                      "attention.value_length",
+                                                      "attention.layer_norm_rms_epsilon",
+                                                      "attention.layer_norm_epsilon",
+                                                      "attention.sliding_window",
+                                                      "attention.causal",
+                                                      "rope.dimension_count",
+                                                      "rope.freq_base",
+                                                      "rope.scaling.type",
+                                                      "rope.scaling.factor",
+                                                      "rope.scaling.original_context_length",
+                                                      "rope.scaling.finetuned",
+                                                      "rope.scale_linear",
+                                                      "vocab_size",
+                                                      "expert_count",
+                                                      "expert_used_count",
+                                                      "pooling_type",
+                                                      "tensor_data_layout",
+                                                      "attention.scale"};
+    const auto prefix = key("");
+    for (const auto& [name, value] : file_.metadata())
+      if (name.starts_with(prefix) &&
+          std::find(kKnown.begin(), kKnown.end(), std::string_view(name).substr(prefix.size())) == kKnown.end())
+        return fail("{}: metadata {}: this version does not know what it changes", file_.path(), printable(name));
+    ASSIGN_OR_RETURN(const auto causal, file_.boolean(key("attention.causal")));
+    if (!causal.value_or(true))
+      return fail("{}: metadata {} is false: this version attends to earlier tokens only", file_.path(),
+                  key("attention.causal"));
+    return {};
+  }
+  /// What scores are multiplied by can only be 1 / sqrt(head_dim).
+  Status check_scale(uint32_t head_dim) const {
+    ASSIGN_OR_RETURN(const auto scale, file_.number(key("attention.scale")));
+    if (!scale || std::fabs(*scale * std::sqrt(static_cast<double>(head_dim)) - 1) < 1e-6) return {};
+    return fail("{}: metadata {}: found {}, this version has 1 / sqrt({}) only", file_.path(), key("attention.scale"),
+                *scale, head_dim);
   }
 
  private:
@@ -68,9 +120,22 @@ Result<Activation> activation_of(const GgufFile& file, const GgufArchitecture& a
               printable(*told));
 }
 
-Result<Pooling> pooling_of(const GgufFile& file) {
+/// Ours, or llama.cpp's pooling_type: 0 none, 1 mean, 2 the first token's, 3 the last's.
+Result<Pooling> pooling_of(const GgufFile& file, const ArchitectureKeys& keys) {
   ASSIGN_OR_RETURN(const auto told, file.whole("onebit.pooling"));
-  return static_cast<Pooling>(std::min<uint64_t>(told.value_or(0), UINT32_MAX));  // validate() knows those there are
+  if (told) return static_cast<Pooling>(std::min<uint64_t>(*told, UINT32_MAX));  // validate() knows those there are
+  ASSIGN_OR_RETURN(const auto type, file.whole(keys.key("pooling_type")));
+  switch (type.value_or(0)) {
+    case 0:
+      return Pooling::kNone;
+    case 1:
+      return Pooling::kMean;
+    case 3:
+      return Pooling::kLast;
+    default:
+      return fail("{}: metadata {}: found {}, this version knows 0 (none), 1 (mean) and 3 (last)", file.path(),
+                  keys.key("pooling_type"), *type);
+  }
 }
 
 Result<uint32_t> head_dim_of(const ArchitectureKeys& keys, const ModelConfig& c) {
@@ -124,7 +189,7 @@ Result<GgufConfig> read_gguf_config(const GgufFile& file) {
   const ArchitectureKeys keys(file, config.architecture->name);
   auto& c = config.model;
   c.norms = config.architecture->norms;
-  ASSIGN_OR_RETURN(c.pooling, pooling_of(file));
+  ASSIGN_OR_RETURN(c.pooling, pooling_of(file, keys));
   ASSIGN_OR_RETURN(c.activation, activation_of(file, *config.architecture));
   ASSIGN_OR_RETURN(c.layers, keys.dimension("block_count"));
   ASSIGN_OR_RETURN(c.hidden, keys.dimension("embedding_length"));
@@ -142,11 +207,14 @@ Result<GgufConfig> read_gguf_config(const GgufFile& file) {
   RETURN_IF_ERROR(keys.check_equal("rope.dimension_count", c.head_dim));
   RETURN_IF_ERROR(keys.check_equal("expert_count", 0));
   RETURN_IF_ERROR(keys.check_equal("attention.sliding_window", 0));
+  RETURN_IF_ERROR(keys.check_keys());
+  RETURN_IF_ERROR(keys.check_scale(c.head_dim));
   ASSIGN_OR_RETURN(config.rope, keys.rope_scaling());
   const auto* embedding = file.find("token_embd.weight");
   if (embedding == nullptr || embedding->shape.size() != 2)
     return fail("{}: tensor token_embd.weight is missing, or no matrix", file.path());
   c.vocabulary = static_cast<uint32_t>(std::min<uint64_t>(embedding->shape[1], UINT32_MAX));
+  RETURN_IF_ERROR(keys.check_equal("vocab_size", c.vocabulary));
   c.tied_head = file.find("output.weight") == nullptr;
   if (const auto status = validate(c); !status) return fail_in(file.path(), status.error());
   return config;

@@ -79,6 +79,7 @@ class TokenizerReader {
 
   Status read_byte_level() {
     constexpr std::string_view kTokens = "tokenizer.ggml.tokens", kTypes = "tokenizer.ggml.token_type";
+    if (!file_.has(kTokens)) return fail("{}: metadata {} is missing", file_.path(), kTokens);
     ASSIGN_OR_RETURN(const auto tokens, file_.texts(kTokens));
     ASSIGN_OR_RETURN(const auto types, file_.wholes(kTypes));
     if (tokens.size() > data_.tokens.size())
@@ -136,6 +137,7 @@ class TokenizerReader {
 
   Status read_merges(const GgufTokenIds& ids) {
     constexpr std::string_view kMerges = "tokenizer.ggml.merges";
+    if (!file_.has(kMerges)) return fail("{}: metadata {} is missing", file_.path(), kMerges);
     ASSIGN_OR_RETURN(const auto merges, file_.texts(kMerges));
     data_.merges.reserve(merges.size());
     std::string result;

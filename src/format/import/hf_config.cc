@@ -74,6 +74,7 @@ class Fields {
  private:
   static std::string shown(const std::string& text) { return printable(text, 60); }
   static bool shown(bool value) { return value; }
+  static double shown(double value) { return value; }
 
   /// A null counts as absent.
   json::const_iterator find(const char* key) const {
@@ -85,7 +86,7 @@ class Fields {
   std::string error_;
 };
 
-TernaryStorage read_storage(const json& root, Fields& fields, TernaryStorage otherwise) {
+TernaryStorage read_storage(const json& root, Fields& fields, TernaryStorage otherwise, bool& projection_norms) {
   const auto it = root.find("quantization_config");
   if (it == root.end() || it->is_null()) return otherwise;
   if (!it->is_object()) {
@@ -102,15 +103,16 @@ TernaryStorage read_storage(const json& root, Fields& fields, TernaryStorage oth
   if (mode != "offline" && mode != "online")
     q.note(fmt::format("quantization_config.quantization_mode is {}, this version knows offline and online",
                        printable(mode, 60)));
+  projection_norms = q.flag("use_rms_norm", false);
   if (!q.error().empty()) fields.note(q.error());
   if (mode == "online") return TernaryStorage::kMaster;
   return linear_class == "autobitlinear" ? TernaryStorage::kPackedMultiply : TernaryStorage::kPackedDivide;
 }
 
-/// How a folder of this model_type is read, unless its `architectures` names another class of model.
+/// How a folder of this model_type is read whose `architectures` names this class of model, or none.
 struct Family {
   const char* model_type;
-  const char* model_class;  // null: any other
+  std::array<const char*, 2> model_classes;
   NormChoice norms;
   SubNormNames sub_norm_names;
   const char* activation;  // where config.json names none
@@ -119,19 +121,53 @@ struct Family {
 };
 
 constexpr std::array kFamilies{
-    Family{"bitnet", nullptr, {.sub = true}, SubNormNames::kBitnet2B, "relu2", TernaryStorage::kMaster, true},
-    Family{"llama", "BitnetForCausalLM", {.sub = true}, SubNormNames::kBitnet3B, "silu", TernaryStorage::kMaster, true},
-    Family{"llama", nullptr, {}, SubNormNames::kBitnet2B, "silu", TernaryStorage::kUnpacked, false},
-    Family{"qwen3", nullptr, {.heads = true}, SubNormNames::kBitnet2B, "silu", TernaryStorage::kUnpacked, false},
+    Family{"bitnet",
+           {"BitNetForCausalLM", "BitnetForCausalLM"},
+           {.sub = true},
+           SubNormNames::kBitnet2B,
+           "relu2",
+           TernaryStorage::kMaster,
+           true},
+    Family{"llama",
+           {"LlamaForCausalLM", "LlamaModel"},
+           {},
+           SubNormNames::kBitnet2B,
+           "silu",
+           TernaryStorage::kUnpacked,
+           false},
+    Family{"llama",
+           {"BitnetForCausalLM", ""},
+           {.sub = true},
+           SubNormNames::kBitnet3B,
+           "silu",
+           TernaryStorage::kMaster,
+           true},
+    Family{"qwen3",
+           {"Qwen3ForCausalLM", "Qwen3Model"},
+           {.heads = true},
+           SubNormNames::kBitnet2B,
+           "silu",
+           TernaryStorage::kUnpacked,
+           false},
 };
 
-const Family* find_family(const std::string& model_type, const json& root) {
+/// Null, with a note, where none is known.
+const Family* find_family(const json& root, Fields& f) {
+  const auto model_type = f.text("model_type", "(missing)");
   const auto it = root.find("architectures");
-  const bool named = it != root.end() && it->is_array() && it->size() == 1 && (*it)[0].is_string();
+  const bool named = it != root.end() && it->is_array() && !it->empty() && (*it)[0].is_string();
   const auto model_class = named ? (*it)[0].get<std::string>() : std::string();
-  for (const auto& family : kFamilies)
-    if (model_type == family.model_type && (family.model_class == nullptr || model_class == family.model_class))
-      return &family;
+  bool known_type = false;
+  for (const auto& family : kFamilies) {
+    if (model_type != family.model_type) continue;
+    known_type = true;
+    const auto& classes = family.model_classes;
+    if (!named || std::find(classes.begin(), classes.end(), model_class) != classes.end()) return &family;
+  }
+  f.note(known_type
+             ? fmt::format("architectures names {}, which this version does not know for model_type {}",
+                           printable(model_class, 60), printable(model_type, 60))
+             : fmt::format("model_type is {}, this version knows bitnet, llama and qwen3", printable(model_type, 60)));
   return nullptr;
 }
 
@@ -190,6 +226,8 @@ void check_rope_keys(const json& object, RopeScaling::Kind kind, Fields& rope) {
 void read_rope(const json& root, Fields& fields, HfConfig& config) {
   const bool together = root.contains("rope_parameters") && !root["rope_parameters"].is_null();
   const char* key = together ? "rope_parameters" : "rope_scaling";
+  if (together && root.contains("rope_scaling") && !root["rope_scaling"].is_null())
+    return fields.note("rope_scaling is set beside rope_parameters");
   if (!together) config.model.rope_theta = fields.number("rope_theta");
   const auto it = root.find(key);
   if (it == root.end() || it->is_null()) return;
@@ -220,15 +258,16 @@ Result<HfConfig> parse_hf_config(std::string_view text, std::string_view path) {
   Fields f(root);
   HfConfig config;
   auto& m = config.model;
-  const auto model_type = f.text("model_type", "(missing)");
-  const auto* family = find_family(model_type, root);
-  if (family == nullptr)
-    return fail("{}: model_type is {}, this version knows bitnet, llama and qwen3", path, printable(model_type, 60));
+  const auto* family = find_family(root, f);
+  if (family == nullptr) return fail("{}: {}", path, f.error());
   m.norms = family->norms;
   config.sub_norm_names = family->sub_norm_names;
   m.activation = read_activation(f, family->activation);
   f.require("attention_bias", f.flag("attention_bias", false), false);
   f.require("mlp_bias", f.flag("mlp_bias", false), false);
+  for (const char* key : {"partial_rotary_factor", "logits_scaling", "logit_scale", "residual_multiplier",
+                          "embedding_multiplier", "attention_multiplier"})
+    f.require(key, f.number(key, 1.0), 1.0);  // of models that scale what these do not
   f.require("use_sliding_window", f.flag("use_sliding_window", false), false);
   m.hidden = f.size("hidden_size");
   m.layers = f.size("num_hidden_layers");
@@ -241,7 +280,7 @@ Result<HfConfig> parse_hf_config(std::string_view text, std::string_view path) {
   m.rms_epsilon = static_cast<float>(f.number("rms_norm_eps"));
   read_rope(root, f, config);
   m.tied_head = f.flag("tie_word_embeddings", family->tied_head);
-  config.storage = read_storage(root, f, family->storage);
+  config.storage = read_storage(root, f, family->storage, config.needs_projection_norms);
   if (!f.error().empty()) return fail("{}: {}", path, f.error());
   if (auto status = validate(m); !status) return fail_in(path, status.error());
   return config;

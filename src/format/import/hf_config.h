@@ -28,6 +28,7 @@ struct HfConfig {
   ModelConfig model;  // whether it has projection norms is seen in the weights
   TernaryStorage storage = TernaryStorage::kPackedMultiply;
   SubNormNames sub_norm_names = SubNormNames::kBitnet2B;
+  bool needs_projection_norms = false;  // told by the config; they are seen in the weights anyhow
   RopeScaling rope;
 };
 

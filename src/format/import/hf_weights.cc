@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include "base/half.h"
 #include "base/utf8.h"
@@ -61,6 +62,7 @@ struct Granularities {
 Result<HfWeights> HfWeights::open(const Safetensors& tensors, HfConfig& config) {
   HfWeights weights(tensors, config);
   RETURN_IF_ERROR(weights.complete(config));
+  RETURN_IF_ERROR(weights.check_names());
   ASSIGN_OR_RETURN([[maybe_unused]] const auto* table, weights.find_table(weights.name_of_embedding()));
   if (config.storage == TernaryStorage::kUnpacked) RETURN_IF_ERROR(weights.find_granularity());
   return weights;
@@ -76,12 +78,35 @@ Status HfWeights::complete(HfConfig& config) {
   }
   for (const char* name : {"norm", "rms_norm"})
     if (has(fmt::format("layers.0.self_attn.q_proj.{}.weight", name))) projection_norm_ = name;
+  if (projection_norm_.empty() && config.needs_projection_norms)
+    return fail("{}: config.json says use_rms_norm, but tensor {}layers.0.self_attn.q_proj.rms_norm.weight is missing",
+                tensors_.path(), prefix_);
   if (projection_norm_.empty()) return {};
   if (m.norms.sub)
     return fail("{}: has both sub-norms and a norm for each projection, which this version does not know",
                 tensors_.path());
   m.norms.sub = m.norms.projections = true;
   if (config.storage == TernaryStorage::kUnpacked) config.storage = TernaryStorage::kMaster;
+  return {};
+}
+
+/// Every tensor is one that this model is computed with, or none of its forward pass: another could change answers.
+Status HfWeights::check_names() const {
+  std::set<std::string, std::less<>> known{name_of_embedding(), prefix_ + "norm.weight", "lm_head.weight"};
+  for (uint32_t layer = 0; layer < config_.model.layers; ++layer) {
+    for (const auto norm : norms_of(config_.model)) known.insert(name_of_norm(layer, norm));
+    for (const auto linear : kLinears)
+      for (const char* part : {".weight", ".weight_scale"}) known.insert(name_of_linear(layer, linear) + part);
+  }
+  for (const auto& name : known)
+    if (!name.ends_with(".weight_scale") && (name != "lm_head.weight" || !config_.model.tied_head) &&
+        tensors_.find(name) == nullptr && tensors_.other_type(name).empty())
+      return fail("{}: tensor {} is missing", tensors_.path(), name);
+  const auto harmless = [](std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); };
+  for (const auto& [name, tensor] : tensors_.tensors())
+    if (!known.contains(name) && !harmless(name))
+      return fail("{}: tensor {}: this version does not know what it does in a model like this (config.json)",
+                  tensors_.path(), printable(name, 100));
   return {};
 }
 

@@ -36,6 +36,7 @@ class HfWeights final : public WeightSource {
   std::string name_of_embedding() const { return prefix_ + "embed_tokens.weight"; }
 
   Status complete(HfConfig& config);
+  Status check_names() const;
   Status find_granularity();
 
   Status check_finite(std::string_view name, float value) const;
