@@ -35,7 +35,8 @@ constexpr std::array<std::pair<std::string_view, GgmlPreTokenizer>, 14> kGgmlNam
 }  // namespace
 
 Result<GgmlPreTokenizer> ggml_pre_tokenizer(std::string_view name) {
-  const auto known = std::find_if(kGgmlNames.begin(), kGgmlNames.end(), [&](const auto& one) { return one.first == name; });
+  const auto known =
+      std::find_if(kGgmlNames.begin(), kGgmlNames.end(), [&](const auto& one) { return one.first == name; });
   if (known != kGgmlNames.end()) return known->second;
   std::string names;
   for (const auto& one : kGgmlNames) names.append(names.empty() ? "" : ", ").append(one.first);

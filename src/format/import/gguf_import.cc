@@ -153,7 +153,7 @@ Provenance provenance_of(const ConvertOptions& options, const GgufFile& file, co
   const auto licence = !options.licence.empty() ? options.licence : text("general.license");
   Provenance p;
   p.emplace_back("name", name.empty() ? path.stem().string() : name);
-  p.emplace_back("source", path.filename().string());
+  p.emplace_back("source", options.source.empty() ? path.filename().string() : options.source);
   p.emplace_back("source_format", "GGUF, " + types);
   if (!licence.empty()) p.emplace_back("licence", licence);
   p.emplace_back("converter", options.converter);
