@@ -40,7 +40,7 @@ run() {
 }
 escape=$(printf '\033')
 
-run 'halo --help | head -n 40'
+run 'halo --help | tail -n 40'
 see 'halo COMMAND --help'
 run 'halo chta'
 see "no command 'chta'; did you mean 'chat'\?"
