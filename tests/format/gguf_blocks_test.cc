@@ -59,7 +59,7 @@ std::string pack_tq1_0(const int8_t* w, uint16_t half) {
     int number = 0, digits = 0;
     for (const int e : elements) number = number * 3 + w[e] + 1, ++digits;
     for (; digits < 5; ++digits) number *= 3;
-    out += static_cast<char>(std::ceil(number * 256.0 / 243.0));
+    out += static_cast<char>(static_cast<uint8_t>(std::ceil(number * 256.0 / 243.0)));
   };
   for (int m = 0; m < 32; ++m) byte({m, m + 32, m + 64, m + 96, m + 128});
   for (int m = 160; m < 176; ++m) byte({m, m + 16, m + 32, m + 48, m + 64});
