@@ -9,11 +9,9 @@ rounds=${ROUNDS:-3}
 build_halo
 IFS=' ' read -ra presets <<<"${ARCHITECTURES:-bitnet-2b-4t bitnet-large bitnet-3b llama3-8b falcon3-1b trilm-3.9b bonsai-1.7b bitnet-embedding-0.6b}"
 packing_of() { if [ "$1" = bonsai-1.7b ]; then echo t2; else echo t1_6; fi; }
-files=()
 for preset in "${presets[@]}"; do
   file=$work/arch-$preset.h1b
   [ -s "$file" ] || "$halo" synth "$preset" --packing "$(packing_of "$preset")" --context 1024 -o "$file" >&2
-  files+=("$file")
 done
 for ((i = 0; i < rounds; ++i)); do
   for preset in "${presets[@]}"; do
@@ -32,4 +30,4 @@ done | jq -s --argjson shapes "$(for preset in "${presets[@]}"; do
     prefill_seen: map(.prefill // empty)}) | map(. + {decode_tokens_s: (.decode_seen | median),
     prefill_tokens_s: (.prefill_seen | median)}) | map(. as $m | ($shapes[] | select(.preset == $m.preset)) + $m)' |
   tee >(jq -r '.[] | "\(.preset)  decode \(.decode_tokens_s * 10 | round / 10)  prefill \(.prefill_tokens_s | round) tok/s"' >&2) |
-  write_record architectures "$metrics" "${files[@]}"
+  write_record architectures "$metrics"  # the shapes are the models, more than a record names
