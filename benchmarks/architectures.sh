@@ -3,8 +3,8 @@
 # t1_6 except for scales by group of columns (t2), in turn. Medians over the rounds. ARCHITECTURES names some of them.
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "$0")/lib.sh"
-metrics='map(metric("\(.preset)_decode"; .decode_tokens_s; "tok/s"; .decode_seen),
-  metric("\(.preset)_prefill"; .prefill_tokens_s; "tok/s"; .prefill_seen))'
+metrics='map((.preset | gsub("[.]"; "_")) as $name | metric($name + "_decode"; .decode_tokens_s; "tok/s"; .decode_seen),
+  metric($name + "_prefill"; .prefill_tokens_s; "tok/s"; .prefill_seen))'
 rounds=${ROUNDS:-3}
 build_halo
 IFS=' ' read -ra presets <<<"${ARCHITECTURES:-bitnet-2b-4t bitnet-large bitnet-3b llama3-8b falcon3-1b trilm-3.9b bonsai-1.7b bitnet-embedding-0.6b}"
