@@ -6,16 +6,19 @@
 command -v jq >/dev/null || skip 'there is no jq'
 last=(benchmarks/fleet.sh --short) status=0
 touch "$out" "$err"
-HALO=$(realpath "$2") SERVER=$(realpath "$1") HALO_OUTPUT_DIR=$work bash "$source_dir/benchmarks/fleet.sh" --short \
-  >"$out" 2>"$err" || status=$?
-[ $status -ne 77 ] || skip "$(sed -n 's/^skipped: //p' "$err")"
-expect_status 0
-cp "$work/fleet.json" "$out"
+# Whether a stream is under way just when a server ends is chance; without one there is nothing to see, so again.
+for attempt in 1 2 3; do
+  HALO=$(realpath "$2") SERVER=$(realpath "$1") HALO_OUTPUT_DIR=$work bash "$source_dir/benchmarks/fleet.sh" --short \
+    >"$out" 2>"$err" || status=$?
+  [ $status -ne 77 ] || skip "$(sed -n 's/^skipped: //p' "$err")"
+  expect_status 0
+  cp "$work/fleet.json" "$out"
+  [ "$(jq '.results.faults.streams_broken' "$out")" = 0 ] || break
+  echo "attempt $attempt: no stream was under way when a server ended"
+done
 # Nothing that had not begun to stream failed while one server was killed and one cut off; streams that broke say so.
 expect_json '.results.faults | .unstreamed > 0 and .unstreamed_failed == 0'
-expect_json '.results.faults | .streams_silent == 0'
-# Which streams are under way when a server ends is chance.
-[ "$(jq '.results.faults.streams_broken' "$out")" -gt 0 ] || echo 'no stream was under way when a server ended'
+expect_json '.results.faults | .streams_broken > 0 and .streams_silent == 0'
 expect_json '.results.drain | .unstreamed_failed == 0 and .streams_broken == 0 and .streams_silent == 0'
 expect_json '.results.seen | all(.[]; (.failed // 0) == 0)'
 # Requests of a conversation meet what is remembered of it.
